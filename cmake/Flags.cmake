@@ -1,0 +1,21 @@
+# The warnings, hardening and sanitizer flags of our own code, as the target
+# sluice_flags. -Wsign-conversion stays off: the C interfaces below (libuv,
+# llhttp, sockets) mix int and size_t so much that casts would hide the rest.
+add_library(sluice_flags INTERFACE)
+target_compile_options(sluice_flags INTERFACE
+  -Wall -Wextra -Wshadow -Wconversion -Wno-sign-conversion -Wnon-virtual-dtor -Woverloaded-virtual
+  -Wcast-align -Wunused -Wformat=2 -Wimplicit-fallthrough
+  -fno-omit-frame-pointer -fstack-protector-strong)
+
+option(SLUICE_WERROR "Treat warnings as errors" ON)
+if(SLUICE_WERROR)
+  target_compile_options(sluice_flags INTERFACE -Werror)
+endif()
+
+if(SLUICE_SANITIZE)
+  add_compile_options(-fsanitize=${SLUICE_SANITIZE} -fno-sanitize-recover=all)
+  add_link_options(-fsanitize=${SLUICE_SANITIZE})
+elseif(NOT CMAKE_BUILD_TYPE STREQUAL "Debug")
+  add_compile_definitions(_FORTIFY_SOURCE=2)
+endif()
+add_link_options(-Wl,-z,relro,-z,now -Wl,-z,noexecstack)
