@@ -1,0 +1,121 @@
+// EndpointState: what the process knows about one address of an upstream.
+//
+// It is shared by all threads and survives reloads: a plan refers to it by
+// shared_ptr, and a reload finds the state again under the same upstream and
+// address. Whether it may get requests is one atomic word, so that a worker
+// decides with one load:
+//
+//   health   unknown -> up <-> down     active checks; `up` at once without them
+//   mode     ready, drain, maint        the operator, by `set endpoint`
+//   ejected  0 or 1                     outlier ejection, for a while
+//   ramp     1..100 percent of weight   slow start after coming back
+//
+// Thread: any may read; only the control thread changes it. After a change the
+// control thread bumps the upstream's epoch (balancer/plan.h), which makes each
+// worker's Picker look again.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "balancer/counters.h"
+#include "conf/config.h"
+
+namespace sluice::balancer {
+
+enum class EndpointHealth : uint8_t { unknown, up, down };
+enum class EndpointMode : uint8_t { ready, drain, maint };
+
+constexpr const char* to_string(EndpointHealth health) {
+  switch (health) {
+    case EndpointHealth::unknown: return "unknown";
+    case EndpointHealth::up: return "up";
+    case EndpointHealth::down: return "down";
+  }
+  return "unknown";
+}
+
+constexpr const char* to_string(EndpointMode mode) {
+  switch (mode) {
+    case EndpointMode::ready: return "ready";
+    case EndpointMode::drain: return "drain";
+    case EndpointMode::maint: return "maint";
+  }
+  return "ready";
+}
+
+struct EndpointCondition {
+  EndpointHealth health = EndpointHealth::unknown;
+  EndpointMode mode = EndpointMode::ready;
+  bool ejected = false;
+  uint8_t ramp_percent = 100;
+
+  // May new requests go there?
+  bool usable() const { return health == EndpointHealth::up && mode == EndpointMode::ready && !ejected; }
+  // May they in a panic, when nearly all others are out?
+  bool usable_in_panic() const { return health != EndpointHealth::unknown && mode == EndpointMode::ready; }
+};
+
+class EndpointState {
+ public:
+  // `address` is an inet or a unix address; a dns: name has one state for each
+  // record. `name` is what operators call it and `authority` what a request
+  // without a Host field is sent with.
+  EndpointState(conf::Address address, std::string name, std::string authority, uint32_t workers)
+      : address_(std::move(address)),
+        name_(std::move(name)),
+        authority_(std::move(authority)),
+        tallies_(workers) {}
+
+  const conf::Address& address() const { return address_; }
+  const std::string& name() const { return name_; }
+  const std::string& authority() const { return authority_; }
+
+  EndpointCondition condition() const {
+    const uint32_t word = word_.load(std::memory_order_relaxed);
+    return {static_cast<EndpointHealth>(word & 0xff), static_cast<EndpointMode>((word >> 8) & 0xff),
+            ((word >> 16) & 1) != 0, static_cast<uint8_t>(word >> 24)};
+  }
+
+  // How attempts at this endpoint ended; each worker writes its own.
+  struct Tally {
+    uint64_t succeeded = 0;
+    uint64_t failed = 0;
+  };
+  void count(uint32_t worker, bool failed) {
+    (failed ? tallies_[worker].failed : tallies_[worker].succeeded).add();
+  }
+  Tally tally() const {
+    Tally sum;
+    for (const WorkerTally& one : tallies_) {
+      sum.succeeded += one.succeeded.get();
+      sum.failed += one.failed.get();
+    }
+    return sum;
+  }
+
+  // Control thread only.
+  void set_condition(const EndpointCondition& condition) {
+    word_.store(static_cast<uint32_t>(condition.health) | static_cast<uint32_t>(condition.mode) << 8 |
+                    static_cast<uint32_t>(condition.ejected ? 1 : 0) << 16 |
+                    static_cast<uint32_t>(condition.ramp_percent) << 24,
+                std::memory_order_relaxed);
+  }
+
+ private:
+  const conf::Address address_;
+  const std::string name_;
+  const std::string authority_;
+  struct alignas(64) WorkerTally {
+    Counter succeeded;
+    Counter failed;
+  };
+
+  std::atomic<uint32_t> word_{100U << 24};
+  std::vector<WorkerTally> tallies_;
+};
+
+}  // namespace sluice::balancer

@@ -1,0 +1,81 @@
+// Picker: chooses an endpoint of one upstream for one request.
+//
+// A picker belongs to one worker, for one upstream of one plan. It keeps a list
+// of the endpoints that may get requests and looks again when the upstream's
+// epoch has moved on, so that a pick costs the same with one endpoint and with
+// a thousand. What it balances on is this worker's own load: `active` counts
+// the requests that this worker has under way at an endpoint.
+//
+//   p2c          the less loaded of two that are drawn by weight (Mitzenmacher,
+//                "The power of two choices in randomized load balancing", 2001)
+//   round-robin  by weight, evenly interleaved: earliest virtual deadline first
+//                (Parekh and Gallager's weighted fair queueing; as in nginx and
+//                Envoy, but a heap, so O(log n))
+//   random       drawn by weight
+//
+// When fewer than panic_percent of the endpoints are usable, all that are not
+// taken out by the operator share the requests rather than bury the rest.
+// Endpoints that were already tried for the request are avoided while any other
+// is left.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "balancer/endpoint.h"
+#include "balancer/random.h"
+#include "conf/config.h"
+
+namespace sluice::balancer {
+
+// One endpoint as one worker sees it. Owned by the worker, outlives plans.
+struct EndpointLoad {
+  EndpointState* state = nullptr;
+  uint32_t active = 0;  // requests under way from this worker
+};
+
+class Picker {
+ public:
+  struct Entry {
+    EndpointLoad* load = nullptr;
+    uint32_t weight = 1;  // as configured, 1..1000
+  };
+
+  // panic_percent 0: never panic.
+  Picker(std::vector<Entry> entries, conf::Balance balance, uint32_t panic_percent);
+
+  // The chosen endpoint, or null if none may be used. `epoch` is the upstream's
+  // current one; `tried` the endpoints that this request has been at before.
+  EndpointLoad* pick(Random& random, uint64_t epoch, const EndpointLoad* const* tried, size_t tried_count);
+
+  // How many endpoints may be used at `epoch`.
+  size_t eligible_count(uint64_t epoch);
+  bool in_panic() const { return in_panic_; }
+  const std::vector<Entry>& entries() const { return entries_; }
+
+ private:
+  struct Eligible {
+    EndpointLoad* load;
+    uint32_t weight;      // configured weight times ramp, in hundredths
+    uint64_t weight_end;  // sum of the weights up to and with this one
+    double deadline;      // round-robin: when it is next due, in virtual time
+  };
+
+  void refresh(uint64_t epoch);
+  Eligible& draw(Random& random);
+  Eligible& draw_another(Random& random, const Eligible* first);
+  Eligible* pick_two_choices(Random& random, const EndpointLoad* const* tried, size_t tried_count);
+  EndpointLoad* pick_round_robin(const EndpointLoad* const* tried, size_t tried_count);
+  Eligible* any_untried(Random& random, const EndpointLoad* const* tried, size_t tried_count);
+
+  std::vector<Entry> entries_;
+  const conf::Balance balance_;
+  const uint32_t panic_percent_;
+  uint64_t seen_epoch_ = ~uint64_t{0};
+  bool in_panic_ = false;
+  bool equal_weights_ = true;
+  double virtual_time_ = 0;
+  std::vector<Eligible> eligible_;  // round-robin: a heap by deadline
+};
+
+}  // namespace sluice::balancer

@@ -1,0 +1,296 @@
+#include "proxy/downstream_connection.h"
+
+#include <fmt/format.h>
+
+#include <cassert>
+#include <utility>
+
+namespace sluice::proxy {
+
+ConnectionSet::~ConnectionSet() { assert(first_ == nullptr); }
+
+void ConnectionSet::drain() {
+  for_each([](DownstreamConnection& one) { one.drain(); });
+}
+
+void ConnectionSet::close_all() {
+  for_each([](DownstreamConnection& one) { one.close(); });
+}
+
+void DownstreamConnection::start(WorkerContext& context, ConnectionSet& set, const ListenerTraits& traits,
+                                 std::unique_ptr<Stream> stream, std::string client_ip, bool trusted) {
+  auto* const self =
+      new DownstreamConnection(context, set, traits, std::move(stream), std::move(client_ip), trusted);
+  self->stream_->start_reading();
+  self->expect(Waiting::head, context.plan->plan->client_timeouts.client_header_ms);
+}
+
+DownstreamConnection::DownstreamConnection(WorkerContext& context, ConnectionSet& set, const ListenerTraits& traits,
+                                           std::unique_ptr<Stream> stream, std::string client_ip, bool trusted)
+    : context_(context),
+      set_(set),
+      traits_(traits),
+      stream_(std::move(stream)),
+      codec_(context.workspace),
+      out_(context.loop),
+      timer_([](void* self) { static_cast<DownstreamConnection*>(self)->on_deadline(); }, this),
+      resume_([](void* self) { static_cast<DownstreamConnection*>(self)->resume(); }, this),
+      client_ip_(std::move(client_ip)),
+      since_us_(context.loop.now_us()),
+      trusted_(trusted) {
+  stream_->set_handler(this);
+  out_.set_stream(stream_.get());
+  next_ = set_.first_;
+  if (next_ != nullptr) next_->previous_ = this;
+  set_.first_ = this;
+  ++set_.size_;
+}
+
+DownstreamConnection::~DownstreamConnection() {
+  (previous_ != nullptr ? previous_->next_ : set_.first_) = next_;
+  if (next_ != nullptr) next_->previous_ = previous_;
+  --set_.size_;
+}
+
+void DownstreamConnection::on_read(char* data, size_t size) {
+  if (lingering_) return;
+  const bool from_stash = !stash_.empty();
+  if (from_stash) stash_.append(data, size);
+  Input input = from_stash ? stash_.view() : Input{data, size};
+  pump(input);
+  // What was passed on lies in this very memory: it must be out, or copied,
+  // before the memory is used again.
+  context_.loop.run_flushes();
+  settle(from_stash, input);
+}
+
+// Octets that came before and could not be used then.
+void DownstreamConnection::resume() {
+  if (closed_ || lingering_) return;
+  if (last_ && exchange_ == nullptr) {
+    end();
+    return;
+  }
+  Input input = stash_.view();
+  pump(input);
+  context_.loop.run_flushes();
+  settle(true, input);
+}
+
+// Keeps what was not used, and decides what to wait for.
+void DownstreamConnection::settle(bool from_stash, const Input& input) {
+  if (closed_) return;
+  if (from_stash) {
+    stash_.keep_last(input.size);
+  } else if (input.size > 0) {
+    stash_.append(input.data, input.size);
+  }
+  if (lingering_) return;
+  if (read_ended_ && exchange_ == nullptr) {
+    end();
+    return;
+  }
+  await();
+}
+
+void DownstreamConnection::pump(Input& input) {
+  while (!closed_ && !lingering_) {
+    if (exchange_ == nullptr ? last_ : !exchange_->accepts_input()) return;
+    const CodecEvent event = codec_.next(input, context_.plan->plan->head_limits);
+    switch (event.kind) {
+      case CodecEvent::Kind::more: return;
+      case CodecEvent::Kind::head:
+        ++requests_;
+        exchange_ = context_.new_exchange();
+        exchange_->begin(*this, event.stream);
+        break;
+      case CodecEvent::Kind::data: exchange_->on_request_data(codec_.piece().data, codec_.piece().size); break;
+      case CodecEvent::Kind::end: exchange_->on_request_end(codec_.trailers()); break;
+      case CodecEvent::Kind::bad: on_bad(); return;
+    }
+    // Finished already: the rest is looked at by resume().
+    if (exchange_ == nullptr) return;
+  }
+}
+
+// The request is malformed: answered here when it has no exchange yet.
+void DownstreamConnection::on_bad() {
+  last_ = unclean_ = true;
+  const Problem problem = codec_.problem();
+  if (exchange_ != nullptr) {
+    exchange_->on_bad_request(problem);
+    return;
+  }
+  const std::string proxy_status = fmt::format("sluice; error={}; details=\"{}\"", problem.error, problem.detail);
+  const std::string body = fmt::format("{} {}\n", problem.status, problem.detail);
+  AddedFields added;
+  added.add("Proxy-Status", proxy_status);
+  if (problem.status == 405) added.add("Allow", "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
+  codec_.write_reply(out_, 0, problem.status, added, "text/plain; charset=utf-8", body, false, true);
+  out_.flush();
+  context_.unrouted[problem.status].add();
+  context_.loop.defer(resume_);
+}
+
+void DownstreamConnection::exchange_finished(StreamId stream, bool last) {
+  exchange_ = nullptr;
+  if (!codec_.finish_exchange(stream)) unclean_ = true;
+  if (last || !codec_.keeps_alive()) last_ = true;
+  context_.loop.defer(resume_);
+}
+
+void DownstreamConnection::exchange_aborted(StreamId, bool ends_by_close) {
+  exchange_ = nullptr;
+  out_.flush();
+  closed_ = true;
+  timer_.disarm();
+  if (ends_by_close) {
+    stream_->reset();
+  } else {
+    stream_->close();
+  }
+}
+
+void DownstreamConnection::begin_tunnel(StreamId) { context_.loop.defer(resume_); }
+
+// Chooses the deadline for what the client owes us, and whether to read on.
+void DownstreamConnection::await() {
+  const conf::Timeouts& timeouts = context_.plan->plan->client_timeouts;
+  const bool blocked = exchange_ != nullptr && !exchange_->accepts_input();
+  if (exchange_ == nullptr) {
+    if (codec_.mid_message() || !stash_.empty()) {
+      if (waiting_ != Waiting::head) expect(Waiting::head, timeouts.client_header_ms);
+    } else if (requests_ > 0 || waiting_ == Waiting::nothing) {
+      expect(Waiting::idle, timeouts.client_idle_ms);
+    }
+  } else if (stream_->pending() > Stream::kHighWatermark) {
+    pending_at_check_ = stream_->pending();
+    if (waiting_ != Waiting::drain) expect(Waiting::drain, timeouts.idle_ms);
+  } else if (!blocked && exchange_->awaits_body()) {
+    expect(Waiting::body, timeouts.client_body_ms);
+  } else {
+    waiting_ = Waiting::nothing;
+    timer_.disarm();
+  }
+  if (read_ended_) return;
+  // A body that must wait for its upstream is left to the kernel; a little may
+  // come ahead, which is how the client's leaving is noticed.
+  const bool body_waits = blocked && exchange_->request_outstanding();
+  if (stash_.size() > kMostAhead || (body_waits && (!stash_.empty() || exchange_->blocked_on_upstream()))) {
+    stream_->stop_reading();
+  } else {
+    stream_->start_reading();
+  }
+}
+
+void DownstreamConnection::expect(Waiting what, uint64_t delay_ms) {
+  waiting_ = what;
+  context_.loop.arm(timer_, delay_ms);
+}
+
+void DownstreamConnection::on_deadline() {
+  switch (std::exchange(waiting_, Waiting::nothing)) {
+    case Waiting::nothing: return;
+    case Waiting::head:
+      if (!codec_.mid_message() && stash_.empty()) {
+        close();  // connected and never asked
+        return;
+      }
+      codec_.write_reply(out_, 0, 408, {}, "text/plain; charset=utf-8", "408 the request did not arrive in time\n",
+                         false, true);
+      context_.unrouted[408].add();
+      last_ = unclean_ = true;
+      end();
+      return;
+    case Waiting::idle: close(); return;
+    case Waiting::body:
+      if (exchange_ != nullptr) exchange_->on_downstream_timeout();
+      return;
+    case Waiting::drain:
+      // Slow is allowed, standing still is not.
+      if (stream_->pending() < pending_at_check_) {
+        pending_at_check_ = stream_->pending();
+        expect(Waiting::drain, context_.plan->plan->client_timeouts.idle_ms);
+        return;
+      }
+      gone();
+      return;
+    case Waiting::linger: close(); return;
+  }
+}
+
+void DownstreamConnection::on_read_end() {
+  read_ended_ = true;
+  if (lingering_) {
+    close();
+    return;
+  }
+  if (exchange_ != nullptr) {
+    if (!exchange_->on_downstream_half_closed()) gone();
+    return;
+  }
+  // Answers may still be on their way out; nothing more will be asked.
+  last_ = true;
+  end();
+}
+
+void DownstreamConnection::on_stream_error(int) { gone(); }
+
+// The client is not there any more.
+void DownstreamConnection::gone() {
+  Exchange* const exchange = std::exchange(exchange_, nullptr);
+  close();
+  if (exchange != nullptr) exchange->on_downstream_gone();
+}
+
+void DownstreamConnection::on_drained() {
+  if (lingering_) {
+    if (read_ended_) {
+      close();
+    } else {
+      expect(Waiting::linger, kLingerMs);
+    }
+    return;
+  }
+  if (exchange_ == nullptr) return;
+  exchange_->on_downstream_drained();
+  if (!closed_ && exchange_ != nullptr) await();
+}
+
+void DownstreamConnection::drain() {
+  last_ = true;
+  if (exchange_ == nullptr && !closed_ && !lingering_) end();
+}
+
+// No further request. At once, where nothing is on its way in either direction
+// as far as we know.
+void DownstreamConnection::end() {
+  if (closed_ || lingering_) return;
+  out_.flush();
+  const bool clean = !unclean_ && stash_.empty() && !codec_.mid_message();
+  if (stream_->pending() == 0 && (clean || read_ended_)) {
+    close();
+    return;
+  }
+  lingering_ = true;
+  stash_.clear();
+  stream_->shutdown_write();
+  if (!read_ended_) stream_->start_reading();
+  expect(Waiting::linger, stream_->pending() > 0 ? context_.plan->plan->client_timeouts.idle_ms : kLingerMs);
+}
+
+void DownstreamConnection::close() {
+  if (closed_) return;
+  closed_ = true;
+  waiting_ = Waiting::nothing;
+  timer_.disarm();
+  out_.set_stream(nullptr);
+  stream_->close();
+}
+
+void DownstreamConnection::on_stream_closed() {
+  if (exchange_ != nullptr) std::exchange(exchange_, nullptr)->on_downstream_gone();
+  delete this;
+}
+
+}  // namespace sluice::proxy

@@ -1,0 +1,144 @@
+// DownstreamConnection: one client.
+//
+//   accepted --> waiting for a head --> exchange --> waiting ... --> lingering --> closed
+//
+// It drives its codec (proxy/codec.h) event by event and holds the exchanges
+// that it began; HTTP/1 has one at most, and what a client sends ahead of its
+// turn waits in the stash, up to kMostAhead octets, then reading stops.
+//
+// An end that the client may not have seen coming is lingering: we say that we
+// are done, then read and throw away what still comes for a moment, since a
+// close with unread input would destroy the answer on its way (RFC 9112, 9.6).
+//
+// Owner: the listener's worker (ConnectionSet); destroyed when its stream has
+// closed. Thread: the worker's.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "proxy/byte_queue.h"
+#include "proxy/downstream.h"
+#include "proxy/exchange.h"
+#include "proxy/stream.h"
+#include "proxy/worker_context.h"
+
+namespace sluice::proxy {
+
+class DownstreamConnection;
+
+// All client connections of a worker.
+class ConnectionSet {
+ public:
+  ConnectionSet() = default;
+  ConnectionSet(const ConnectionSet&) = delete;
+  ConnectionSet& operator=(const ConnectionSet&) = delete;
+  ~ConnectionSet();
+
+  size_t size() const { return size_; }
+  // Idle ones close, others after the response under way.
+  void drain();
+  void close_all();
+  template <typename Visit>
+  void for_each(Visit visit) const;
+
+ private:
+  friend class DownstreamConnection;
+  DownstreamConnection* first_ = nullptr;
+  size_t size_ = 0;
+};
+
+// What a connection inherits from the listener that accepted it.
+struct ListenerTraits {
+  std::vector<conf::Network> trusted;
+  bool secure = false;
+};
+
+class DownstreamConnection final : public Downstream, public Stream::Handler {
+ public:
+  static constexpr size_t kMostAhead = 64 * 1024;
+  static constexpr uint64_t kLingerMs = 1000;
+
+  // The connection owns itself from here on, as part of `set`.
+  static void start(WorkerContext& context, ConnectionSet& set, const ListenerTraits& traits,
+                    std::unique_ptr<Stream> stream, std::string client_ip, bool trusted);
+  ~DownstreamConnection() override;
+
+  void drain();
+  void close();
+  const Exchange* exchange() const { return exchange_; }
+  uint64_t since_us() const { return since_us_; }
+  uint64_t requests() const { return requests_; }
+
+  DownstreamCodec& codec() override { return codec_; }
+  Outbox& out() override { return out_; }
+  size_t pending() const override { return stream_->pending(); }
+  void resume_body() override { context_.loop.defer(resume_); }
+  void exchange_finished(StreamId stream, bool last) override;
+  void exchange_aborted(StreamId stream, bool ends_by_close) override;
+  void watch_drain() override { await(); }
+  void begin_tunnel(StreamId stream) override;
+  void end_tunnel_output() override {}
+  std::string_view client_ip() const override { return client_ip_; }
+  bool trusted() const override { return trusted_; }
+  bool secure() const override { return traits_.secure; }
+
+  void on_read(char* data, size_t size) override;
+  void on_read_end() override;
+  void on_stream_error(int error) override;
+  void on_drained() override;
+  void on_stream_closed() override;
+
+ private:
+  friend class ConnectionSet;
+  enum class Waiting : uint8_t { nothing, head, idle, body, drain, linger };
+
+  DownstreamConnection(WorkerContext& context, ConnectionSet& set, const ListenerTraits& traits,
+                       std::unique_ptr<Stream> stream, std::string client_ip, bool trusted);
+
+  void pump(Input& input);
+  void on_bad();
+  void resume();
+  void settle(bool from_stash, const Input& input);
+  void await();
+  void expect(Waiting what, uint64_t delay_ms);
+  void on_deadline();
+  void end();
+  void gone();
+
+  WorkerContext& context_;
+  ConnectionSet& set_;
+  const ListenerTraits& traits_;
+  std::unique_ptr<Stream> stream_;
+  H1DownstreamCodec codec_;
+  Outbox out_;
+  ByteQueue stash_;
+  Timer timer_;
+  Deferred resume_;
+  Exchange* exchange_ = nullptr;
+  const std::string client_ip_;
+  const uint64_t since_us_;
+  uint64_t requests_ = 0;
+  size_t pending_at_check_ = 0;
+  Waiting waiting_ = Waiting::nothing;
+  const bool trusted_;
+  bool read_ended_ = false;
+  bool last_ = false;       // serve no further request
+  bool unclean_ = false;    // the client may be sending what nobody will read
+  bool lingering_ = false;
+  bool closed_ = false;
+  DownstreamConnection* next_ = nullptr;
+  DownstreamConnection* previous_ = nullptr;
+};
+
+template <typename Visit>
+void ConnectionSet::for_each(Visit visit) const {
+  for (DownstreamConnection* one = first_; one != nullptr;) {
+    DownstreamConnection* const next = one->next_;
+    visit(*one);
+    one = next;
+  }
+}
+
+}  // namespace sluice::proxy

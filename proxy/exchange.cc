@@ -1,0 +1,491 @@
+#include "proxy/exchange.h"
+
+#include <algorithm>
+#include <cassert>
+#include <utility>
+
+#include "balancer/hash.h"
+#include "balancer/split.h"
+
+namespace sluice::proxy {
+
+using balancer::Outcome;
+using balancer::Refusal;
+using conf::Colour;
+
+Exchange::Exchange(WorkerContext& context)
+    : context_(context), deadline_([](void* self) { static_cast<Exchange*>(self)->on_deadline(); }, this) {}
+
+void Exchange::begin(Downstream& downstream, StreamId stream) {
+  assert(phase_ == Phase::free);
+  downstream_ = &downstream;
+  stream_ = stream;
+  plan_ = context_.plan;
+  ++plan_->exchanges;
+  std::swap(head_, downstream.codec().request());
+  head_.own();
+
+  service_ = nullptr;
+  pool_ = nullptr;
+  upstream_ = nullptr;
+  endpoint_ = nullptr;
+  phase_ = Phase::starting;
+  colour_ = Colour::blue;
+  request_complete_ = response_started_ = false;
+  attempt_settled_ = true;
+  fresh_only_ = stale_retried_ = is_retry_ = is_rescue_ = false;
+  counted_ = in_queue_ = aborted_ = downstream_gone_ = false;
+  last_ = by_close_ = false;
+  status_ = 0;
+  error_ = "";
+  attempts_ = retries_ = 0;
+  started_us_ = context_.loop.now_us();
+  attempt_us_ = waiting_since_us_ = queue_us_ = connect_us_ = first_byte_us_ = 0;
+  body_bytes_ = response_bytes_ = generation_ = 0;
+  replay_.clear();
+  replay_lost_ = false;
+  prepare_head();
+  route();
+}
+
+void Exchange::route() {
+  if (head_.max_forwards == 0) {
+    reply_options();
+    return;
+  }
+  std::string_view host = head_.authority;
+  if (const size_t port = host.rfind(':'); port != std::string_view::npos && host.find(']', port) == host.npos) {
+    host = host.substr(0, port);
+  }
+  const uint32_t index = plan_->plan->routes.find(host, head_.path());
+  if (index == balancer::RouteTable::kNone) {
+    reply(404, "destination_not_found", "no route leads this host and path to a service");
+    return;
+  }
+  service_ = &plan_->services[index];
+  pool_ = service_->pools[static_cast<size_t>(Colour::blue)];
+  const conf::Limits& limits = conf().limits;
+  if (head_.target.size() > limits.uri_bytes) {
+    reply(414, "http_request_error", "the target is longer than the limit allows");
+  } else if (head_.fields.block_size() > limits.header_bytes || head_.fields.all().size() > limits.headers) {
+    reply(431, "http_request_error", "the head is larger than the limit allows");
+  } else if (limits.body_bytes > 0 && head_.content_length > limits.body_bytes) {
+    reply(413, "http_request_error", "the body is larger than the limit allows");
+  } else if (service_->plan->state->maintenance()) {
+    reply_maintenance();
+  } else {
+    replay_lost_ = head_.content_length > kReplayBytes || !is_idempotent(head_.method);
+    colour_ = choose_colour();
+    pool_ = service_->pools[static_cast<size_t>(colour_)];
+    arm_deadline();
+    attempt();
+  }
+}
+
+Colour Exchange::choose_colour() {
+  balancer::ServiceState& state = *service_->plan->state;
+  const balancer::Split::Value split = state.split().get();
+  generation_ = split.generation;
+  UpstreamPool& green = *service_->pools[static_cast<size_t>(Colour::green)];
+  if (!conf().has_green || state.tripped() || !green.has_usable_endpoint()) return Colour::blue;
+  if (!conf().override_header.empty()) {
+    if (const Field* field = head_.fields.find(conf().override_header); field != nullptr) {
+      const std::string_view wish = head_.fields.value(*field);
+      if (wish == "green") return Colour::green;
+      if (wish == "blue") return Colour::blue;
+    }
+  }
+  if (split.green == 0) return Colour::blue;
+  std::string_view key;
+  const uint64_t number =
+      read_sticky_key(key) ? balancer::sticky_hash(key, state.name()) : context_.loop.random().next();
+  return balancer::falls_on_green(number, split.green) ? Colour::green : Colour::blue;
+}
+
+namespace {
+
+// The value of a cookie, or an empty view (RFC 6265, 4.2.1).
+std::string_view find_cookie(std::string_view cookies, std::string_view name) {
+  while (!cookies.empty()) {
+    const size_t end = cookies.find(';');
+    std::string_view pair = cookies.substr(0, end);
+    cookies = end == std::string_view::npos ? std::string_view{} : cookies.substr(end + 1);
+    while (pair.starts_with(' ')) pair.remove_prefix(1);
+    if (pair.size() > name.size() && pair.starts_with(name) && pair[name.size()] == '=') {
+      return pair.substr(name.size() + 1);
+    }
+  }
+  return {};
+}
+
+}  // namespace
+
+// False: the request has none, and falls by chance.
+bool Exchange::read_sticky_key(std::string_view& key) const {
+  const conf::Sticky& sticky = conf().sticky;
+  switch (sticky.kind) {
+    case conf::Sticky::Kind::none: return false;
+    case conf::Sticky::Kind::client_ip: key = downstream_->client_ip(); break;
+    case conf::Sticky::Kind::header:
+      if (const Field* field = head_.fields.find(sticky.name); field != nullptr) key = head_.fields.value(*field);
+      break;
+    case conf::Sticky::Kind::cookie:
+      for (const Field& field : head_.fields.all()) {
+        if (field.id == FieldId::cookie && key.empty()) key = find_cookie(head_.fields.value(field), sticky.name);
+      }
+      break;
+  }
+  return !key.empty();
+}
+
+void Exchange::arm_deadline() {
+  if (conf().timeouts.request_ms > 0) context_.loop.arm(deadline_, conf().timeouts.request_ms);
+}
+
+void Exchange::attempt() {
+  PooledEndpoint* const endpoint = pool_->pick(tried_, std::min(attempts_, kMostAttempts));
+  if (endpoint == nullptr) {
+    // The last of green's endpoints went away a moment ago: its share is blue's.
+    if (colour_ == Colour::green) {
+      restart(Colour::blue);
+      return;
+    }
+    refuse(Refusal::no_endpoint, 503, "destination_unavailable", "no endpoint of the upstream may be used");
+    return;
+  }
+  UpstreamConnection* const connection = pool_->acquire(*endpoint, *this, fresh_only_);
+  if (connection == nullptr) {
+    enqueue();
+    return;
+  }
+  use(*connection);
+}
+
+void Exchange::enqueue() {
+  waiting_since_us_ = context_.loop.now_us();
+  if (context_.queued != nullptr &&
+      context_.queued->fetch_add(1, std::memory_order_relaxed) >= context_.max_queued) {
+    context_.queued->fetch_sub(1, std::memory_order_relaxed);
+    refuse(Refusal::overload, 503, "connection_limit_reached", "too many requests are waiting");
+    return;
+  }
+  phase_ = Phase::queued;
+  if (pool_->enqueue(*this) == UpstreamPool::Queueing::full) {
+    left_queue();
+    refuse(Refusal::queue_full, 503, "connection_limit_reached", "the queue for a connection is full");
+    return;
+  }
+  const uint64_t whole = deadline_.armed() ? deadline_.deadline_ms() - context_.loop.now_ms() : ~uint64_t{0};
+  context_.loop.arm(deadline_, std::min<uint64_t>(whole, conf().upstream(colour_).queue_timeout_ms));
+}
+
+// What waiting meant for the process-wide limit and for the deadlines.
+void Exchange::left_queue() {
+  phase_ = Phase::starting;
+  if (context_.queued != nullptr) context_.queued->fetch_sub(1, std::memory_order_relaxed);
+  queue_us_ += context_.loop.now_us() - waiting_since_us_;
+  stats().queue_duration.record((context_.loop.now_us() - waiting_since_us_) * 1000);
+  deadline_.disarm();
+  if (conf().timeouts.request_ms == 0) return;
+  const uint64_t end_ms = started_us_ / 1000 + conf().timeouts.request_ms;
+  context_.loop.arm(deadline_, end_ms > context_.loop.now_ms() ? end_ms - context_.loop.now_ms() : 0);
+}
+
+void Exchange::on_place(balancer::Permit permit) {
+  left_queue();
+  PooledEndpoint* const endpoint = pool_->pick(tried_, std::min(attempts_, kMostAttempts));
+  if (endpoint == nullptr) {
+    permit.release();
+    attempt();
+    return;
+  }
+  use(pool_->dial(*endpoint, *this, std::move(permit)));
+}
+
+void Exchange::on_connection(UpstreamConnection& connection) {
+  left_queue();
+  use(connection);
+}
+
+void Exchange::redirect() {
+  left_queue();
+  restart(Colour::blue);
+}
+
+void Exchange::use(UpstreamConnection& connection) {
+  upstream_ = &connection;
+  endpoint_ = &connection.endpoint();
+  ++endpoint_->active;
+  ++pool_->active;
+  if (is_retry_) ++pool_->retrying;
+  if (is_rescue_) ++pool_->rescuing;
+  counted_ = true;
+  if (attempts_ < kMostAttempts) tried_[attempts_] = endpoint_;
+  ++attempts_;
+  attempt_settled_ = false;
+  attempt_us_ = context_.loop.now_us();
+  connect_us_ = first_byte_us_ = 0;
+  if (connection.connected()) {
+    send_request();
+  } else {
+    phase_ = Phase::connecting;
+  }
+}
+
+void Exchange::on_connected() {
+  connect_us_ = context_.loop.now_us() - attempt_us_;
+  stats().connect_duration.record(connect_us_ * 1000);
+  send_request();
+}
+
+void Exchange::send_request() {
+  phase_ = Phase::streaming;
+  AddedFields added;
+  add_forwarding_fields(added);
+  upstream_->codec().write_request(upstream_->out(), 0, head_, added, endpoint_->state->authority());
+  if (!replay_.empty()) write_body(replay_.data(), replay_.size());
+  if (request_complete_) {
+    end_body(nullptr);
+  } else if (expects_more_body()) {
+    downstream_->resume_body();
+  }
+}
+
+bool Exchange::expects_more_body() const {
+  return head_.body == BodyKind::open_ended ||
+         (head_.body == BodyKind::length && body_bytes_ < head_.content_length);
+}
+
+bool Exchange::accepts_input() const {
+  const bool writable = upstream_ != nullptr && upstream_->pending() < Stream::kHighWatermark;
+  if (phase_ == Phase::tunnel) return writable;
+  if (request_complete_) return false;       // what comes is the next request
+  if (!expects_more_body()) return true;     // nothing but its end can come
+  return phase_ == Phase::streaming && writable;
+}
+
+void Exchange::on_request_data(const char* data, size_t size) {
+  body_bytes_ += size;
+  if (phase_ == Phase::tunnel) {
+    upstream_->codec().write_data(upstream_->out(), 0, data, size);
+    upstream_->expect_within(conf().timeouts.idle_ms, "connection_read_timeout");
+    return;
+  }
+  if (const uint64_t limit = conf().limits.body_bytes; limit > 0 && body_bytes_ > limit) {
+    on_bad_request({413, "http_request_error", "the body is larger than the limit allows"});
+    return;
+  }
+  if (!replay_lost_) {
+    replay_lost_ = replay_.size() + size > kReplayBytes;
+    if (!replay_lost_) replay_.insert(replay_.end(), data, data + size);
+  }
+  write_body(data, size);
+}
+
+void Exchange::write_body(const char* data, size_t size) {
+  upstream_->codec().write_data(upstream_->out(), 0, data, size);
+  upstream_->expect_within(conf().timeouts.idle_ms, "connection_write_timeout");
+}
+
+void Exchange::on_request_end(Fields* trailers) {
+  request_complete_ = true;
+  if (phase_ == Phase::streaming && upstream_ != nullptr) end_body(trailers);
+}
+
+void Exchange::end_body(const Fields* trailers) {
+  upstream_->codec().write_end(upstream_->out(), 0, trailers);
+  if (!response_started_) upstream_->expect_within(conf().timeouts.first_byte_ms, "http_response_timeout");
+}
+
+void Exchange::on_upstream_drained() {
+  if (!request_complete_ || phase_ == Phase::tunnel) downstream_->resume_body();
+}
+
+void Exchange::on_response() {
+  const ResponseHead& head = upstream_->codec().response();
+  if (head.interim()) {
+    if (downstream_->codec().speaks_interim()) {
+      downstream_->codec().write_response(downstream_->out(), stream_, head, {}, false);
+    }
+    return;
+  }
+  first_byte_us_ = context_.loop.now_us() - attempt_us_;
+  stats().first_byte_duration.record(first_byte_us_ * 1000);
+  if (head.status >= 500) {
+    const uint16_t status = head.status;
+    settle_attempt(Outcome::http_5xx, status);
+    if (try_again({Outcome::http_5xx, "", "", status, false}, status)) return;
+  }
+  forward_response(head);
+}
+
+void Exchange::forward_response(const ResponseHead& head) {
+  DownstreamCodec& codec = downstream_->codec();
+  status_ = head.status;
+  response_started_ = true;
+  last_ = !codec.keeps_alive() || request_outstanding() || context_.draining || codec.ends_by_close(head);
+  by_close_ = codec.ends_by_close(head);
+  if (head.status == 101) last_ = false;  // says nothing about a tunnel
+  codec.write_response(downstream_->out(), stream_, head, {}, last_);
+  if (head.status == 101) {
+    last_ = true;
+    phase_ = Phase::tunnel;
+    settle_attempt(Outcome::ok, head.status);
+    upstream_->codec().become_tunnel(0);
+    codec.become_tunnel(stream_);
+    downstream_->begin_tunnel(stream_);
+  }
+  upstream_->expect_within(conf().timeouts.idle_ms, "connection_read_timeout");
+}
+
+void Exchange::on_response_data(const char* data, size_t size) {
+  response_bytes_ += size;
+  downstream_->codec().write_data(downstream_->out(), stream_, data, size);
+  upstream_->expect_within(conf().timeouts.idle_ms, "connection_read_timeout");
+}
+
+void Exchange::on_response_end(Fields* trailers) {
+  if (phase_ == Phase::tunnel) {
+    leave_upstream(false);
+    downstream_->end_tunnel_output();
+    finish(true);
+    return;
+  }
+  downstream_->codec().write_end(downstream_->out(), stream_, trailers);
+  const uint32_t slow_ms = conf().trip.slow_ms;
+  const bool slow = slow_ms > 0 && context_.loop.now_us() - attempt_us_ > uint64_t{slow_ms} * 1000;
+  settle_attempt(slow ? Outcome::slow : Outcome::ok, status_);
+  leave_upstream(true);
+  finish(last_ || request_outstanding());
+}
+
+void Exchange::on_downstream_drained() {
+  if (upstream_ == nullptr || phase_ == Phase::connecting) return;
+  if (response_started_) upstream_->expect_within(conf().timeouts.idle_ms, "connection_read_timeout");
+  upstream_->resume_reading();
+}
+
+void Exchange::settle_attempt(Outcome outcome, uint16_t status) {
+  if (attempt_settled_) return;
+  attempt_settled_ = true;
+  if (attempts_ <= kMostAttempts) outcomes_[attempts_ - 1] = outcome;
+  balancer::UpstreamStats& mine = stats();
+  mine.counters.attempts[static_cast<size_t>(outcome)].add();
+  mine.upstream_duration.record((context_.loop.now_us() - attempt_us_) * 1000);
+  const bool failed = outcome != Outcome::ok && outcome != Outcome::cancelled;
+  endpoint_->shared->count(context_.number, failed);
+  if (!failed) return;
+  context_.reporter.attempt_failed({service_->plan->state.get(), &pool_->state(), endpoint_->state, outcome, status,
+                                    request_id(), downstream_->client_ip(), head_.path(), context_.loop.now_us()});
+}
+
+// Gives the upstream connection back; `complete`: nothing of it is outstanding.
+void Exchange::leave_upstream(bool complete) {
+  UpstreamConnection* const connection = std::exchange(upstream_, nullptr);
+  if (counted_) {
+    counted_ = false;
+    --endpoint_->active;
+    --pool_->active;
+    if (is_retry_) --pool_->retrying;
+    if (is_rescue_) --pool_->rescuing;
+  }
+  if (connection == nullptr) return;
+  if (complete) {
+    connection->release();
+  } else {
+    connection->abandon();
+  }
+}
+
+void Exchange::on_bad_request(const Problem& problem) {
+  if (response_started_) {
+    settle_attempt(Outcome::cancelled, 0);
+    abort();
+    return;
+  }
+  settle_attempt(Outcome::cancelled, 0);
+  leave_upstream(false);
+  pool_->leave_queue(*this);
+  if (phase_ == Phase::queued) left_queue();
+  reply(problem.status, problem.error, problem.detail);
+}
+
+void Exchange::on_downstream_gone() {
+  if (phase_ == Phase::queued) {
+    pool_->leave_queue(*this);
+    left_queue();
+    stats().counters.refusals[static_cast<size_t>(Refusal::client_gone)].add();
+  }
+  settle_attempt(phase_ == Phase::tunnel ? Outcome::ok : Outcome::cancelled, 0);
+  if (pool_ != nullptr && phase_ != Phase::tunnel) stats().counters.aborted.add();
+  aborted_ = phase_ != Phase::tunnel;
+  leave_upstream(false);
+  downstream_gone_ = true;
+  finish(true);
+}
+
+void Exchange::on_downstream_timeout() {
+  on_bad_request({408, "http_request_error", "the rest of the request did not arrive in time"});
+}
+
+bool Exchange::on_downstream_half_closed() {
+  if (phase_ == Phase::tunnel) {
+    upstream_->end_output();
+    return true;
+  }
+  // A client that waits for a place and says no more has most likely left.
+  return request_complete_ && phase_ != Phase::queued;
+}
+
+void Exchange::on_deadline() {
+  const uint64_t whole_ms = conf().timeouts.request_ms;
+  const bool whole = whole_ms > 0 && context_.loop.now_ms() >= started_us_ / 1000 + whole_ms;
+  if (phase_ == Phase::queued) {
+    pool_->leave_queue(*this);
+    left_queue();
+    refuse(Refusal::queue_timeout, 503, "connection_limit_reached", "no connection became free in time");
+    return;
+  }
+  if (!whole) return;
+  settle_attempt(Outcome::timeout, 0);
+  if (response_started_) {
+    abort();
+    return;
+  }
+  leave_upstream(false);
+  reply(504, "http_response_timeout", "the whole request took longer than its limit");
+}
+
+// The response has begun and can't be completed.
+void Exchange::abort() {
+  aborted_ = true;
+  leave_upstream(false);
+  downstream_->exchange_aborted(stream_, by_close_);
+  downstream_gone_ = true;
+  finish(true);
+}
+
+void Exchange::finish(bool last) {
+  assert(phase_ != Phase::free && upstream_ == nullptr && !in_queue_);
+  deadline_.disarm();
+  if (pool_ != nullptr && status_ != 0) {
+    balancer::UpstreamStats& mine = stats();
+    mine.counters.responses[status_].add();
+    mine.request_duration.record((context_.loop.now_us() - started_us_) * 1000);
+    mine.counters.bytes_up.add(body_bytes_);
+    mine.counters.bytes_down.add(response_bytes_);
+  } else if (pool_ == nullptr && status_ != 0) {
+    context_.unrouted[status_].add();
+  }
+  if (context_.reporter.wants_access()) log();
+  Downstream* const downstream = std::exchange(downstream_, nullptr);
+  const bool gone = std::exchange(downstream_gone_, false);
+  phase_ = Phase::free;
+  context_.release_plan(std::exchange(plan_, nullptr));
+  service_ = nullptr;
+  if (replay_.capacity() > kKeptReplayBytes) std::vector<char>().swap(replay_);
+  context_.recycle(this);
+  if (!gone) downstream->exchange_finished(stream_, last);
+}
+
+}  // namespace sluice::proxy

@@ -1,0 +1,178 @@
+// Exchange: one request and its response, from the head that arrived to the
+// last octet that left.
+//
+//             +-> queued --+
+//   begin() --+            +-> connecting -> streaming -> finish()
+//             +------------+       |  ^          |
+//                    retry, rescue +--+----------+  before the response's head
+//                                                   has gone down
+//
+// It is the only object that knows both sides, so whatever concerns both lives
+// here and nowhere else: which upstream, another attempt, what is told to the
+// client when there is none, back-pressure, and what is counted. finish() runs
+// exactly once for each begin(): it gives the upstream connection back, counts,
+// logs and tells the downstream connection.
+//
+// An exchange is taken from the worker's free list and goes back to it; its
+// buffers keep their memory. Its own copy of the request's head, and of the
+// first kReplayBytes of its body, make another attempt possible.
+//
+// Thread: the worker's.
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "proxy/codec.h"
+#include "proxy/downstream.h"
+#include "proxy/upstream_pool.h"
+
+namespace sluice::proxy {
+
+class Exchange {
+ public:
+  static constexpr size_t kReplayBytes = 64 * 1024;
+  static constexpr size_t kKeptReplayBytes = 4 * 1024;  // capacity kept when it is free
+  static constexpr uint32_t kMostAttempts = 8;
+
+  explicit Exchange(WorkerContext& context);
+  Exchange(const Exchange&) = delete;
+  Exchange& operator=(const Exchange&) = delete;
+
+  // Takes the head that `codec` holds and starts. Everything that follows may
+  // already happen within this call, finish() too.
+  void begin(Downstream& downstream, StreamId stream);
+
+  // From the downstream side.
+  // May the next event of the request (octets of its body, its end) be given?
+  bool accepts_input() const;
+  bool expects_more_body() const;
+  bool request_outstanding() const { return !request_complete_ && expects_more_body(); }
+  bool awaits_body() const { return phase_ == Phase::streaming && request_outstanding(); }
+  bool blocked_on_upstream() const { return phase_ >= Phase::streaming && !accepts_input(); }
+  void on_request_data(const char* data, size_t size);
+  void on_request_end(Fields* trailers);
+  void on_bad_request(const Problem& problem);  // in the middle of its body
+  void on_downstream_drained();
+  void on_downstream_gone();         // it is broken, or the request never ended
+  void on_downstream_timeout();      // the body stopped arriving
+  bool on_downstream_half_closed();  // nothing more will come; false: give it up
+
+  // From the upstream side.
+  void on_connected();
+  void on_response();
+  void on_response_data(const char* data, size_t size);
+  void on_response_end(Fields* trailers);
+  void on_upstream_failed(const UpstreamFailure& failure);
+  void on_upstream_drained();
+  size_t downstream_pending() const { return downstream_->pending(); }
+  void on_upstream_paused() { downstream_->watch_drain(); }
+
+  // From the pool, while queued: a place, or a connection of this worker.
+  void on_place(balancer::Permit permit);
+  void on_connection(UpstreamConnection& connection);
+  void redirect();  // the upstream was left, begin elsewhere
+  uint64_t waiting_since_us() const { return waiting_since_us_; }
+
+  uint64_t started_us() const { return started_us_; }
+  bool in_use() const { return downstream_ != nullptr; }
+
+ private:
+  friend class UpstreamPool;
+  enum class Phase : uint8_t { free, starting, queued, connecting, streaming, tunnel };
+
+  // exchange.cc: the course of things.
+  void prepare_head();
+  void route();
+  conf::Colour choose_colour();
+  bool read_sticky_key(std::string_view& key) const;
+  void attempt();
+  void enqueue();
+  void left_queue();
+  void use(UpstreamConnection& connection);
+  void send_request();
+  void write_body(const char* data, size_t size);
+  void end_body(const Fields* trailers);
+  void forward_response(const ResponseHead& head);
+  void settle_attempt(balancer::Outcome outcome, uint16_t status);
+  void leave_upstream(bool complete);
+  void finish(bool last);
+  void abort();
+  void log() const;
+  void on_deadline();
+  void arm_deadline();
+
+  // exchange_failure.cc: what to do when an attempt fails.
+  bool try_again(const UpstreamFailure& failure, uint16_t status);
+  bool may_replay() const;
+  bool retry_permitted(const UpstreamFailure& failure, uint16_t status) const;
+  bool rescue_permitted(uint16_t status) const;
+  void restart(conf::Colour colour);
+  void answer_failure(const UpstreamFailure& failure);
+
+  // exchange_reply.cc: what the proxy says itself, and adds to what it passes on.
+  void refuse(balancer::Refusal refusal, uint16_t status, const char* error, const char* detail);
+  void reply(uint16_t status, const char* error, const char* detail);
+  void reply_maintenance();
+  void reply_options();
+  void add_forwarding_fields(AddedFields& added);
+  std::string_view request_id() const;
+
+  balancer::UpstreamStats& stats() const { return pool_->stats(); }
+  const conf::Service& conf() const { return service_->plan->conf; }
+
+  WorkerContext& context_;
+  Downstream* downstream_ = nullptr;
+  StreamId stream_ = 0;
+  WorkerPlan* plan_ = nullptr;
+  const WorkerPlan::Service* service_ = nullptr;
+  UpstreamPool* pool_ = nullptr;
+  UpstreamConnection* upstream_ = nullptr;
+  Timer deadline_;
+
+  RequestHead head_;
+  std::vector<char> replay_;       // the body so far, while it is small enough
+  std::string forwarded_for_;      // built for the added fields
+  char made_request_id_[32];
+  bool has_request_id_ = false;  // the client's is passed on
+
+  Phase phase_ = Phase::free;
+  conf::Colour colour_ = conf::Colour::blue;
+  bool request_complete_ = false;
+  bool replay_lost_ = false;    // more body came than is kept
+  bool response_started_ = false;  // its head went down
+  bool attempt_settled_ = true;
+  bool fresh_only_ = false;
+  bool stale_retried_ = false;
+  bool is_retry_ = false;
+  bool is_rescue_ = false;
+  bool counted_ = false;        // in the pool's `active`
+  bool in_queue_ = false;
+  bool aborted_ = false;        // the client did not get a complete answer
+  bool last_ = false;             // the connection ends with this response
+  bool by_close_ = false;         // and that is how the client sees its end
+  bool downstream_gone_ = false;  // nobody to tell that it is finished
+  uint16_t status_ = 0;
+  const char* error_ = "";
+  uint32_t attempts_ = 0;  // begun
+  uint32_t retries_ = 0;
+  const PooledEndpoint* tried_[kMostAttempts];
+  balancer::Outcome outcomes_[kMostAttempts];
+  PooledEndpoint* endpoint_ = nullptr;
+  uint64_t generation_ = 0;
+
+  uint64_t started_us_ = 0;
+  uint64_t attempt_us_ = 0;
+  uint64_t waiting_since_us_ = 0;
+  uint64_t queue_us_ = 0;
+  uint64_t connect_us_ = 0;
+  uint64_t first_byte_us_ = 0;
+  uint64_t body_bytes_ = 0;
+  uint64_t response_bytes_ = 0;
+
+  Exchange* next_waiter_ = nullptr;  // for the pool's queue
+  Exchange* previous_waiter_ = nullptr;
+};
+
+}  // namespace sluice::proxy

@@ -1,0 +1,96 @@
+// What an exchange does when an attempt fails: another attempt, blue instead of
+// green, or an answer of the proxy's own.
+#include <algorithm>
+
+#include "proxy/exchange.h"
+
+namespace sluice::proxy {
+
+using balancer::Outcome;
+using conf::Colour;
+
+void Exchange::on_upstream_failed(const UpstreamFailure& failure) {
+  upstream_ = nullptr;  // it has closed itself
+  if (phase_ == Phase::tunnel) {
+    leave_upstream(false);
+    abort();
+    return;
+  }
+  // A kept-alive connection that its peer closed while our request was on its
+  // way says nothing about the peer's health, if the request can go elsewhere.
+  const bool harmless = failure.stale && !stale_retried_ && may_replay() && is_idempotent(head_.method);
+  settle_attempt(harmless ? Outcome::cancelled : failure.outcome, 0);
+  if (response_started_) {
+    abort();
+    return;
+  }
+  if (harmless) {
+    stale_retried_ = true;
+    fresh_only_ = true;
+    restart(colour_);
+    return;
+  }
+  if (!try_again(failure, 0)) answer_failure(failure);
+}
+
+// Is all of the request that went out still in hand?
+bool Exchange::may_replay() const { return body_bytes_ == 0 || (!replay_lost_ && replay_.size() == body_bytes_); }
+
+// Starts another attempt if one is allowed. `status`: of the response that made
+// the attempt a failure, or 0.
+bool Exchange::try_again(const UpstreamFailure& failure, uint16_t status) {
+  if (rescue_permitted(status)) {
+    stats().counters.rescues.add();
+    leave_upstream(false);
+    is_rescue_ = true;
+    fresh_only_ = false;
+    restart(Colour::blue);
+    return true;
+  }
+  if (retry_permitted(failure, status)) {
+    stats().counters.retries.add();
+    leave_upstream(false);
+    ++retries_;
+    is_retry_ = true;
+    restart(colour_);
+    return true;
+  }
+  return false;
+}
+
+bool Exchange::retry_permitted(const UpstreamFailure& failure, uint16_t status) const {
+  const conf::Retry& retry = conf().retry;
+  if (retries_ >= retry.max || attempts_ >= kMostAttempts || !may_replay()) return false;
+  if (!pool_->retry_allowed(retry.budget)) return false;
+  if (failure.outcome == Outcome::connect) return retry.on_connect;
+  if (!is_idempotent(head_.method)) return false;
+  if (status != 0) {
+    return std::find(retry.on_status.begin(), retry.on_status.end(), status) != retry.on_status.end();
+  }
+  return failure.outcome == Outcome::reset && retry.on_reset;
+}
+
+bool Exchange::rescue_permitted(uint16_t status) const {
+  if (!conf().rescue || colour_ != Colour::green || is_rescue_ || attempts_ >= kMostAttempts) return false;
+  if (status != 0 && status < 500) return false;
+  if (!is_safe(head_.method) || !may_replay()) return false;
+  return service_->pools[static_cast<size_t>(Colour::blue)]->rescue_allowed();
+}
+
+// Begins anew, as the request stands; the attempt before has been left.
+void Exchange::restart(Colour colour) {
+  leave_upstream(false);
+  phase_ = Phase::starting;
+  if (colour != colour_) {
+    colour_ = colour;
+    pool_ = service_->pools[static_cast<size_t>(colour)];
+  }
+  attempt();
+}
+
+void Exchange::answer_failure(const UpstreamFailure& failure) {
+  leave_upstream(false);
+  reply(failure.status, failure.error, failure.detail);
+}
+
+}  // namespace sluice::proxy

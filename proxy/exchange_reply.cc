@@ -1,0 +1,194 @@
+// What the proxy says to clients itself, and what it adds to the requests that
+// it passes on.
+#include <fmt/format.h>
+
+#include <array>
+
+#include "proxy/exchange.h"
+#include "proxy/h1_writer.h"
+
+namespace sluice::proxy {
+namespace {
+
+constexpr size_t kLongestRequestId = 128;
+
+// A client's request id is passed on when it is something to search logs for.
+bool is_sane_request_id(std::string_view id) {
+  if (id.empty() || id.size() > kLongestRequestId) return false;
+  for (const char c : id) {
+    if (c <= ' ' || c >= 0x7f || c == '"' || c == '\\') return false;
+  }
+  return true;
+}
+
+// "X_Forwarded_For" and its like: some servers take an underscore for a dash,
+// and a client must not speak for us (RFC 3875, 4.1.18).
+bool looks_like_forwarding(std::string_view name) {
+  if (name.find('_') == std::string_view::npos || name.size() > 32) return false;
+  std::array<char, 32> dashed;
+  for (size_t i = 0; i < name.size(); ++i) dashed[i] = name[i] == '_' ? '-' : name[i];
+  switch (field_id({dashed.data(), name.size()})) {
+    case FieldId::x_forwarded_for:
+    case FieldId::x_forwarded_host:
+    case FieldId::x_forwarded_proto:
+    case FieldId::x_request_id: return true;
+    default: return false;
+  }
+}
+
+}  // namespace
+
+// Decides once which of the client's forwarding fields go on: all of a trusted
+// peer's, none of anybody else's.
+void Exchange::prepare_head() {
+  const bool trusted = downstream_->trusted();
+  Fields& fields = head_.fields;
+  forwarded_for_.clear();
+  has_request_id_ = false;
+  for (Field& field : fields.all()) {
+    switch (field.id) {
+      case FieldId::x_forwarded_for:
+        field.dropped = true;
+        if (trusted) {
+          if (!forwarded_for_.empty()) forwarded_for_ += ", ";
+          forwarded_for_ += fields.value(field);
+        }
+        break;
+      case FieldId::x_forwarded_host:
+      case FieldId::x_forwarded_proto:
+      case FieldId::forwarded:
+        if (!trusted) field.dropped = true;
+        break;
+      case FieldId::x_request_id:
+        if (has_request_id_ || !is_sane_request_id(fields.value(field))) {
+          field.dropped = true;
+        } else {
+          has_request_id_ = true;
+        }
+        break;
+      case FieldId::other:
+        if (!trusted && looks_like_forwarding(fields.name(field))) field.dropped = true;
+        break;
+      default: break;
+    }
+  }
+  if (const std::string_view ip = downstream_->client_ip(); !ip.empty()) {
+    if (!forwarded_for_.empty()) forwarded_for_ += ", ";
+    forwarded_for_ += ip;
+  }
+  if (has_request_id_) return;
+  constexpr char kDigits[] = "0123456789abcdef";
+  for (size_t half = 0; half < 2; ++half) {
+    uint64_t number = context_.loop.random().next();
+    for (size_t i = 0; i < 16; ++i, number >>= 4) made_request_id_[half * 16 + i] = kDigits[number & 15];
+  }
+}
+
+std::string_view Exchange::request_id() const {
+  if (!has_request_id_) return {made_request_id_, sizeof(made_request_id_)};
+  const Field* const field = head_.fields.find(FieldId::x_request_id);
+  return field == nullptr ? std::string_view{} : head_.fields.value(*field);
+}
+
+void Exchange::add_forwarding_fields(AddedFields& added) {
+  const Fields& fields = head_.fields;
+  if (!forwarded_for_.empty()) added.add("X-Forwarded-For", forwarded_for_);
+  if (fields.find(FieldId::x_forwarded_proto) == nullptr) {
+    added.add("X-Forwarded-Proto", downstream_->secure() ? "https" : "http");
+  }
+  if (!head_.authority.empty() && fields.find(FieldId::x_forwarded_host) == nullptr) {
+    added.add("X-Forwarded-Host", head_.authority);
+  }
+  added.add("Via", head_.minor_version == 0 ? "1.0 sluice" : "1.1 sluice");
+  if (!has_request_id_) added.add("X-Request-Id", request_id());
+}
+
+void Exchange::refuse(balancer::Refusal refusal, uint16_t status, const char* error, const char* detail) {
+  stats().counters.refusals[static_cast<size_t>(refusal)].add();
+  reply(status, error, detail);
+}
+
+// A short answer of our own, with the reason for machines (RFC 9209).
+void Exchange::reply(uint16_t status, const char* error, const char* detail) {
+  DownstreamCodec& codec = downstream_->codec();
+  const bool last = !codec.keeps_alive() || request_outstanding() || context_.draining;
+  status_ = status;
+  error_ = error;
+  const std::string proxy_status = fmt::format("sluice; error={}; details=\"{}\"", error, detail);
+  const std::string body = fmt::format("{} {}: {}.\n", status, reason_phrase(status), detail);
+  AddedFields added;
+  added.add("Proxy-Status", proxy_status);
+  if (status == 503) added.add("Retry-After", "1");
+  if (status == 405) added.add("Allow", "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
+  added.add("X-Request-Id", request_id());
+  codec.write_reply(downstream_->out(), stream_, status, added, "text/plain; charset=utf-8", body,
+                    head_.method == Method::head, last);
+  downstream_->out().flush();  // the texts live only here
+  finish(last);
+}
+
+void Exchange::reply_maintenance() {
+  const std::string& page = service_->plan->maintenance_page;
+  stats().counters.refusals[static_cast<size_t>(balancer::Refusal::maintenance)].add();
+  if (page.empty()) {
+    reply(503, "destination_unavailable", "the service is under maintenance");
+    return;
+  }
+  DownstreamCodec& codec = downstream_->codec();
+  const bool last = !codec.keeps_alive() || request_outstanding() || context_.draining;
+  status_ = 503;
+  error_ = "destination_unavailable";
+  AddedFields added;
+  added.add("Proxy-Status", "sluice; error=destination_unavailable; details=\"maintenance\"");
+  added.add("Retry-After", "60");
+  codec.write_reply(downstream_->out(), stream_, 503, added, "text/html; charset=utf-8", page,
+                    head_.method == Method::head, last);
+  finish(last);
+}
+
+// OPTIONS that may go no further is answered here (RFC 9110, 7.6.2).
+void Exchange::reply_options() {
+  DownstreamCodec& codec = downstream_->codec();
+  const bool last = !codec.keeps_alive() || request_outstanding() || context_.draining;
+  status_ = 200;
+  AddedFields added;
+  added.add("Allow", "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
+  codec.write_reply(downstream_->out(), stream_, 200, added, "", "", false, last);
+  finish(last);
+}
+
+void Exchange::log() const {
+  std::string attempts;
+  for (uint32_t i = 0; i < attempts_ && i < kMostAttempts; ++i) {
+    if (i > 0) attempts += ',';
+    attempts += to_string(outcomes_[i]);
+  }
+  AccessRecord record;
+  record.request_id = request_id();
+  record.client = downstream_->client_ip();
+  record.method = head_.method_text;
+  record.authority = head_.authority;
+  record.target = head_.target;
+  if (service_ != nullptr) {
+    record.service = service_->plan->conf.name;
+    record.upstream = conf::to_string(colour_);
+  }
+  if (endpoint_ != nullptr) record.endpoint = endpoint_->state->name();
+  record.error = error_;
+  record.attempts = attempts;
+  record.status = status_;
+  record.minor_version = head_.minor_version;
+  record.generation = generation_;
+  record.bytes_up = body_bytes_;
+  record.bytes_down = response_bytes_;
+  record.duration_us = context_.loop.now_us() - started_us_;
+  record.queue_us = queue_us_;
+  record.connect_us = connect_us_;
+  record.first_byte_us = first_byte_us_;
+  record.retried = retries_ > 0;
+  record.rescued = is_rescue_;
+  record.aborted = aborted_;
+  context_.reporter.request_finished(record);
+}
+
+}  // namespace sluice::proxy

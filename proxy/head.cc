@@ -1,0 +1,99 @@
+#include "proxy/head.h"
+
+#include <algorithm>
+
+namespace sluice::proxy {
+namespace {
+
+char lower(char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c | 0x20) : c; }
+
+struct Known {
+  std::string_view name;
+  FieldId id;
+};
+
+constexpr Known kKnown[] = {
+    {"te", FieldId::te},
+    {"via", FieldId::via},
+    {"host", FieldId::host},
+    {"cookie", FieldId::cookie},
+    {"expect", FieldId::expect},
+    {"trailer", FieldId::trailer},
+    {"upgrade", FieldId::upgrade},
+    {"forwarded", FieldId::forwarded},
+    {"connection", FieldId::connection},
+    {"keep-alive", FieldId::keep_alive},
+    {"max-forwards", FieldId::max_forwards},
+    {"x-request-id", FieldId::x_request_id},
+    {"content-length", FieldId::content_length},
+    {"http2-settings", FieldId::http2_settings},
+    {"x-forwarded-for", FieldId::x_forwarded_for},
+    {"proxy-connection", FieldId::proxy_connection},
+    {"x-forwarded-host", FieldId::x_forwarded_host},
+    {"transfer-encoding", FieldId::transfer_encoding},
+    {"x-forwarded-proto", FieldId::x_forwarded_proto},
+    {"proxy-authenticate", FieldId::proxy_authenticate},
+    {"proxy-authorization", FieldId::proxy_authorization},
+};
+constexpr size_t kLongestKnown = 19;
+
+// Where the names of each length begin in kKnown, which is sorted by length.
+struct LengthIndex {
+  uint8_t begin[kLongestKnown + 2] = {};
+  constexpr LengthIndex() {
+    size_t at = 0;
+    for (size_t length = 0; length <= kLongestKnown + 1; ++length) {
+      while (at < std::size(kKnown) && kKnown[at].name.size() < length) ++at;
+      begin[length] = static_cast<uint8_t>(at);
+    }
+  }
+};
+constexpr LengthIndex kByLength;
+
+}  // namespace
+
+bool equal_fold(std::string_view a, std::string_view b) {
+  return a.size() == b.size() &&
+         std::equal(a.begin(), a.end(), b.begin(), [](char x, char y) { return lower(x) == lower(y); });
+}
+
+FieldId field_id(std::string_view name) {
+  if (name.size() > kLongestKnown) return FieldId::other;
+  const size_t end = kByLength.begin[name.size() + 1];
+  for (size_t i = kByLength.begin[name.size()]; i < end; ++i) {
+    if (kKnown[i].name[0] == lower(name[0]) && equal_fold(kKnown[i].name, name)) return kKnown[i].id;
+  }
+  return FieldId::other;
+}
+
+const Field* Fields::find(FieldId id) const {
+  for (const Field& field : fields_) {
+    if (field.id == id && !field.dropped) return &field;
+  }
+  return nullptr;
+}
+
+const Field* Fields::find(std::string_view wanted) const {
+  for (const Field& field : fields_) {
+    if (!field.dropped && field.name_size == wanted.size() && equal_fold(name(field), wanted)) return &field;
+  }
+  return nullptr;
+}
+
+void Fields::own() {
+  owned_.assign(block_, block_size_);
+  block_ = owned_.data();
+}
+
+void RequestHead::own() {
+  const char* const from = fields.block();
+  fields.own();
+  const char* const to = fields.block();
+  const size_t size = fields.block_size();
+  method_text = Fields::moved(method_text, from, size, to);
+  target = Fields::moved(target, from, size, to);
+  authority = Fields::moved(authority, from, size, to);
+  upgrade = Fields::moved(upgrade, from, size, to);
+}
+
+}  // namespace sluice::proxy

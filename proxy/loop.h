@@ -1,0 +1,133 @@
+// Loop: what all objects of one worker share: time, randomness, deadlines, the
+// read buffer, scratch memory and the work that waits for the end of the
+// current callback.
+//
+// Time stands still within a callback: it is read once when libuv calls us
+// (Scope) and passed on from here, so that everything above can be driven by a
+// test that sets it. This is the only place where the data path reads a clock
+// or a random source.
+//
+// At the end of the outermost Scope the loop flushes: every connection that has
+// something to send does so in one system call, then deferred work runs, until
+// neither is left. Deferred work is how a decision waits until the code that
+// noticed its need has returned.
+//
+// Thread: one loop, one thread. Owner: the Worker.
+#pragma once
+
+#include <uv.h>
+
+#include <cstdint>
+#include <memory>
+
+#include "balancer/random.h"
+#include "proxy/scratch.h"
+#include "proxy/timer_wheel.h"
+
+namespace sluice::proxy {
+
+class Loop;
+
+// Something that is to be called once at the end of the current callback.
+// Intrusive, so that asking for it never allocates; asking twice is asking once.
+class Deferred {
+ public:
+  using Callback = void (*)(void* owner);
+  Deferred(Callback callback, void* owner) : callback_(callback), owner_(owner) {}
+  Deferred(const Deferred&) = delete;
+  Deferred& operator=(const Deferred&) = delete;
+  ~Deferred();
+
+ private:
+  friend class Loop;
+  Loop* loop_ = nullptr;  // null: not asked for
+  Deferred* next_ = nullptr;
+  Deferred* previous_ = nullptr;
+  const Callback callback_;
+  void* const owner_;
+};
+
+class Loop {
+ public:
+  // Large enough that a body of a megabyte takes few system calls, small enough
+  // to stay in the second-level cache and to bound what one read can leave over.
+  static constexpr size_t kReadBufferBytes = 128 * 1024;
+
+  // A loop with a libuv loop in it; seed is for the random numbers.
+  explicit Loop(uint64_t seed);
+  Loop(const Loop&) = delete;
+  Loop& operator=(const Loop&) = delete;
+  ~Loop();
+
+  uv_loop_t* uv() { return &uv_; }
+  void run();   // until stop()
+  void stop();  // from a callback of this loop
+  // Closes what the loop itself holds and runs until every handle is gone;
+  // returns what uv_loop_close says, 0 when nothing was left behind.
+  int close();
+
+  uint64_t now_us() const { return now_us_; }
+  uint64_t now_ms() const { return now_us_ / 1000; }
+  void update_time() { now_us_ = uv_hrtime() / 1000; }
+  // For tests: time goes where they say, and due timers fire.
+  void set_time_us(uint64_t now_us);
+
+  // Wall-clock time in microseconds since the epoch, for logs and events.
+  static uint64_t wall_clock_us();
+  // A seed from the system's random source.
+  static uint64_t random_seed();
+
+  balancer::Random& random() { return random_; }
+  Scratch& scratch() { return scratch_; }
+  char* read_buffer() { return read_buffer_.get(); }
+
+  void arm(Timer& timer, uint64_t delay_ms) { timers_.arm(timer, now_ms() + delay_ms); }
+
+  // Run at the end of the current callback: writes before everything else.
+  void defer(Deferred& what) { append(tasks_, what); }
+  void defer_flush(Deferred& what) { append(flushes_, what); }
+  void run_deferred();
+  // Only the writes, now: before memory that they point into is used again.
+  void run_flushes();
+
+  // Opened by every callback from libuv.
+  class Scope {
+   public:
+    explicit Scope(Loop& loop) : loop_(loop) {
+      if (loop_.depth_++ == 0) loop_.update_time();
+    }
+    Scope(const Scope&) = delete;
+    Scope& operator=(const Scope&) = delete;
+    ~Scope() {
+      if (loop_.depth_ == 1) loop_.run_deferred();
+      --loop_.depth_;
+    }
+
+   private:
+    Loop& loop_;
+  };
+
+ private:
+  friend class Deferred;
+  struct List {
+    Deferred* first = nullptr;
+    Deferred* last = nullptr;
+  };
+  void append(List& list, Deferred& what);
+  static Deferred* pop(List& list);
+  void forget(Deferred& what);
+  static void on_tick(uv_timer_t* handle);
+
+  uv_loop_t uv_{};
+  uv_timer_t ticker_{};
+  uint64_t now_us_ = 0;
+  int depth_ = 0;
+  List flushes_;
+  List tasks_;
+  TimerWheel timers_;
+  balancer::Random random_;
+  Scratch scratch_;
+  std::unique_ptr<char[]> read_buffer_;
+};
+
+}  // namespace sluice::proxy

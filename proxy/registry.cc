@@ -1,0 +1,166 @@
+#include "proxy/registry.h"
+
+#include <algorithm>
+#include <fstream>
+#include <iterator>
+#include <set>
+#include <utility>
+
+namespace sluice::proxy {
+
+using balancer::EndpointHealth;
+using balancer::EndpointPlan;
+using balancer::EndpointState;
+using conf::Colour;
+
+balancer::EndpointState* ServiceEntry::find_endpoint(Colour colour, const std::string& name) const {
+  for (const EndpointPlan& one : endpoints[static_cast<size_t>(colour)]) {
+    if (one.state->name() == name) return one.state.get();
+  }
+  return nullptr;
+}
+
+ServiceEntry* Registry::find(const std::string& service) {
+  const auto found = services_.find(service);
+  return found == services_.end() ? nullptr : &found->second;
+}
+
+void Registry::update_caps(const conf::Config& config) {
+  std::map<std::string, std::shared_ptr<balancer::Cap>> kept;
+  for (const auto& [name, cap] : config.caps) {
+    const auto found = caps_.find(name);
+    auto state = found != caps_.end() ? found->second
+                                      : std::make_shared<balancer::Cap>(name, cap.max_connections, wake_);
+    state->set_max(cap.max_connections);
+    kept.emplace(name, std::move(state));
+  }
+  caps_ = std::move(kept);
+}
+
+void Registry::update_service(const conf::Service& service, uint64_t wall_us) {
+  ServiceEntry& entry = services_[service.name];
+  if (entry.state == nullptr) {
+    entry.state = std::make_shared<balancer::ServiceState>(service.name, balancer::Split::Value{service.split, 1});
+    entry.split_source = "config";
+    entry.split_since_us = wall_us;
+    for (const Colour colour : conf::kColours) {
+      entry.upstreams[static_cast<size_t>(colour)] =
+          std::make_shared<balancer::UpstreamState>(service.name, colour, workers_, wake_);
+    }
+  }
+  entry.state->set_maintenance(service.maintenance);
+  for (const Colour colour : conf::kColours) {
+    const uint32_t max = service.upstream(colour).max_connections;
+    entry.upstreams[static_cast<size_t>(colour)]->connections()->set_max(max == 0 ? balancer::Cap::kUnlimited : max);
+  }
+}
+
+std::vector<EndpointPlan> Registry::endpoints_of(const conf::Service& service, Colour colour,
+                                                 const ResolvedNames& names, const ServiceEntry& entry) const {
+  std::vector<EndpointPlan> result;
+  std::set<std::string> seen;
+  const auto add = [&](const conf::Address& address, const std::string& authority, uint32_t weight) {
+    const std::string name = address.to_string();
+    if (!seen.insert(name).second) return;
+    std::shared_ptr<EndpointState> state;
+    for (const EndpointPlan& one : entry.endpoints[static_cast<size_t>(colour)]) {
+      if (one.state->name() == name) state = one.state;
+    }
+    if (state == nullptr) state = std::make_shared<EndpointState>(address, name, authority, workers_);
+    balancer::EndpointCondition condition = state->condition();
+    if (!service.health.enabled) condition.health = EndpointHealth::up;
+    state->set_condition(condition);
+    result.push_back({std::move(state), weight});
+  };
+  for (const conf::Endpoint& endpoint : service.upstream(colour).endpoints) {
+    const conf::Address& address = endpoint.address;
+    if (address.kind != conf::Address::Kind::dns) {
+      add(address, address.kind == conf::Address::Kind::unix_socket ? "localhost" : address.to_string(),
+          endpoint.weight);
+      continue;
+    }
+    const auto resolved = names.find(address.host);
+    if (resolved == names.end()) continue;
+    for (const std::string& ip : resolved->second) {
+      conf::Address record;
+      record.host = ip;
+      record.port = address.port;
+      add(record, address.host + ":" + std::to_string(address.port), endpoint.weight);
+    }
+  }
+  return result;
+}
+
+std::shared_ptr<const balancer::CapSet> Registry::caps_of(const conf::Config& config, const ServiceEntry& entry,
+                                                          Colour colour) const {
+  auto caps = std::make_shared<balancer::CapSet>();
+  caps->push_back(entry.upstreams[static_cast<size_t>(colour)]->connections());
+  for (const auto& [name, cap] : config.caps) {
+    const conf::Cap::Member member{entry.state->name(), colour};
+    if (std::find(cap.members.begin(), cap.members.end(), member) != cap.members.end()) {
+      caps->push_back(caps_.at(name));
+    }
+  }
+  return caps;
+}
+
+namespace {
+
+std::string read_page(const std::string& path) {
+  if (path.empty()) return {};
+  std::ifstream file(path, std::ios::binary);
+  return {std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
+}
+
+// Before a service is known the widest limits of all of them apply.
+void widen(balancer::Plan& plan, const conf::Service& service, bool first) {
+  if (first) {
+    plan.head_limits = service.limits;
+    plan.client_timeouts = service.timeouts;
+    return;
+  }
+  conf::Limits& limits = plan.head_limits;
+  limits.header_bytes = std::max(limits.header_bytes, service.limits.header_bytes);
+  limits.headers = std::max(limits.headers, service.limits.headers);
+  limits.uri_bytes = std::max(limits.uri_bytes, service.limits.uri_bytes);
+  conf::Timeouts& timeouts = plan.client_timeouts;
+  timeouts.client_header_ms = std::max(timeouts.client_header_ms, service.timeouts.client_header_ms);
+  timeouts.client_idle_ms = std::max(timeouts.client_idle_ms, service.timeouts.client_idle_ms);
+  timeouts.client_body_ms = std::max(timeouts.client_body_ms, service.timeouts.client_body_ms);
+  timeouts.idle_ms = std::max(timeouts.idle_ms, service.timeouts.idle_ms);
+}
+
+}  // namespace
+
+std::shared_ptr<const balancer::Plan> Registry::build(const conf::Config& config, const ResolvedNames& names,
+                                                      uint64_t wall_us) {
+  update_caps(config);
+  std::erase_if(services_, [&](const auto& one) { return !config.services.contains(one.first); });
+  auto plan = std::make_shared<balancer::Plan>();
+  plan->serial = ++serial_;
+  std::map<std::string, uint32_t> index;
+  for (const auto& [name, service] : config.services) {
+    update_service(service, wall_us);
+    ServiceEntry& entry = services_.at(name);
+    balancer::ServicePlan& mine = plan->services.emplace_back();
+    mine.conf = service;
+    mine.state = entry.state;
+    mine.maintenance_page = read_page(service.maintenance_page);
+    for (const Colour colour : conf::kColours) {
+      const auto i = static_cast<size_t>(colour);
+      entry.endpoints[i] = endpoints_of(service, colour, names, entry);
+      mine.upstreams[i] = {entry.upstreams[i], caps_of(config, entry, colour), entry.endpoints[i]};
+      entry.upstreams[i]->bump_epoch();
+    }
+    widen(*plan, service, plan->services.size() == 1);
+    index.emplace(name, static_cast<uint32_t>(plan->services.size() - 1));
+  }
+  if (config.routes.empty()) {
+    plan->routes.set_only(0);
+  } else {
+    for (const conf::Route& route : config.routes) plan->routes.add(route.host, route.path, index.at(route.service));
+  }
+  return plan;
+}
+
+}  // namespace sluice::proxy

@@ -1,0 +1,68 @@
+// Registry: the run-time states of services, upstreams, endpoints and caps, by
+// name, across reloads; and the plans that are built on them.
+//
+// Every plan refers to the states by shared_ptr. What a new configuration no
+// longer mentions is dropped here and lives on only as long as a plan or a
+// connection refers to it.
+//
+// Thread: the control thread's only; the states themselves are shared.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "balancer/plan.h"
+#include "conf/config.h"
+#include "conf/result.h"
+
+namespace sluice::proxy {
+
+// A service as the control thread sees it.
+struct ServiceEntry {
+  std::shared_ptr<balancer::ServiceState> state;
+  std::shared_ptr<balancer::UpstreamState> upstreams[2];
+  // By address text, in the order of the configuration. Without green: empty.
+  std::vector<balancer::EndpointPlan> endpoints[2];
+  std::string split_source;    // config, admin, rollout, trip, state
+  uint64_t split_since_us = 0;  // wall clock
+
+  balancer::EndpointState* find_endpoint(conf::Colour colour, const std::string& name) const;
+};
+
+// The addresses behind dns: endpoints, as last resolved.
+using ResolvedNames = std::map<std::string, std::vector<std::string>>;
+
+class Registry {
+ public:
+  Registry(uint32_t workers, balancer::Cap::Wake wake) : workers_(workers), wake_(std::move(wake)) {}
+
+  // Brings the states in line with `config` and returns a plan for it.
+  std::shared_ptr<const balancer::Plan> build(const conf::Config& config, const ResolvedNames& names,
+                                              uint64_t wall_us);
+
+  const std::map<std::string, ServiceEntry>& services() const { return services_; }
+  std::map<std::string, ServiceEntry>& services() { return services_; }
+  ServiceEntry* find(const std::string& service);
+  // The shared budgets, by name.
+  const std::map<std::string, std::shared_ptr<balancer::Cap>>& caps() const { return caps_; }
+  uint32_t workers() const { return workers_; }
+
+ private:
+  void update_caps(const conf::Config& config);
+  void update_service(const conf::Service& service, uint64_t wall_us);
+  std::vector<balancer::EndpointPlan> endpoints_of(const conf::Service& service, conf::Colour colour,
+                                                   const ResolvedNames& names, const ServiceEntry& entry) const;
+  std::shared_ptr<const balancer::CapSet> caps_of(const conf::Config& config, const ServiceEntry& entry,
+                                                  conf::Colour colour) const;
+
+  const uint32_t workers_;
+  const balancer::Cap::Wake wake_;
+  uint64_t serial_ = 0;
+  std::map<std::string, ServiceEntry> services_;
+  std::map<std::string, std::shared_ptr<balancer::Cap>> caps_;
+};
+
+}  // namespace sluice::proxy

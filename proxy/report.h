@@ -1,0 +1,63 @@
+// What a worker tells others about the requests it carries, the moment it is
+// known. A worker calls these on its own thread; whoever implements them gets
+// the news to where it belongs without making the worker wait.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+#include "balancer/counters.h"
+#include "balancer/plan.h"
+
+namespace sluice::proxy {
+
+// One attempt that failed. The texts are valid during the call only.
+struct AttemptFailure {
+  balancer::ServiceState* service = nullptr;
+  balancer::UpstreamState* upstream = nullptr;
+  balancer::EndpointState* endpoint = nullptr;
+  balancer::Outcome outcome = balancer::Outcome::reset;
+  uint16_t status = 0;  // of the response, where there was one
+  std::string_view request_id;
+  std::string_view client;  // the address
+  std::string_view path;
+  uint64_t at_us = 0;  // the worker's time
+};
+
+// One finished request, for the access log. Valid during the call only.
+struct AccessRecord {
+  std::string_view request_id;
+  std::string_view client;
+  std::string_view method;
+  std::string_view authority;
+  std::string_view target;
+  std::string_view service;
+  std::string_view upstream;  // "blue", "green" or empty
+  std::string_view endpoint;
+  std::string_view error;  // Proxy-Status type, or empty
+  std::string_view attempts;  // outcome of each, separated by commas
+  uint16_t status = 0;        // 0: the client left before there was one
+  uint8_t minor_version = 1;
+  uint64_t generation = 0;
+  uint64_t bytes_up = 0;
+  uint64_t bytes_down = 0;
+  uint64_t duration_us = 0;
+  uint64_t queue_us = 0;
+  uint64_t connect_us = 0;
+  uint64_t first_byte_us = 0;
+  bool retried = false;
+  bool rescued = false;
+  bool aborted = false;
+};
+
+class Reporter {
+ public:
+  virtual ~Reporter() = default;
+  virtual void attempt_failed(const AttemptFailure& failure) = 0;
+  virtual void request_finished(const AccessRecord& record) = 0;
+  // Is there anybody who wants request_finished()?
+  virtual bool wants_access() const = 0;
+};
+
+}  // namespace sluice::proxy

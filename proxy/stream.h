@@ -1,0 +1,68 @@
+// Stream: an ordered byte stream to one peer, whatever carries it: a socket
+// (UvStream), TLS around another stream, or a script in a test.
+//
+// Reading: between start_reading() and stop_reading() the handler gets every
+// read in memory that is the loop's and is valid until the handler returns.
+// Writing: write() takes everything; what the peer does not take at once is
+// copied and counted in pending(), and the handler hears on_drained() when that
+// has fallen below kLowWatermark again after having been above, and when all is
+// out after shutdown_write() had to wait for it. Failures of
+// writes are told by on_stream_error() later, never from within write().
+//
+// Lifetime: close() is idempotent; after it the handler hears nothing but
+// on_stream_closed(), once, later, where the stream may be destroyed. It must
+// not be destroyed before.
+//
+// Thread: the loop's.
+#pragma once
+
+#include <sys/uio.h>
+
+#include <cstddef>
+#include <cstdint>
+
+namespace sluice::proxy {
+
+class Stream {
+ public:
+  static constexpr size_t kLowWatermark = 32 * 1024;
+  // Whoever feeds the stream should pause above this.
+  static constexpr size_t kHighWatermark = 64 * 1024;
+
+  class Handler {
+   public:
+    virtual ~Handler() = default;
+    // For dialled streams: once, before anything else. `error` is a libuv error
+    // (negative errno) or 0.
+    virtual void on_connected(int error) { static_cast<void>(error); }
+    virtual void on_read(char* data, size_t size) = 0;
+    // The peer will send no more (it may still read).
+    virtual void on_read_end() = 0;
+    // The stream is broken in both directions; `error` as above.
+    virtual void on_stream_error(int error) = 0;
+    virtual void on_drained() = 0;
+    virtual void on_stream_closed() = 0;
+  };
+
+  Stream() = default;
+  Stream(const Stream&) = delete;
+  Stream& operator=(const Stream&) = delete;
+  virtual ~Stream() = default;
+
+  void set_handler(Handler* handler) { handler_ = handler; }
+
+  virtual void start_reading() = 0;
+  virtual void stop_reading() = 0;
+  virtual void write(const iovec* slices, int count) = 0;
+  virtual size_t pending() const = 0;
+  // No more will be written; what is pending still goes out first.
+  virtual void shutdown_write() = 0;
+  virtual void close() = 0;
+  // Closes so that the peer sees a reset rather than an orderly end.
+  virtual void reset() = 0;
+
+ protected:
+  Handler* handler_ = nullptr;
+};
+
+}  // namespace sluice::proxy

@@ -1,0 +1,113 @@
+// UpstreamConnection: one connection to one endpoint.
+//
+//   connecting --> busy <--> idle --> closing --> (destroyed)
+//        \-----------\-----------------/
+//
+// Busy it belongs to one exchange and tells it what arrives; idle it lies in
+// its pool; closing it has said that it will send no more and waits, for a
+// moment, for the peer to say the same, so that the place under the caps is
+// given back only when the peer has let go too: that is what makes a cap exact
+// as the origin counts.
+//
+// The pool owns it; it is destroyed when its stream has closed. Thread: the
+// worker's.
+#pragma once
+
+#include <memory>
+
+#include "balancer/permit.h"
+#include "proxy/byte_queue.h"
+#include "proxy/h1_upstream_codec.h"
+#include "proxy/outbox.h"
+#include "proxy/stream.h"
+#include "proxy/worker_context.h"
+
+namespace sluice::proxy {
+
+class UpstreamPool;
+struct PooledEndpoint;
+
+// Why an attempt came to nothing.
+struct UpstreamFailure {
+  balancer::Outcome outcome = balancer::Outcome::reset;
+  const char* error = "connection_terminated";  // Proxy-Status type
+  const char* detail = "";
+  uint16_t status = 502;
+  // The peer closed a kept-alive connection before it can have read anything.
+  bool stale = false;
+};
+
+class UpstreamConnection final : public Stream::Handler {
+ public:
+  static constexpr uint64_t kCloseWaitMs = 250;
+
+  UpstreamConnection(WorkerContext& context, UpstreamPool& pool, PooledEndpoint& endpoint,
+                     balancer::Permit permit);
+  ~UpstreamConnection() override;
+
+  void dial(Exchange* exchange, uint32_t connect_timeout_ms);
+  // An idle connection becomes the exchange's.
+  void attach(Exchange* exchange);
+
+  // For the exchange that it belongs to.
+  UpstreamCodec& codec() { return codec_; }
+  Outbox& out() { return out_; }
+  size_t pending() const { return stream_->pending(); }
+  bool connected() const { return state_ == State::busy; }
+  // A tunnel's client has ended its direction.
+  void end_output();
+  bool reused() const { return requests_ > 0; }
+  bool answered() const { return answered_; }  // any octet of the response came
+  void pause_reading();
+  void resume_reading();
+  // Replaces the deadline until which the peer must do something.
+  void expect_within(uint64_t delay_ms, const char* error);
+  void expect_nothing() { timer_.disarm(); }
+  // The exchange is through with it: back to the pool, or closed.
+  void release();
+  // The exchange gives it up in the middle of a response.
+  void abandon();
+
+  PooledEndpoint& endpoint() { return endpoint_; }
+  const balancer::Permit& permit() const { return permit_; }
+
+  // For the pool.
+  void become_idle(uint32_t idle_timeout_ms);
+  void close();      // at once
+  void end();        // in order; see above
+  bool idle() const { return state_ == State::idle; }
+
+  void on_connected(int error) override;
+  void on_read(char* data, size_t size) override;
+  void on_read_end() override;
+  void on_stream_error(int error) override;
+  void on_drained() override;
+  void on_stream_closed() override;
+
+ private:
+  friend class UpstreamPool;
+  enum class State : uint8_t { connecting, busy, idle, ending, closed };
+
+  void process(Input& input);
+  void on_deadline();
+  void fail(const UpstreamFailure& failure);
+
+  WorkerContext& context_;
+  UpstreamPool& pool_;
+  PooledEndpoint& endpoint_;
+  balancer::Permit permit_;
+  std::unique_ptr<Stream> stream_;
+  H1UpstreamCodec codec_;
+  Outbox out_;
+  ByteQueue stash_;
+  Timer timer_;
+  Exchange* exchange_ = nullptr;
+  const char* deadline_error_ = "";
+  State state_ = State::connecting;
+  bool answered_ = false;
+  uint32_t requests_ = 0;
+  UpstreamConnection* next_idle_ = nullptr;
+  UpstreamConnection* previous_idle_ = nullptr;
+};
+
+}  // namespace sluice::proxy

@@ -1,0 +1,288 @@
+#include "proxy/upstream_pool.h"
+
+#include <algorithm>
+#include <cassert>
+#include <utility>
+
+#include "proxy/exchange.h"
+
+namespace sluice::proxy {
+
+using balancer::Cap;
+using balancer::Permit;
+
+UpstreamPool::UpstreamPool(WorkerContext& context, std::shared_ptr<balancer::UpstreamState> state)
+    : context_(context),
+      state_(std::move(state)),
+      picker_(std::make_unique<balancer::Picker>(std::vector<balancer::Picker::Entry>{}, conf::Balance::p2c, 0)) {}
+
+UpstreamPool::~UpstreamPool() { assert(connections_.empty() && first_waiter_ == nullptr); }
+
+void UpstreamPool::update(const balancer::ServicePlan& service, conf::Colour colour) {
+  const balancer::UpstreamPlan& plan = service.upstream(colour);
+  caps_ = plan.caps;
+  settings_ = service.conf.upstream(colour);
+  connect_timeout_ms_ = service.conf.timeouts.connect_ms;
+  idle_timeout_ms_ = service.conf.timeouts.idle_ms;
+  for (auto& [state, endpoint] : endpoints_) endpoint->in_plan = false;
+  std::vector<balancer::Picker::Entry> entries;
+  entries.reserve(plan.endpoints.size());
+  for (const balancer::EndpointPlan& one : plan.endpoints) {
+    std::unique_ptr<PooledEndpoint>& slot = endpoints_[one.state.get()];
+    if (slot == nullptr) {
+      slot = std::make_unique<PooledEndpoint>();
+      slot->shared = one.state;
+      slot->state = one.state.get();
+    }
+    slot->in_plan = true;
+    entries.push_back({slot.get(), one.weight});
+  }
+  const uint32_t panic = service.conf.outlier.enabled ? service.conf.outlier.panic_percent : 0;
+  picker_ = std::make_unique<balancer::Picker>(std::move(entries), settings_.balance, panic);
+  drop_unused_endpoints();
+  pump();
+}
+
+void UpstreamPool::drop_unused_endpoints() {
+  for (auto it = endpoints_.begin(); it != endpoints_.end();) {
+    PooledEndpoint& endpoint = *it->second;
+    if (!endpoint.in_plan) {
+      while (endpoint.first_idle != nullptr) endpoint.first_idle->end();
+    }
+    const bool unused = !endpoint.in_plan && endpoint.connections == 0 && endpoint.active == 0;
+    it = unused ? endpoints_.erase(it) : std::next(it);
+  }
+}
+
+PooledEndpoint* UpstreamPool::pick(const PooledEndpoint* const* tried, size_t tried_count) {
+  const balancer::EndpointLoad* loads[Exchange::kMostAttempts];
+  for (size_t i = 0; i < tried_count; ++i) loads[i] = tried[i];
+  return static_cast<PooledEndpoint*>(
+      picker_->pick(context_.loop.random(), state_->epoch(), loads, tried_count));
+}
+
+void UpstreamPool::count_idle(const UpstreamConnection& connection, int32_t delta) {
+  for (const auto& cap : connection.permit().caps()) cap->add_idle(context_.number, delta);
+}
+
+UpstreamConnection* UpstreamPool::take_idle(PooledEndpoint& endpoint) {
+  UpstreamConnection* const connection = endpoint.first_idle;
+  if (connection != nullptr) unlink_idle(*connection);
+  return connection;
+}
+
+// For want of a place: any endpoint that may get requests will do.
+UpstreamConnection* UpstreamPool::take_any_idle() {
+  if (idle_total_ == 0) return nullptr;
+  for (auto& [state, endpoint] : endpoints_) {
+    if (endpoint->first_idle != nullptr && endpoint->in_plan && state->condition().usable()) {
+      return take_idle(*endpoint);
+    }
+  }
+  return nullptr;
+}
+
+void UpstreamPool::unlink_idle(UpstreamConnection& connection) {
+  PooledEndpoint& endpoint = connection.endpoint();
+  UpstreamConnection*& from_left =
+      connection.previous_idle_ != nullptr ? connection.previous_idle_->next_idle_ : endpoint.first_idle;
+  UpstreamConnection*& from_right =
+      connection.next_idle_ != nullptr ? connection.next_idle_->previous_idle_ : endpoint.last_idle;
+  from_left = connection.next_idle_;
+  from_right = connection.previous_idle_;
+  connection.next_idle_ = connection.previous_idle_ = nullptr;
+  --endpoint.idle_count;
+  --idle_total_;
+  count_idle(connection, -1);
+}
+
+UpstreamConnection* UpstreamPool::acquire(PooledEndpoint& endpoint, Exchange& exchange, bool fresh_only) {
+  if (!fresh_only) {
+    if (UpstreamConnection* const idle = take_idle(endpoint); idle != nullptr) {
+      idle->attach(&exchange);
+      return idle;
+    }
+  }
+  if (first_waiter_ != nullptr) return nullptr;  // they come first
+  Cap* blocking = nullptr;
+  Permit permit = Permit::try_acquire(caps_, Cap::kNobody - 1, &blocking);
+  if (!permit) {
+    if (UpstreamConnection* const idle = fresh_only ? nullptr : take_any_idle(); idle != nullptr) {
+      idle->attach(&exchange);
+      return idle;
+    }
+    blocked_on_ = blocking;
+    return nullptr;
+  }
+  return &dial(endpoint, exchange, std::move(permit));
+}
+
+void UpstreamPool::release(UpstreamConnection& connection, bool reusable) {
+  const PooledEndpoint& endpoint = connection.endpoint();
+  if (!reusable || context_.draining || !endpoint.in_plan || !endpoint.state->condition().usable()) {
+    connection.end();
+    return;
+  }
+  const bool waiters = first_waiter_ != nullptr;
+  for (const auto& cap : connection.permit().caps()) {
+    const bool wanted = cap->has_waiters() && !(waiters && is_fair_to_keep(connection));
+    if (wanted || cap->used() > cap->max()) {
+      connection.end();
+      return;
+    }
+  }
+  // From here it is idle, if only for a moment.
+  PooledEndpoint& mine = connection.endpoint();
+  connection.next_idle_ = mine.first_idle;
+  (mine.first_idle != nullptr ? mine.first_idle->previous_idle_ : mine.last_idle) = &connection;
+  mine.first_idle = &connection;
+  ++mine.idle_count;
+  ++idle_total_;
+  count_idle(connection, 1);
+  connection.become_idle(idle_timeout_ms_);
+  if (!waiters) return;
+  Exchange& next = *first_waiter_;
+  leave_queue(next);
+  unlink_idle(connection);
+  connection.attach(&next);
+  next.on_connection(connection);
+}
+
+// Our oldest waiter may have the connection unless another worker's is older by
+// more than what keeping a warm connection is worth.
+bool UpstreamPool::is_fair_to_keep(const UpstreamConnection& connection) const {
+  for (const auto& cap : connection.permit().caps()) {
+    if (cap->has_waiters() && cap->oldest_waiter() + kFairnessUs < first_waiter_->waiting_since_us()) return false;
+  }
+  return true;
+}
+
+UpstreamPool::Queueing UpstreamPool::enqueue(Exchange& exchange) {
+  if (state_->queued().fetch_add(1, std::memory_order_relaxed) >= settings_.max_queue) {
+    state_->queued().fetch_sub(1, std::memory_order_relaxed);
+    return Queueing::full;
+  }
+  exchange.previous_waiter_ = last_waiter_;
+  exchange.next_waiter_ = nullptr;
+  (last_waiter_ != nullptr ? last_waiter_->next_waiter_ : first_waiter_) = &exchange;
+  last_waiter_ = &exchange;
+  exchange.in_queue_ = true;
+  context_.publish_oldest(blocked_on_);
+  // A place may have become free before we were seen to wait; and one may be
+  // had from idle connections, ours first.
+  if (blocked_on_ != nullptr && context_.give_up_idle(*blocked_on_, 1) == 0) {
+    blocked_on_->ask_reclaim(context_.number);
+  }
+  context_.serve_caps_later();
+  return Queueing::queued;
+}
+
+void UpstreamPool::leave_queue(Exchange& exchange) {
+  if (!exchange.in_queue_) return;
+  exchange.in_queue_ = false;
+  (exchange.previous_waiter_ != nullptr ? exchange.previous_waiter_->next_waiter_ : first_waiter_) =
+      exchange.next_waiter_;
+  (exchange.next_waiter_ != nullptr ? exchange.next_waiter_->previous_waiter_ : last_waiter_) =
+      exchange.previous_waiter_;
+  exchange.next_waiter_ = exchange.previous_waiter_ = nullptr;
+  state_->queued().fetch_sub(1, std::memory_order_relaxed);
+  Cap* const cap = first_waiter_ == nullptr ? std::exchange(blocked_on_, nullptr) : blocked_on_;
+  context_.publish_oldest(cap);
+  if (cap != nullptr) cap->wake_if_free();
+}
+
+void UpstreamPool::pump() {
+  while (first_waiter_ != nullptr) {
+    Exchange& next = *first_waiter_;
+    if (!has_usable_endpoint()) {
+      leave_queue(next);
+      next.redirect();
+      continue;
+    }
+    if (UpstreamConnection* const idle = take_any_idle(); idle != nullptr) {
+      leave_queue(next);
+      idle->attach(&next);
+      next.on_connection(*idle);
+      continue;
+    }
+    Cap* blocking = nullptr;
+    Permit permit = Permit::try_acquire(caps_, next.waiting_since_us(), &blocking);
+    if (!permit) {
+      if (blocking != blocked_on_) {
+        Cap* const before = std::exchange(blocked_on_, blocking);
+        context_.publish_oldest(before);
+        context_.publish_oldest(blocking);
+        if (before != nullptr) before->wake_if_free();
+        // Seen to wait there only now: look once more.
+        continue;
+      }
+      return;
+    }
+    leave_queue(next);
+    next.on_place(std::move(permit));
+  }
+}
+
+UpstreamConnection& UpstreamPool::dial(PooledEndpoint& endpoint, Exchange& exchange, Permit permit) {
+  auto connection = std::make_unique<UpstreamConnection>(context_, *this, endpoint, std::move(permit));
+  UpstreamConnection& result = *connection;
+  connections_.emplace(&result, std::move(connection));
+  result.dial(&exchange, connect_timeout_ms_);
+  return result;
+}
+
+uint64_t UpstreamPool::oldest_waiter_us() const {
+  return first_waiter_ == nullptr ? Cap::kNobody : first_waiter_->waiting_since_us();
+}
+
+void UpstreamPool::redirect_waiters() {
+  while (first_waiter_ != nullptr) {
+    Exchange& next = *first_waiter_;
+    leave_queue(next);
+    next.redirect();
+  }
+}
+
+uint32_t UpstreamPool::give_up_idle(const Cap& cap, uint32_t count) {
+  uint32_t given = 0;
+  for (auto& [state, endpoint] : endpoints_) {
+    // The least recently used go first.
+    for (UpstreamConnection* one = endpoint->last_idle; one != nullptr && given < count;) {
+      UpstreamConnection* const previous = one->previous_idle_;
+      const auto& caps = one->permit().caps();
+      if (std::any_of(caps.begin(), caps.end(), [&](const auto& held) { return held.get() == &cap; })) {
+        one->end();
+        ++given;
+      }
+      one = previous;
+    }
+  }
+  return given;
+}
+
+void UpstreamPool::answer_reclaims() {
+  if (caps_ == nullptr) return;
+  for (const auto& cap : *caps_) {
+    if (const uint32_t wanted = cap->take_reclaims(context_.number); wanted > 0) {
+      context_.give_up_idle(*cap, wanted);
+    }
+  }
+}
+
+void UpstreamPool::close_idle() {
+  for (auto& [state, endpoint] : endpoints_) {
+    while (endpoint->first_idle != nullptr) endpoint->first_idle->end();
+  }
+}
+
+void UpstreamPool::close_all() {
+  for (auto& [pointer, connection] : connections_) connection->close();
+}
+
+void UpstreamPool::forget(UpstreamConnection& connection) {
+  PooledEndpoint& endpoint = connection.endpoint();
+  connections_.erase(&connection);
+  if (!endpoint.in_plan) drop_unused_endpoints();
+}
+
+}  // namespace sluice::proxy

@@ -1,0 +1,117 @@
+// UpstreamPool: one upstream as one worker sees it: which endpoint a request
+// goes to, the idle connections, and the queue of requests that found no place
+// under the caps.
+//
+// Order of things: a request that may not pass a waiter (see Cap) waits behind
+// it; a connection that becomes free goes to the longest waiter of this worker
+// unless another worker's has waited kFairnessUs longer, then its place is given
+// up to that one. Idle connections keep their places and are closed when
+// somebody waits for a place under one of their caps.
+//
+// Thread: the worker's. Owner: WorkerContext.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <unordered_map>
+
+#include "balancer/picker.h"
+#include "balancer/plan.h"
+#include "proxy/upstream_connection.h"
+#include "proxy/worker_context.h"
+
+namespace sluice::proxy {
+
+// An endpoint with this worker's connections to it.
+struct PooledEndpoint : balancer::EndpointLoad {
+  std::shared_ptr<balancer::EndpointState> shared;
+  UpstreamConnection* first_idle = nullptr;  // the latest used first
+  UpstreamConnection* last_idle = nullptr;
+  uint32_t idle_count = 0;
+  uint32_t connections = 0;
+  bool in_plan = false;
+};
+
+class UpstreamPool {
+ public:
+  static constexpr uint64_t kFairnessUs = 10'000;
+  static constexpr uint32_t kLeastRetries = 3;   // at once, whatever the budget
+  static constexpr uint32_t kLeastRescues = 10;  // likewise
+
+  UpstreamPool(WorkerContext& context, std::shared_ptr<balancer::UpstreamState> state);
+  UpstreamPool(const UpstreamPool&) = delete;
+  UpstreamPool& operator=(const UpstreamPool&) = delete;
+  ~UpstreamPool();
+
+  balancer::UpstreamState& state() { return *state_; }
+  balancer::UpstreamStats& stats() { return state_->stats(context_.number); }
+
+  // Takes over endpoints, caps and settings of a new plan.
+  void update(const balancer::ServicePlan& service, conf::Colour colour);
+
+  bool has_usable_endpoint() { return picker_->eligible_count(state_->epoch()) > 0; }
+  PooledEndpoint* pick(const PooledEndpoint* const* tried, size_t tried_count);
+
+  // A connection to `endpoint` for the exchange, idle or dialled, or null when
+  // there is no place for one.
+  UpstreamConnection* acquire(PooledEndpoint& endpoint, Exchange& exchange, bool fresh_only);
+  // Opens one for a place that the exchange was given.
+  UpstreamConnection& dial(PooledEndpoint& endpoint, Exchange& exchange, balancer::Permit permit);
+  void release(UpstreamConnection& connection, bool reusable);
+
+  enum class Queueing : uint8_t { queued, full };
+  Queueing enqueue(Exchange& exchange);
+  void leave_queue(Exchange& exchange);  // no-op when it is not queued
+  bool has_waiters() const { return first_waiter_ != nullptr; }
+  // The cap that this pool's waiters stand at, and since when its oldest does.
+  const balancer::Cap* blocked_on() const { return blocked_on_; }
+  uint64_t oldest_waiter_us() const;
+  // Serves waiters as far as there are places.
+  void pump();
+  // All waiters leave and begin anew elsewhere.
+  void redirect_waiters();
+  // Closes up to `count` idle connections under `cap`.
+  uint32_t give_up_idle(const balancer::Cap& cap, uint32_t count);
+  // Closes as many as other workers asked for.
+  void answer_reclaims();
+  void close_idle();
+  void close_all();
+
+  // May another retry begin, with `budget` as the share of requests under way?
+  bool retry_allowed(double budget) const {
+    return retrying < kLeastRetries || retrying < budget * active;
+  }
+  // May another of green's requests be replayed here? Bounded by what this
+  // upstream carries anyway, so that a rescue can't drown it.
+  bool rescue_allowed() const { return rescuing < kLeastRescues || rescuing < active / 2; }
+  uint32_t rescuing = 0;
+  uint32_t active = 0;    // exchanges at this upstream, from this worker
+  uint32_t retrying = 0;  // those of them that are retries
+
+ private:
+  friend class UpstreamConnection;
+
+  UpstreamConnection* take_idle(PooledEndpoint& endpoint);
+  UpstreamConnection* take_any_idle();
+  void unlink_idle(UpstreamConnection& connection);
+  void forget(UpstreamConnection& connection);  // it has closed
+  bool is_fair_to_keep(const UpstreamConnection& connection) const;
+  void count_idle(const UpstreamConnection& connection, int32_t delta);
+  void drop_unused_endpoints();
+
+  WorkerContext& context_;
+  std::shared_ptr<balancer::UpstreamState> state_;
+  std::shared_ptr<const balancer::CapSet> caps_;
+  conf::Upstream settings_;
+  uint32_t connect_timeout_ms_ = 1000;
+  uint32_t idle_timeout_ms_ = 60000;
+  std::unordered_map<balancer::EndpointState*, std::unique_ptr<PooledEndpoint>> endpoints_;
+  std::unique_ptr<balancer::Picker> picker_;
+  std::unordered_map<UpstreamConnection*, std::unique_ptr<UpstreamConnection>> connections_;
+  uint32_t idle_total_ = 0;
+  Exchange* first_waiter_ = nullptr;
+  Exchange* last_waiter_ = nullptr;
+  balancer::Cap* blocked_on_ = nullptr;  // where this pool's waiters stand
+};
+
+}  // namespace sluice::proxy
