@@ -1,0 +1,232 @@
+#include "balancer/journal.h"
+
+#include <algorithm>
+#include <array>
+#include <cassert>
+
+#include "balancer/fields.h"
+
+namespace sluice::balancer {
+namespace {
+
+constexpr std::string_view kVersionLine = "sluice-journal 1\n";
+constexpr size_t kHeadBytes = 4 + 4 + 8;
+constexpr size_t kPayloadHeadBytes = 1 + 2;
+constexpr char kPut = '+';
+constexpr char kErase = '-';
+// The number of records that can lie between two that are read, however much
+// of the file is damaged; rejects most garbage before its checksum is computed.
+constexpr uint64_t kMaxSequenceGap = uint64_t{1} << 32;
+
+constexpr std::array<uint32_t, 256> make_crc_table() {
+  std::array<uint32_t, 256> table{};
+  for (uint32_t octet = 0; octet < table.size(); ++octet) {
+    uint32_t remainder = octet;
+    for (int bit = 0; bit < 8; ++bit) {
+      remainder = (remainder >> 1) ^ ((remainder & 1) != 0 ? 0x82f63b78U : 0);
+    }
+    table[octet] = remainder;
+  }
+  return table;
+}
+constexpr std::array<uint32_t, 256> kCrcTable = make_crc_table();
+
+struct Record {
+  uint64_t sequence;
+  std::string_view payload;
+};
+
+uint32_t checksum_of(std::string_view length, std::string_view sequence_and_payload) {
+  return crc32c(sequence_and_payload, crc32c(length));
+}
+
+std::optional<Record> decode(std::string_view bytes, uint64_t after_sequence) {
+  if (bytes.size() < kHeadBytes) return std::nullopt;
+  const size_t length = read_u32(bytes);
+  if (length < kPayloadHeadBytes || length > bytes.size() - kHeadBytes) return std::nullopt;
+  const uint64_t sequence = read_u64(bytes.substr(8));
+  if (sequence <= after_sequence || sequence - after_sequence > kMaxSequenceGap) return std::nullopt;
+  const uint32_t checksum = read_u32(bytes.substr(4));
+  if (checksum != checksum_of(bytes.substr(0, 4), bytes.substr(8, 8 + length))) return std::nullopt;
+  return Record{sequence, bytes.substr(kHeadBytes, length)};
+}
+
+conf::Status write_and_sync(File& file, std::string_view bytes) {
+  while (!bytes.empty()) {
+    const conf::Result<size_t> written = file.write(bytes);
+    if (!written) return written.error();
+    bytes.remove_prefix(*written);
+  }
+  return file.sync();
+}
+
+}  // namespace
+
+uint32_t crc32c(std::string_view bytes, uint32_t crc) {
+  crc = ~crc;
+  for (const char c : bytes) crc = kCrcTable[(crc ^ static_cast<unsigned char>(c)) & 0xff] ^ (crc >> 8);
+  return ~crc;
+}
+
+conf::Result<std::unique_ptr<Journal>> Journal::open(FileSystem& files, std::string directory) {
+  std::unique_ptr<Journal> journal(new Journal(files, std::move(directory)));
+  auto lock = files.lock(journal->path("journal.lock"));
+  if (!lock) return lock.error();
+  journal->lock_ = std::move(lock.value());
+
+  auto content = files.read(journal->path("journal"));
+  if (content) {
+    if (conf::Status loaded = journal->load(*content); !loaded) return loaded.error();
+  } else if (content.error().kind != conf::Error::Kind::not_found) {
+    return content.error();
+  }
+
+  Recovery& recovery = journal->recovery_;
+  conf::Status ready = conf::Done{};
+  if (content && recovery.torn_bytes == 0 && recovery.damaged_bytes == 0) {
+    auto file = files.open_to_append(journal->path("journal"));
+    if (file) {
+      journal->file_ = std::move(file.value());
+      journal->file_bytes_ = content->size();
+    } else {
+      ready = file.error();
+    }
+  } else {
+    if (recovery.damaged_bytes != 0) {
+      // For whoever looks into it; the repair does not depend on it.
+      auto copy = files.create(journal->path("journal.damaged"));
+      if (copy) static_cast<void>(write_and_sync(**copy, *content));
+    }
+    ready = journal->rewrite(journal->entries_);
+  }
+  if (!ready) {
+    recovery.write_error = ready.error();
+    journal->end_in_doubt_ = true;
+    journal->failing_ = true;
+  }
+  return journal;
+}
+
+conf::Status Journal::load(std::string_view content) {
+  if (!content.starts_with(kVersionLine)) {
+    return conf::Error{conf::Error::Kind::invalid, conf::Error::Source::system, false,
+                       path("journal") +
+                           " is not a journal of version 1: move it away, or start the "
+                           "release that wrote it."};
+  }
+  size_t offset = kVersionLine.size();
+  while (offset < content.size()) {
+    if (apply_record_at(content, offset)) continue;
+    const size_t bad = offset;
+    do {
+      ++offset;
+    } while (offset < content.size() && !decode(content.substr(offset), sequence_));
+    if (offset == content.size()) {
+      recovery_.torn_bytes = offset - bad;
+      break;
+    }
+    if (recovery_.damaged_bytes == 0) recovery_.damaged_at = bad;
+    recovery_.damaged_bytes += offset - bad;
+  }
+  return conf::Done{};
+}
+
+bool Journal::apply_record_at(std::string_view content, size_t& offset) {
+  const std::optional<Record> record = decode(content.substr(offset), sequence_);
+  if (!record) return false;
+  const std::string_view payload = record->payload;
+  const size_t key_size = static_cast<unsigned char>(payload[1]) |
+                          static_cast<size_t>(static_cast<unsigned char>(payload[2])) << 8;
+  if (payload.size() < kPayloadHeadBytes + key_size) return false;
+  const std::string key(payload.substr(kPayloadHeadBytes, key_size));
+  if (payload[0] == kPut) {
+    entries_[key] = std::string(payload.substr(kPayloadHeadBytes + key_size));
+  } else {
+    entries_.erase(key);
+  }
+  sequence_ = record->sequence;
+  ++recovery_.records;
+  offset += kHeadBytes + payload.size();
+  return true;
+}
+
+std::string Journal::encode(char op, std::string_view key, std::string_view value) {
+  std::string length;
+  append_u32(length, static_cast<uint32_t>(kPayloadHeadBytes + key.size() + value.size()));
+  std::string body;
+  append_u64(body, ++sequence_);
+  body.push_back(op);
+  body.push_back(static_cast<char>(key.size() & 0xff));
+  body.push_back(static_cast<char>(key.size() >> 8));
+  body += key;
+  body += value;
+  std::string record = length;
+  append_u32(record, checksum_of(length, body));
+  return record + body;
+}
+
+conf::Status Journal::put(const std::string& key, std::string_view value) {
+  assert(key.size() <= kMaxKeyBytes && value.size() <= kMaxValueBytes);
+  return change(kPut, key, value);
+}
+
+conf::Status Journal::erase(const std::string& key) {
+  if (!entries_.contains(key) && !end_in_doubt_) return conf::Done{};
+  return change(kErase, key, {});
+}
+
+conf::Status Journal::change(char op, const std::string& key, std::string_view value) {
+  Entries changed = entries_;
+  if (op == kPut) {
+    changed[key] = std::string(value);
+  } else {
+    changed.erase(key);
+  }
+  const conf::Status written = end_in_doubt_ ? rewrite(changed) : append(encode(op, key, value));
+  failing_ = !written.ok();
+  if (failing_) {
+    end_in_doubt_ = true;
+    return written;
+  }
+  entries_ = std::move(changed);
+  compact_if_worth_it();
+  return conf::Done{};
+}
+
+conf::Status Journal::append(std::string_view record) {
+  conf::Status written = write_and_sync(*file_, record);
+  if (written) file_bytes_ += record.size();
+  return written;
+}
+
+conf::Status Journal::rewrite(const Entries& entries) {
+  const std::string fresh = path("journal.new");
+  std::string content(kVersionLine);
+  for (const auto& [key, value] : entries) content += encode(kPut, key, value);
+
+  auto file = files_.create(fresh);
+  if (!file) return file.error();
+  if (conf::Status written = write_and_sync(**file, content); !written) {
+    file.value().reset();
+    static_cast<void>(files_.remove(fresh));  // gives its blocks back to a full disk
+    return written;
+  }
+  // From here on it is unknown which of the two files a crash would leave; both
+  // are whole, but only the new one would get what is appended.
+  end_in_doubt_ = true;
+  if (conf::Status renamed = files_.rename(fresh, path("journal")); !renamed) return renamed;
+  if (conf::Status synced = files_.sync_directory(directory_); !synced) return synced;
+  end_in_doubt_ = false;
+  file_ = std::move(file.value());
+  file_bytes_ = content.size();
+  compact_at_bytes_ = std::max(kCompactBytes, 4 * file_bytes_);
+  return conf::Done{};
+}
+
+void Journal::compact_if_worth_it() {
+  if (file_bytes_ <= compact_at_bytes_) return;
+  // What was asked to be kept is kept already; a failure only delays the saving.
+  if (!rewrite(entries_)) compact_at_bytes_ = 2 * file_bytes_;
+}
+
+}  // namespace sluice::balancer

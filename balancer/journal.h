@@ -1,0 +1,109 @@
+// Journal: a small map from keys to values that survives kill -9, a loss of
+// power and a full disk.
+//
+// put() returns ok only when the new value is on the disk. After a crash at any
+// moment open() finds, for every key, the last value whose put() returned ok,
+// or a later one whose put() had begun and did not return ok; never anything
+// else.
+//
+//   state_dir/journal        the records in force
+//   state_dir/journal.new    a rewrite in progress; worthless, overwritten
+//   state_dir/journal.damaged  a copy, made when damage was found at open()
+//   state_dir/journal.lock   held while the process lives
+//
+//   file    := "sluice-journal 1\n" record*
+//   record  := length:u32 checksum:u32 sequence:u64 payload      little endian
+//   payload := op:u8 ('+' put, '-' erase) key_length:u16 key value
+//
+// `length` is the payload's. `checksum` is the CRC32C (RFC 3720, 12.1) of
+// length, sequence and payload. Sequences only rise within a file and from one
+// rewrite to the next, so that old blocks that a crash uncovers behind the end
+// are never taken for records.
+//
+// A rewrite (first start, compaction, repair) writes journal.new, syncs it,
+// renames it over journal and syncs the directory. After any failed write or
+// sync the file's end is in doubt, and so the next put() is a rewrite instead
+// of an append: a writer that met a full disk works again as soon as there is
+// room, without a restart.
+//
+// Thread: the control thread. Owner: the composition root, through StateStore.
+// The FileSystem must outlive it.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "balancer/file_system.h"
+#include "conf/result.h"
+
+namespace sluice::balancer {
+
+// The Castagnoli CRC; `crc` is the result for what came before.
+uint32_t crc32c(std::string_view bytes, uint32_t crc = 0);
+
+class Journal {
+ public:
+  static constexpr size_t kMaxKeyBytes = 1024;
+  static constexpr size_t kMaxValueBytes = 1u << 20;
+  // A file longer than this, and four times longer than its live records, is
+  // compacted.
+  static constexpr size_t kCompactBytes = 64 * 1024;
+
+  // What open() found and did.
+  struct Recovery {
+    uint64_t records = 0;        // valid ones read
+    uint64_t torn_bytes = 0;     // cut from the end: a write that a crash interrupted
+    uint64_t damaged_bytes = 0;  // in front of valid records: the disk lost something
+    uint64_t damaged_at = 0;     // offset of the first damage
+    // Set when the file could not be created or repaired: what was read is in
+    // force, nothing new is kept until a put() succeeds.
+    std::optional<conf::Error> write_error;
+  };
+
+  // Fails when another process has the directory, when the journal cannot be
+  // read, or when it is of another version.
+  static conf::Result<std::unique_ptr<Journal>> open(FileSystem& files, std::string directory);
+
+  const Recovery& recovery() const { return recovery_; }
+  const std::map<std::string, std::string>& entries() const { return entries_; }
+
+  // An error leaves entries() as it was, and the journal usable.
+  conf::Status put(const std::string& key, std::string_view value);
+  conf::Status erase(const std::string& key);
+
+  // The last write failed: what is on the disk may be older than what was asked
+  // to be kept.
+  bool failing() const { return failing_; }
+
+ private:
+  using Entries = std::map<std::string, std::string>;
+
+  Journal(FileSystem& files, std::string directory) : files_(files), directory_(std::move(directory)) {}
+
+  conf::Status load(std::string_view content);
+  bool apply_record_at(std::string_view content, size_t& offset);
+  std::string encode(char op, std::string_view key, std::string_view value);
+  conf::Status change(char op, const std::string& key, std::string_view value);
+  conf::Status append(std::string_view record);
+  conf::Status rewrite(const Entries& entries);
+  void compact_if_worth_it();
+  std::string path(const char* name) const { return directory_ + "/" + name; }
+
+  FileSystem& files_;
+  const std::string directory_;
+  std::unique_ptr<File> lock_;
+  std::unique_ptr<File> file_;
+  Entries entries_;
+  Recovery recovery_;
+  uint64_t sequence_ = 0;  // of the last record written or read
+  size_t file_bytes_ = 0;
+  size_t compact_at_bytes_ = kCompactBytes;
+  bool end_in_doubt_ = false;  // the next change is a rewrite
+  bool failing_ = false;
+};
+
+}  // namespace sluice::balancer

@@ -1,0 +1,67 @@
+// StateStore: what the process must not forget, as typed values over a Journal.
+//
+// Everything about one service is one record, so that a split, its generation,
+// the latch and the rollout's position are never seen half changed. The order
+// of a change is: put it in force, save it, acknowledge it. A crash in between
+// therefore never brings back more green than was in force, when the split
+// rose; and a return to blue does not wait for a disk.
+//
+// Thread: the control thread. Owner: the composition root.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <string>
+
+#include "balancer/journal.h"
+#include "conf/config.h"
+#include "conf/result.h"
+
+namespace sluice::balancer {
+
+struct SavedService {
+  conf::BasisPoints green = 0;
+  uint64_t generation = 0;
+  std::string source;         // who set the split: "config", "admin", "rollout", "trip"
+  int64_t since_unix_ms = 0;  // when it was set
+  bool tripped = false;       // the latch
+  std::string trip_reason;
+  int64_t tripped_unix_ms = 0;
+  std::string rollout;  // Rollout::save(); empty: there was none
+
+  bool operator==(const SavedService&) const = default;
+};
+
+struct SavedFreeze {
+  bool on = false;
+  std::string reason;
+  int64_t since_unix_ms = 0;
+
+  bool operator==(const SavedFreeze&) const = default;
+};
+
+class StateStore {
+ public:
+  // A record that cannot be read is an error: to guess a split would be worse.
+  static conf::Result<std::unique_ptr<StateStore>> open(FileSystem& files, std::string directory);
+
+  const std::map<std::string, SavedService>& services() const { return services_; }
+  const SavedFreeze& freeze() const { return freeze_; }
+  const Journal::Recovery& recovery() const { return journal_->recovery(); }
+  bool failing() const { return journal_->failing(); }
+
+  // Ok: it is on the disk. An error leaves services() and freeze() as they were.
+  conf::Status save(const std::string& service, const SavedService& state);
+  conf::Status forget(const std::string& service);
+  conf::Status save_freeze(const SavedFreeze& freeze);
+
+ private:
+  explicit StateStore(std::unique_ptr<Journal> journal) : journal_(std::move(journal)) {}
+
+  std::unique_ptr<Journal> journal_;
+  std::map<std::string, SavedService> services_;
+  SavedFreeze freeze_;
+};
+
+}  // namespace sluice::balancer
