@@ -14,22 +14,22 @@ void ConnectionSet::drain() {
 }
 
 void ConnectionSet::close_all() {
-  for_each([](DownstreamConnection& one) { one.close(); });
+  for_each([](DownstreamConnection& one) { one.gone(); });
 }
 
-void DownstreamConnection::start(WorkerContext& context, ConnectionSet& set, const ListenerTraits& traits,
+void DownstreamConnection::start(WorkerContext& context, ConnectionSet& set, std::shared_ptr<const ListenerTraits> traits,
                                  std::unique_ptr<Stream> stream, std::string client_ip, bool trusted) {
   auto* const self =
-      new DownstreamConnection(context, set, traits, std::move(stream), std::move(client_ip), trusted);
+      new DownstreamConnection(context, set, std::move(traits), std::move(stream), std::move(client_ip), trusted);
   self->stream_->start_reading();
   self->expect(Waiting::head, context.plan->plan->client_timeouts.client_header_ms);
 }
 
-DownstreamConnection::DownstreamConnection(WorkerContext& context, ConnectionSet& set, const ListenerTraits& traits,
+DownstreamConnection::DownstreamConnection(WorkerContext& context, ConnectionSet& set, std::shared_ptr<const ListenerTraits> traits,
                                            std::unique_ptr<Stream> stream, std::string client_ip, bool trusted)
     : context_(context),
       set_(set),
-      traits_(traits),
+      traits_(std::move(traits)),
       stream_(std::move(stream)),
       codec_(context.workspace),
       out_(context.loop),

@@ -61,12 +61,13 @@ class DownstreamConnection final : public Downstream, public Stream::Handler {
   static constexpr uint64_t kLingerMs = 1000;
 
   // The connection owns itself from here on, as part of `set`.
-  static void start(WorkerContext& context, ConnectionSet& set, const ListenerTraits& traits,
+  static void start(WorkerContext& context, ConnectionSet& set, std::shared_ptr<const ListenerTraits> traits,
                     std::unique_ptr<Stream> stream, std::string client_ip, bool trusted);
   ~DownstreamConnection() override;
 
   void drain();
-  void close();
+  // At once, the exchange too.
+  void gone();
   const Exchange* exchange() const { return exchange_; }
   uint64_t since_us() const { return since_us_; }
   uint64_t requests() const { return requests_; }
@@ -82,7 +83,7 @@ class DownstreamConnection final : public Downstream, public Stream::Handler {
   void end_tunnel_output() override {}
   std::string_view client_ip() const override { return client_ip_; }
   bool trusted() const override { return trusted_; }
-  bool secure() const override { return traits_.secure; }
+  bool secure() const override { return traits_->secure; }
 
   void on_read(char* data, size_t size) override;
   void on_read_end() override;
@@ -94,7 +95,7 @@ class DownstreamConnection final : public Downstream, public Stream::Handler {
   friend class ConnectionSet;
   enum class Waiting : uint8_t { nothing, head, idle, body, drain, linger };
 
-  DownstreamConnection(WorkerContext& context, ConnectionSet& set, const ListenerTraits& traits,
+  DownstreamConnection(WorkerContext& context, ConnectionSet& set, std::shared_ptr<const ListenerTraits> traits,
                        std::unique_ptr<Stream> stream, std::string client_ip, bool trusted);
 
   void pump(Input& input);
@@ -105,11 +106,11 @@ class DownstreamConnection final : public Downstream, public Stream::Handler {
   void expect(Waiting what, uint64_t delay_ms);
   void on_deadline();
   void end();
-  void gone();
+  void close();
 
   WorkerContext& context_;
   ConnectionSet& set_;
-  const ListenerTraits& traits_;
+  const std::shared_ptr<const ListenerTraits> traits_;
   std::unique_ptr<Stream> stream_;
   H1DownstreamCodec codec_;
   Outbox out_;

@@ -30,6 +30,8 @@
 
 namespace sluice::proxy {
 
+struct SessionInfo;
+
 class Exchange {
  public:
   static constexpr size_t kReplayBytes = 64 * 1024;
@@ -75,8 +77,7 @@ class Exchange {
   void redirect();  // the upstream was left, begin elsewhere
   uint64_t waiting_since_us() const { return waiting_since_us_; }
 
-  uint64_t started_us() const { return started_us_; }
-  bool in_use() const { return downstream_ != nullptr; }
+  void describe(SessionInfo& info, uint64_t now_us) const;
 
  private:
   friend class UpstreamPool;

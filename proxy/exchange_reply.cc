@@ -5,6 +5,7 @@
 #include <array>
 
 #include "proxy/exchange.h"
+#include "proxy/worker.h"
 #include "proxy/h1_writer.h"
 
 namespace sluice::proxy {
@@ -155,6 +156,17 @@ void Exchange::reply_options() {
   added.add("Allow", "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
   codec.write_reply(downstream_->out(), stream_, 200, added, "", "", false, last);
   finish(last);
+}
+
+void Exchange::describe(SessionInfo& info, uint64_t now_us) const {
+  constexpr const char* kStates[] = {"free", "starting", "queued", "connecting", "streaming", "tunnel"};
+  info.state = kStates[static_cast<size_t>(phase_)];
+  info.request_age_us = now_us - started_us_;
+  info.request = std::string(head_.method_text) + " " + std::string(head_.target);
+  if (service_ == nullptr) return;
+  info.service = service_->plan->conf.name;
+  info.upstream = conf::to_string(colour_);
+  if (endpoint_ != nullptr) info.endpoint = endpoint_->state->name();
 }
 
 void Exchange::log() const {

@@ -26,6 +26,8 @@ Loop::Loop(uint64_t seed)
 
 Loop::~Loop() { assert(flushes_.first == nullptr && tasks_.first == nullptr); }
 
+void Loop::update_time() { now_us_ = uv_hrtime() / 1000; }
+
 void Loop::run() { uv_run(&uv_, UV_RUN_DEFAULT); }
 
 void Loop::stop() { uv_stop(&uv_); }

@@ -17,6 +17,7 @@
 #include "balancer/plan.h"
 #include "conf/config.h"
 #include "conf/result.h"
+#include "proxy/resolver.h"
 
 namespace sluice::proxy {
 
@@ -31,9 +32,6 @@ struct ServiceEntry {
 
   balancer::EndpointState* find_endpoint(conf::Colour colour, const std::string& name) const;
 };
-
-// The addresses behind dns: endpoints, as last resolved.
-using ResolvedNames = std::map<std::string, std::vector<std::string>>;
 
 class Registry {
  public:

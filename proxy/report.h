@@ -25,6 +25,19 @@ struct AttemptFailure {
   uint64_t at_us = 0;  // the worker's time
 };
 
+// The same, on its way to another thread.
+struct FailureNote {
+  std::string service;
+  conf::Colour colour = conf::Colour::blue;
+  std::string endpoint;
+  balancer::Outcome outcome = balancer::Outcome::reset;
+  uint16_t status = 0;
+  std::string request_id;
+  std::string client;
+  std::string path;
+  uint64_t at_us = 0;
+};
+
 // One finished request, for the access log. Valid during the call only.
 struct AccessRecord {
   std::string_view request_id;

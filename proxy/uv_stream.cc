@@ -203,8 +203,17 @@ void UvStream::reset() {
   if (kind_ != Kind::tcp || uv_tcp_close_reset(&handle_.tcp, on_closed) != 0) close();
 }
 
+void UvStream::discard(std::unique_ptr<UvStream> stream) {
+  stream->set_handler(nullptr);
+  stream.release()->close();
+}
+
 void UvStream::on_closed(uv_handle_t* handle) {
   auto& self = *static_cast<UvStream*>(handle->data);
+  if (self.handler_ == nullptr) {
+    delete &self;
+    return;
+  }
   const Loop::Scope scope(self.loop_);
   self.handler_->on_stream_closed();
 }

@@ -1,0 +1,100 @@
+// AccessLog: a line for each finished request, written where no request waits.
+//
+//   worker 0: Writer --full--> ring \                      / file, by its path
+//   worker 1: Writer --full--> ring --> the log's thread --> standard output
+//              ^----empty----- ring /                      \ nothing (off)
+//
+// A worker formats into a buffer of its own and hands that on when it is full
+// or kMostAgeUs old; the log's thread writes it with one write(2) and hands it
+// back. All buffers together are kMostBytes (but two for each worker at least).
+// When a slow disk holds all of a worker's buffers, its lines are dropped and
+// counted: a worker neither waits nor takes a lock nor, once it has its
+// buffers, allocates.
+//
+// A failed write (no space, the reader gone) loses the rest of that buffer,
+// which is counted; the next buffer is tried again, on a new line. It is never
+// fatal; report() tells the daemon's log of it once a minute.
+//
+// Threads: configure(), reopen(), report() and close() are the control
+// thread's; a Writer is its worker's; the rest is any thread's. Workers must
+// have stopped when close() is called. Owner: the composition root.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <thread>
+
+#include "conf/config.h"
+#include "conf/result.h"
+#include "proxy/daemon_log.h"
+#include "proxy/report.h"
+
+namespace sluice::proxy {
+
+class AccessLog {
+ public:
+  static constexpr size_t kMostBytes = 8 * 1024 * 1024;
+  static constexpr size_t kBufferBytes = 64 * 1024;
+  static constexpr uint64_t kMostAgeUs = 200'000;
+  static constexpr uint64_t kReportUs = 60'000'000;
+  static constexpr uint64_t kFlushMs = 2000;
+  // Longer targets and other texts are cut, so that any line fits a buffer.
+  static constexpr size_t kMostTargetBytes = 4096;
+  static constexpr size_t kMostTextBytes = 256;
+
+  class Writer;
+
+  // Off until configured. The seed decides which requests a sample takes.
+  AccessLog(uint32_t workers, uint64_t seed);
+  AccessLog(const AccessLog&) = delete;
+  AccessLog& operator=(const AccessLog&) = delete;
+  ~AccessLog();
+
+  // Takes `access` and `sample`; on an error everything stays as it was.
+  conf::Status configure(const conf::Log& log);
+  // Opens the path anew, after logrotate has moved the file away.
+  conf::Status reopen();
+  bool enabled() const;
+
+  Writer& writer(uint32_t worker);
+
+  struct Stats {
+    uint64_t lines = 0;         // taken from workers
+    uint64_t dropped = 0;       // not taken, for want of a buffer
+    uint64_t lost = 0;          // taken, but not written
+    uint64_t write_errors = 0;  // of write(2)
+  };
+  Stats stats() const;
+
+  // Says what went wrong since it last did, at most once in kReportUs; to be
+  // called every second or so with the loop's time.
+  void report(uint64_t now_us, DaemonLog& log);
+
+  // Writes what is left and ends the thread; idempotent. False when the disk
+  // did not take it in time: the thread is then left to its write, owns all
+  // that it touches, and ends with the process at the latest.
+  bool close(uint64_t most_ms = kFlushMs);
+
+ private:
+  struct Core;
+
+  const std::shared_ptr<Core> core_;  // shared with the thread
+  std::thread thread_;
+  std::string path_;  // empty: stdout or off
+  Stats reported_;
+  uint64_t next_report_us_ = 0;
+};
+
+// One worker's end of the log.
+class AccessLog::Writer {
+ public:
+  virtual ~Writer() = default;
+  // Counts the request into the sample and writes its line.
+  virtual void record(const AccessRecord& record, uint64_t wall_us) = 0;
+  // Once a loop turn, with the loop's time: hands over what has waited long.
+  virtual void flush_aged(uint64_t now_us) = 0;
+};
+
+}  // namespace sluice::proxy

@@ -1,0 +1,180 @@
+// Control: the one thread that changes anything. It owns the configuration, the
+// registry of states, the workers and the events; the admin socket, signals and
+// the judgement of green all act through it.
+//
+//   starting --start()--> running --drain()--> draining --> stopped
+//                            \------shutdown()----------/
+//
+// A change of a split, a mode or a cap is a store that every request started
+// afterwards sees, so those calls return when it is in force. A change of the
+// plan (reload, DNS) is posted to every worker and is in force when all have
+// taken it; `done` is called then.
+//
+// Thread: every member runs on the control thread, in a callback of loop(),
+// unless it says otherwise.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <set>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "conf/config.h"
+#include "conf/diff.h"
+#include "conf/result.h"
+#include "proxy/event_log.h"
+#include "proxy/loop.h"
+#include "proxy/mailbox.h"
+#include "proxy/registry.h"
+#include "proxy/resolver.h"
+#include "proxy/worker.h"
+
+namespace sluice::proxy {
+
+enum class RunState : uint8_t { starting, running, draining, stopped };
+constexpr const char* to_string(RunState state) {
+  constexpr const char* names[] = {"starting", "running", "draining", "stopped"};
+  return names[static_cast<size_t>(state)];
+}
+
+// Who asked for a change; the first word is what `show split` calls its source.
+struct Actor {
+  std::string source = "admin";  // admin, rollout, trip, config, signal
+  std::string who;               // for the log: "uid 0 pid 42"; may be empty
+};
+
+struct ListenerInfo {
+  std::string bind;     // as configured
+  std::string address;  // with the real port
+};
+
+struct ReloadReport {
+  std::vector<conf::Change> applied;
+  std::vector<conf::Change> needs_restart;  // kept as they were
+  // Values set at run time that the file would set differently; they stay.
+  std::vector<std::string> run_time_values;
+};
+
+class Control {
+ public:
+  Control(conf::Config config, std::string version);
+  Control(const Control&) = delete;
+  Control& operator=(const Control&) = delete;
+  ~Control();
+
+  // Opens all listeners and starts the workers; on an error nothing is left.
+  conf::Status start();
+  // Runs until stopped, then ends the workers. Returns the process's exit code.
+  int run();
+
+  Loop& loop() { return loop_; }
+  Mailbox& mailbox() { return mailbox_; }  // any thread may post
+  const conf::Config& config() const { return config_; }
+  const std::string& version() const { return version_; }
+  RunState state() const { return state_; }
+  uint64_t started_wall_us() const { return started_wall_us_; }
+  uint32_t worker_count() const { return static_cast<uint32_t>(workers_.size()); }
+  uint32_t client_connections() const;  // open now
+  std::vector<ListenerInfo> listeners() const;
+  Registry& registry() { return registry_; }
+  const Registry& registry() const { return registry_; }
+  const conf::Service& service_conf(const std::string& service) const { return config_.services.at(service); }
+  EventLog& events() { return events_; }
+  // Requests that led to no service, by status, over all workers.
+  uint64_t unrouted(uint16_t status) const;
+  uint32_t queued() const { return queued_.load(std::memory_order_relaxed); }
+
+  // Ready: running, and every service has an endpoint that may be used.
+  bool ready() const;
+
+  // Sets green's share. `if_generation`: only if that is still the current one.
+  // Returns the new value, in force for every request that starts from now on.
+  conf::Result<balancer::Split::Value> set_weight(const std::string& service, conf::BasisPoints green,
+                                                  std::optional<uint64_t> if_generation, const Actor& actor);
+  conf::Status set_max_connections(const std::string& service, conf::Colour colour, uint32_t max,
+                                   const Actor& actor);
+  conf::Status set_endpoint_mode(const std::string& service, conf::Colour colour, const std::string& endpoint,
+                                 balancer::EndpointMode mode, const Actor& actor);
+  conf::Status set_maintenance(const std::string& service, bool on, const Actor& actor);
+
+  // Reads the file again. All or nothing: on any error the old one stays whole.
+  void reload(const Actor& actor, std::function<void(conf::Result<ReloadReport>)> done);
+  // Runs `done` when every worker has come to the end of what it was doing.
+  void barrier(std::function<void()> done);
+  // Collects from all workers.
+  void sessions(std::function<void(std::vector<SessionInfo>)> done);
+
+  // Stops accepting, lets requests under way finish (at most drain_timeout),
+  // then run() returns 0.
+  void drain(const Actor& actor);
+  // The same without waiting.
+  void shutdown(const Actor& actor);
+
+  // Called after anything changed that a `wait` could be waiting for. The
+  // watcher must not add or remove watchers while it is called.
+  uint64_t on_change(std::function<void()> watcher);
+  void forget_change(uint64_t token);
+  // For the parts that change something that is waited for.
+  void changed();
+
+  void add_event(std::string type, std::string service, std::string message,
+                 std::vector<std::pair<std::string, std::string>> fields = {});
+  // Reported by workers through the mailbox; the judge's raw material.
+  using FailureHandler = std::function<void(const FailureNote&)>;
+  void on_attempt_failure(FailureHandler handler) { failure_handler_ = std::move(handler); }
+  // Runs when the loop is about to end, for those who hold handles on it.
+  void on_stop(std::function<void()> closer) { closers_.push_back(std::move(closer)); }
+
+ private:
+  class WorkerReporter;
+  struct OpenListener {
+    uint64_t id = 0;
+    conf::Listener conf;
+    conf::Address address;
+  };
+  struct Watcher {
+    uint64_t token;
+    std::function<void()> call;
+  };
+
+  conf::Result<ServiceEntry*> find_service(const std::string& service);
+  conf::Status open_listener(const conf::Listener& listener);
+  void close_listener(uint64_t id);
+  void start_signals();
+  static void on_signal(uv_signal_t* handle, int number);
+  void publish_plan(std::function<void()> done);
+  void names_changed();
+  void apply_file_splits(const conf::Config& next);
+  void stop_workers();
+  void finish();
+  std::set<std::string> dns_names() const;
+
+  Loop loop_;
+  Mailbox mailbox_;
+  conf::Config config_;
+  const std::string version_;
+  const uint64_t started_wall_us_;
+  RunState state_ = RunState::starting;
+  std::atomic<uint32_t> queued_{0};
+  std::vector<std::unique_ptr<WorkerReporter>> reporters_;
+  std::vector<std::unique_ptr<Worker>> workers_;
+  Registry registry_;
+  Resolver resolver_;
+  EventLog events_;
+  std::vector<OpenListener> listeners_;
+  uint64_t next_listener_ = 1;
+  std::vector<std::unique_ptr<uv_signal_t>> signals_;
+  Timer drain_deadline_;
+  std::vector<Watcher> watchers_;
+  uint64_t next_watcher_ = 1;
+  FailureHandler failure_handler_;
+  std::vector<std::function<void()>> closers_;
+};
+
+}  // namespace sluice::proxy

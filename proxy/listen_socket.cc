@@ -1,0 +1,158 @@
+#include "proxy/listen_socket.h"
+
+#include <arpa/inet.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+
+namespace sluice::proxy {
+namespace {
+
+constexpr int kBacklog = 4096;
+
+conf::Error io_error(const std::string& what, int error) {
+  std::string detail = what + ": " + std::strerror(error);
+  if (error == EADDRINUSE) detail += "; another process listens there, stop it or choose another address";
+  if (error == EACCES) detail += "; ports below 1024 need CAP_NET_BIND_SERVICE";
+  if (error == EADDRNOTAVAIL) detail += "; no interface of this machine has the address";
+  if (error == EMFILE) detail += "; raise the limit of open files";
+  return {conf::Error::Kind::io, conf::Error::Source::system, false, detail};
+}
+
+union SocketAddress {
+  sockaddr any;
+  sockaddr_in v4;
+  sockaddr_in6 v6;
+  sockaddr_un path;
+};
+
+socklen_t fill(const conf::Address& address, SocketAddress& out) {
+  std::memset(&out, 0, sizeof(out));
+  if (address.kind == conf::Address::Kind::unix_socket) {
+    if (address.host.size() >= sizeof(out.path.sun_path)) return 0;
+    out.path.sun_family = AF_UNIX;
+    std::memcpy(out.path.sun_path, address.host.c_str(), address.host.size() + 1);
+    return sizeof(sockaddr_un);
+  }
+  if (inet_pton(AF_INET, address.host.c_str(), &out.v4.sin_addr) == 1) {
+    out.v4.sin_family = AF_INET;
+    out.v4.sin_port = htons(address.port);
+    return sizeof(sockaddr_in);
+  }
+  if (inet_pton(AF_INET6, address.host.c_str(), &out.v6.sin6_addr) == 1) {
+    out.v6.sin6_family = AF_INET6;
+    out.v6.sin6_port = htons(address.port);
+    return sizeof(sockaddr_in6);
+  }
+  return 0;
+}
+
+// A bound socket, or -errno.
+int bound_socket(const SocketAddress& address, socklen_t size, bool reuse_port) {
+  const int fd = socket(address.any.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+  if (fd < 0) return -errno;
+  const int on = 1;
+  setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
+  if (reuse_port) setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof(on));
+  if (bind(fd, &address.any, size) != 0) {
+    const int error = errno;
+    close(fd);
+    return -error;
+  }
+  return fd;
+}
+
+uint16_t port_of(int fd) {
+  SocketAddress address;
+  socklen_t size = sizeof(address);
+  if (getsockname(fd, &address.any, &size) != 0) return 0;
+  return ntohs(address.any.sa_family == AF_INET6 ? address.v6.sin6_port : address.v4.sin_port);
+}
+
+conf::Error fail(ListenSockets& sockets, const std::string& what, int error) {
+  for (const int fd : sockets.fds) close(fd);
+  sockets.fds.clear();
+  return io_error(what, error);
+}
+
+conf::Result<ListenSockets> open_tcp(ListenSockets sockets, uint32_t count) {
+  const std::string what = "cannot listen on " + sockets.address.to_string();
+  SocketAddress address;
+  const socklen_t size = fill(sockets.address, address);
+  if (size == 0) return io_error(what, EINVAL);
+  if (sockets.address.port != 0) {
+    const int probe = bound_socket(address, size, false);
+    if (probe < 0) return fail(sockets, what, -probe);
+    close(probe);
+  }
+  for (uint32_t i = 0; i < count; ++i) {
+    const int fd = bound_socket(address, size, true);
+    if (fd < 0) return fail(sockets, what, -fd);
+    sockets.fds.push_back(fd);
+    if (listen(fd, kBacklog) != 0) return fail(sockets, what, errno);
+    if (i == 0) {
+      sockets.address.port = port_of(fd);
+      fill(sockets.address, address);
+    }
+  }
+  return sockets;
+}
+
+conf::Result<ListenSockets> open_unix(ListenSockets sockets, uint32_t count) {
+  const std::string what = "cannot listen on " + sockets.address.to_string();
+  SocketAddress address;
+  const socklen_t size = fill(sockets.address, address);
+  if (size == 0) return io_error(what, ENAMETOOLONG);
+  if (const conf::Status cleared = clear_unix_path(sockets.address.host); !cleared.ok()) return cleared.error();
+  const int fd = bound_socket(address, size, false);
+  if (fd < 0) return fail(sockets, what, -fd);
+  sockets.fds.push_back(fd);
+  if (listen(fd, kBacklog) != 0) return fail(sockets, what, errno);
+  while (sockets.fds.size() < count) {
+    const int copy = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+    if (copy < 0) return fail(sockets, what, errno);
+    sockets.fds.push_back(copy);
+  }
+  return sockets;
+}
+
+}  // namespace
+
+conf::Result<ListenSockets> open_listen_sockets(const conf::Address& bind, uint32_t count) {
+  ListenSockets sockets;
+  sockets.address = bind;
+  return bind.kind == conf::Address::Kind::unix_socket ? open_unix(std::move(sockets), count)
+                                                       : open_tcp(std::move(sockets), count);
+}
+
+conf::Status clear_unix_path(const std::string& path) {
+  struct stat status {};
+  if (lstat(path.c_str(), &status) != 0) return conf::Done{};
+  const std::string what = "cannot listen on unix:" + path;
+  if (!S_ISSOCK(status.st_mode)) {
+    return conf::Error{conf::Error::Kind::io, conf::Error::Source::system, false,
+                       what + ": the path exists and is no socket; remove it or choose another"};
+  }
+  conf::Address target;
+  target.kind = conf::Address::Kind::unix_socket;
+  target.host = path;
+  SocketAddress address;
+  const socklen_t size = fill(target, address);
+  if (size == 0) return io_error(what, ENAMETOOLONG);
+  const int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  if (fd < 0) return io_error(what, errno);
+  const bool served = connect(fd, &address.any, size) == 0;
+  const int error = errno;
+  close(fd);
+  if (served || error != ECONNREFUSED) return io_error(what, served ? EADDRINUSE : error);
+  if (unlink(path.c_str()) != 0) return io_error(what, errno);
+  return conf::Done{};
+}
+
+}  // namespace sluice::proxy

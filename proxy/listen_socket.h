@@ -1,0 +1,29 @@
+// Listening sockets, made on the control thread and handed to the workers.
+//
+// TCP: one socket for each worker under SO_REUSEPORT, so that the kernel
+// spreads the connections and no worker wakes for another's (socket(7)). That
+// option would also let a second process share the port unnoticed, so the port
+// is first tried without it. Unix: one socket, duplicated.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "conf/config.h"
+#include "conf/result.h"
+
+namespace sluice::proxy {
+
+struct ListenSockets {
+  std::vector<int> fds;  // one for each worker, owned by whoever holds this
+  conf::Address address;  // with the port that was given for port 0
+};
+
+// Errors say what is in the way and what to do.
+conf::Result<ListenSockets> open_listen_sockets(const conf::Address& bind, uint32_t count);
+
+// Makes the path free for bind(): removes a socket that nobody serves, refuses
+// to touch one that somebody does, or anything that is no socket.
+conf::Status clear_unix_path(const std::string& path);
+
+}  // namespace sluice::proxy
