@@ -1,0 +1,477 @@
+#include "balancer/rollout.h"
+
+#include <algorithm>
+#include <cassert>
+
+#include "balancer/rollout_text.h"
+
+namespace sluice::balancer {
+namespace {
+
+using Kind = RolloutAction::Kind;
+
+conf::Error refused(std::string why) {
+  return {conf::Error::Kind::refused, conf::Error::Source::operator_, false, std::move(why)};
+}
+
+std::string names_of(const std::vector<Waiting>& waiting) {
+  std::string names;
+  for (const Waiting& one : waiting) names += (names.empty() ? "" : ", ") + one.what;
+  return names;
+}
+
+std::string sentences_of(const std::vector<Waiting>& waiting) {
+  std::string text;
+  for (const Waiting& one : waiting) text += (text.empty() ? "" : " ") + one.why;
+  return text;
+}
+
+// Does blue hold so many connections that it should not get more at once?
+bool blue_is_full(const Observation& seen) {
+  const UpstreamObservation& blue = seen.of(conf::Colour::blue);
+  if (blue.max_connections != 0 && blue.connections >= kOwnWarnAt * blue.max_connections) return true;
+  return std::any_of(seen.caps.begin(), seen.caps.end(), [](const SharedCap& cap) {
+    return cap.counts[static_cast<size_t>(conf::Colour::blue)] && cap.used >= cap.warn_at * cap.max;
+  });
+}
+
+}  // namespace
+
+const char* to_string(RolloutState state) {
+  constexpr const char* names[kRolloutStates] = {"idle",      "preflight", "holding", "paused",
+                                                 "returning", "completed", "aborted", "tripped"};
+  return names[static_cast<size_t>(state)];
+}
+
+const char* to_string(Notice notice) {
+  constexpr const char* names[] = {"start", "step",  "hold",   "trip", "abort",
+                                   "done",  "pause", "resume", "veto", "smoke"};
+  return names[static_cast<size_t>(notice)];
+}
+
+Rollout::Rollout(std::string service, conf::BasisPoints split)
+    : service_(std::move(service)), split_(split) {}
+
+bool Rollout::running() const {
+  return state_ == RolloutState::preflight || state_ == RolloutState::holding ||
+         state_ == RolloutState::paused || state_ == RolloutState::returning;
+}
+
+conf::Status Rollout::may_rise_to(conf::BasisPoints split) const {
+  if (split <= split_) return conf::Done{};
+  if (frozen_) return refused("A freeze is on: no split may rise.");
+  if (latched_) return refused("The service has tripped: reset it first.");
+  return conf::Done{};
+}
+
+std::optional<uint64_t> Rollout::earliest_step_ms() const {
+  std::optional<uint64_t> latest = 0;
+  for (const Waiting& one : waiting_) {
+    if (!one.earliest_ms) return std::nullopt;
+    latest = std::max(*latest, *one.earliest_ms);
+  }
+  return waiting_.empty() ? std::nullopt : latest;
+}
+
+// ---- commands
+
+conf::Result<RolloutActions> Rollout::start(const RolloutPlan& plan, Moment at) {
+  if (running())
+    return refused("A rollout is " + std::string(to_string(state_)) + " already: abort it first.");
+  if (conf::Status valid = validate(plan); !valid) return valid.error();
+  if (plan.steps.front() < split_) {
+    return refused("Green has " + percent(split_) + " already, more than the first step's " +
+                   percent(plan.steps.front()) + ".");
+  }
+  if (latched_) return refused("The service has tripped: reset it first.");
+  if (frozen_) return refused("A freeze is on: no split may rise.");
+  return begin(plan, at);
+}
+
+conf::Result<RolloutActions> Rollout::retry(Moment at) {
+  if (state_ != RolloutState::aborted && state_ != RolloutState::tripped) {
+    return refused("Only a rollout that was aborted or has tripped can be retried; this one is " +
+                   std::string(to_string(state_)) + ".");
+  }
+  return start(RolloutPlan(plan_), at);
+}
+
+RolloutActions Rollout::begin(const RolloutPlan& plan, Moment at) {
+  RolloutActions actions;
+  plan_ = plan;
+  step_ = 0;
+  state_ = RolloutState::preflight;
+  evidence_ = {};
+  blue_before_ = {};
+  waiting_.clear();
+  gate_ = {};
+  smoke_ = {};
+  told_hold_.clear();
+  report_ = {};
+  report_.service = service_;
+  report_.plan = plan.steps;
+  report_.began_unix_ms = at.unix_ms;
+  actions.push_back({.kind = Kind::save});
+  tell(Notice::start, "The rollout has begun with its pre-flight.", at, actions);
+  return actions;
+}
+
+conf::Result<RolloutActions> Rollout::pause(Moment at, const std::string& reason) {
+  if (state_ != RolloutState::preflight && state_ != RolloutState::holding) {
+    return refused("A rollout that is " + std::string(to_string(state_)) + " cannot be paused.");
+  }
+  RolloutActions actions;
+  paused_from_ = state_;
+  state_ = RolloutState::paused;
+  waiting_.clear();
+  gate_ = {};
+  if (smoke_.state != Question::State::yes) smoke_ = {};
+  actions.push_back({.kind = Kind::save});
+  tell(Notice::pause, "Paused: " + reason, at, actions);
+  return actions;
+}
+
+conf::Result<RolloutActions> Rollout::resume(Moment at) {
+  if (state_ != RolloutState::paused) {
+    return refused("A rollout that is " + std::string(to_string(state_)) + " cannot be resumed.");
+  }
+  RolloutActions actions;
+  if (paused_from_ == RolloutState::preflight) {
+    if (plan_.steps.front() < split_) {
+      return refused("Green was given " + percent(split_) + " by hand, more than the first step's " +
+                     percent(plan_.steps.front()) + ".");
+    }
+    state_ = RolloutState::preflight;
+    actions.push_back({.kind = Kind::save});
+    tell(Notice::resume, "The pre-flight goes on.", at, actions);
+    return actions;
+  }
+  if (conf::Status may = may_rise_to(plan_.steps[step_]); !may) return may.error();
+  if (split_ == plan_.steps[step_]) {
+    state_ = RolloutState::holding;
+    actions.push_back({.kind = Kind::save});
+    tell(Notice::resume, "The step of " + percent(split_) + " is held on.", at, actions);
+    return actions;
+  }
+  // What was seen at the split that was set by hand says nothing about the step.
+  leave_step("interrupted", "The split was changed by hand.", at);
+  enter_step(step_, at, actions);
+  return actions;
+}
+
+conf::Result<RolloutActions> Rollout::promote(Moment at, bool full) {
+  if (state_ != RolloutState::preflight && state_ != RolloutState::holding) {
+    return refused("A rollout that is " + std::string(to_string(state_)) + " cannot be promoted.");
+  }
+  const bool completes = full || (state_ == RolloutState::holding && at_last_step());
+  const size_t target = completes                           ? plan_.steps.size() - 1
+                        : state_ == RolloutState::preflight ? 0
+                                                            : step_ + 1;
+  if (conf::Status may = may_rise_to(plan_.steps[target]); !may) return may.error();
+
+  RolloutActions actions;
+  std::string reason = "Promoted by hand.";
+  if (!waiting_.empty()) reason += " Missing: " + sentences_of(waiting_);
+  report_.add_event(at.unix_ms, reason);
+  leave_step("promoted", reason, at);
+  if (target != step_ || state_ == RolloutState::preflight) enter_step(target, at, actions);
+  if (completes) complete("promoted", reason, at, actions);
+  return actions;
+}
+
+conf::Result<RolloutActions> Rollout::abort(Moment at, const std::string& reason) {
+  if (state_ == RolloutState::idle) return refused("There is no rollout to abort.");
+  RolloutActions actions;
+  if (state_ == RolloutState::aborted || state_ == RolloutState::tripped) return actions;
+  if (state_ == RolloutState::returning) {
+    finish(RolloutState::aborted, reason, at, actions);
+  } else {
+    go_back(reason, at, actions);
+  }
+  return actions;
+}
+
+// ---- what happened elsewhere
+
+RolloutActions Rollout::split_changed(conf::BasisPoints green, Moment at) {
+  RolloutActions actions;
+  split_ = green;
+  const std::string text = "the split was set to " + percent(green) + " by hand.";
+  if (state_ == RolloutState::preflight || state_ == RolloutState::holding) return *pause(at, text);
+  if (state_ == RolloutState::returning) {
+    // The operator's word ends the ramp, at the operator's split.
+    state_ = RolloutState::aborted;
+    report_.ended_unix_ms = at.unix_ms;
+    report_.outcome = to_string(state_);
+    report_.reason = return_reason_;
+    actions.push_back({.kind = Kind::save});
+    tell(Notice::abort, "The way back has ended: " + text, at, actions);
+    actions.push_back({.kind = Kind::finish_report});
+  }
+  return actions;
+}
+
+RolloutActions Rollout::tripped(const std::string& reason, Moment at) {
+  RolloutActions actions;
+  latched_ = true;
+  if (running() || state_ == RolloutState::completed) {
+    leave_step("tripped", reason, at);
+    finish(RolloutState::tripped, reason, at, actions);
+  } else {
+    set_split(0, actions);
+    actions.push_back({.kind = Kind::save});
+  }
+  return actions;
+}
+
+RolloutActions Rollout::gate_answered(uint64_t number, bool allowed, const std::string& reason, Moment at) {
+  RolloutActions actions;
+  if (number != gate_number_ || gate_.state != Question::State::asked) return actions;
+  gate_ = {allowed ? Question::State::yes : Question::State::no, at.now_ms, reason};
+  if (!allowed) tell(Notice::veto, "The gate said no: " + reason, at, actions);
+  return actions;
+}
+
+RolloutActions Rollout::smoke_finished(bool passed, const std::string& reason, Moment at) {
+  RolloutActions actions;
+  if (state_ != RolloutState::preflight || smoke_.state != Question::State::asked) return actions;
+  smoke_ = {passed ? Question::State::yes : Question::State::no, at.now_ms, reason};
+  tell(Notice::smoke, passed ? "The smoke requests passed." : "The smoke requests failed: " + reason, at,
+       actions);
+  return actions;
+}
+
+// ---- transitions
+
+void Rollout::set_split(conf::BasisPoints split, RolloutActions& actions) {
+  assert(split <= split_ || (!frozen_ && !latched_));
+  if (split == split_) return;
+  split_ = split;
+  actions.push_back({.kind = Kind::set_split, .green = split});
+}
+
+void Rollout::tell(Notice notice, std::string text, Moment at, RolloutActions& actions) {
+  report_.add_event(at.unix_ms, text);
+  actions.push_back({.kind = Kind::notify, .green = split_, .notice = notice, .text = std::move(text)});
+}
+
+void Rollout::enter_step(size_t step, Moment at, RolloutActions& actions) {
+  blue_before_ = blue_reference();
+  evidence_ = {};
+  step_ = step;
+  state_ = RolloutState::holding;
+  waiting_.clear();
+  gate_ = {};
+  told_hold_.clear();
+  saved_ms_ = at.now_ms;
+  set_split(plan_.steps[step], actions);
+  StepReport entered;
+  entered.green = split_;
+  entered.began_unix_ms = at.unix_ms;
+  report_.add_step(std::move(entered));
+  actions.push_back({.kind = Kind::save});
+  tell(Notice::step,
+       "Step " + std::to_string(step + 1) + " of " + std::to_string(plan_.steps.size()) + ": green has " +
+           percent(split_) + ".",
+       at, actions);
+}
+
+void Rollout::leave_step(const char* outcome, const std::string& reason, Moment at) {
+  if (report_.steps.empty() || report_.steps.back().ended_unix_ms != 0) return;
+  StepReport& step = report_.steps.back();
+  step.ended_unix_ms = at.unix_ms;
+  step.held_ms = evidence_.held_ms;
+  step.outcome = outcome;
+  step.reason = reason;
+  for (const conf::Colour colour : conf::kColours) {
+    step.by_colour[static_cast<size_t>(colour)] = UpstreamFigures::of(evidence_.of(colour));
+  }
+}
+
+void Rollout::complete(const char* outcome, const std::string& reason, Moment at, RolloutActions& actions) {
+  leave_step(outcome, reason, at);
+  state_ = RolloutState::completed;
+  waiting_.clear();
+  report_.ended_unix_ms = at.unix_ms;
+  report_.outcome = to_string(state_);
+  report_.reason = reason;
+  actions.push_back({.kind = Kind::save});
+  tell(Notice::done, "The rollout is complete: green has " + percent(split_) + ".", at, actions);
+  actions.push_back({.kind = Kind::finish_report});
+}
+
+void Rollout::go_back(const std::string& reason, Moment at, RolloutActions& actions) {
+  leave_step("aborted", reason, at);
+  if (plan_.return_ms == 0 || split_ == 0) {
+    finish(RolloutState::aborted, reason, at, actions);
+    return;
+  }
+  state_ = RolloutState::returning;
+  waiting_.clear();
+  return_from_ = split_;
+  return_reason_ = reason;
+  returned_ms_ = 0;
+  stalled_ms_ = 0;
+  actions.push_back({.kind = Kind::save});
+  tell(Notice::abort, "Going back over " + duration_text(plan_.return_ms) + ": " + reason, at, actions);
+}
+
+void Rollout::finish(RolloutState state, const std::string& reason, Moment at, RolloutActions& actions) {
+  const bool told_already = state_ == RolloutState::returning && state == RolloutState::aborted;
+  set_split(0, actions);
+  state_ = state;
+  waiting_.clear();
+  report_.ended_unix_ms = at.unix_ms;
+  report_.outcome = to_string(state);
+  report_.reason = told_already ? return_reason_ : reason;
+  actions.push_back({.kind = Kind::save});
+  if (state == RolloutState::tripped) {
+    tell(Notice::trip, "Tripped, all requests go to blue: " + reason, at, actions);
+  } else {
+    tell(Notice::abort,
+         told_already ? "All requests go to blue." : "Aborted, all requests go to blue: " + reason, at,
+         actions);
+  }
+  actions.push_back({.kind = Kind::finish_report});
+}
+
+// ---- time
+
+RolloutActions Rollout::tick(Moment at, const Observation& seen) {
+  RolloutActions actions;
+  const uint64_t passed_ms = last_tick_ms_ ? at.now_ms - *last_tick_ms_ : 0;
+  last_tick_ms_ = at.now_ms;
+  if (state_ == RolloutState::preflight || state_ == RolloutState::holding) {
+    evidence_.held_ms += passed_ms;
+    for (const conf::Colour colour : conf::kColours) {
+      evidence_.by_colour[static_cast<size_t>(colour)].add(seen.of(colour));
+    }
+  }
+  if (state_ == RolloutState::preflight)
+    tick_preflight(at, seen, actions);
+  else if (state_ == RolloutState::holding)
+    tick_holding(at, seen, actions);
+  else if (state_ == RolloutState::returning)
+    tick_returning(passed_ms, at, seen, actions);
+  return actions;
+}
+
+void Rollout::tick_preflight(Moment at, const Observation& seen, RolloutActions& actions) {
+  waiting_ = judge_preflight(seen, evidence_.of(conf::Colour::blue), split_);
+  const bool ready = waiting_.empty();
+  wait_for_operators(plan_.steps.front());
+  if (ready && plan_.smoke_requests != 0) wait_for_smoke(at, actions);
+  if (waiting_.empty()) {
+    enter_step(0, at, actions);
+  } else if (past_deadline()) {
+    go_back("The deadline passed in the pre-flight. " + sentences_of(waiting_), at, actions);
+  }
+}
+
+void Rollout::tick_holding(Moment at, const Observation& seen, RolloutActions& actions) {
+  const std::optional<conf::BasisPoints> next =
+      at_last_step() ? std::nullopt : std::optional(plan_.steps[step_ + 1]);
+  waiting_ = judge_step({plan_, evidence_, blue_reference(), seen, split_, next, at.now_ms});
+  if (next) wait_for_operators(next);
+  if (next && plan_.ask_gate && waiting_.empty()) wait_for_gate(at, *next, actions);
+  if (waiting_.empty()) {
+    if (!next) {
+      complete("passed", "All steps have passed.", at, actions);
+    } else {
+      leave_step("passed", "All that was asked for was met.", at);
+      enter_step(step_ + 1, at, actions);
+    }
+    return;
+  }
+  if (past_deadline()) {
+    go_back("The deadline passed. " + sentences_of(waiting_), at, actions);
+    return;
+  }
+  if (evidence_.held_ms >= plan_.hold_ms) tell_hold(at, actions);
+  if (at.now_ms - saved_ms_ >= kSaveEvidenceMs) {
+    saved_ms_ = at.now_ms;
+    actions.push_back({.kind = Kind::save});
+  }
+}
+
+void Rollout::wait_for_operators(std::optional<conf::BasisPoints> next) {
+  if (frozen_ && next && *next > split_) {
+    waiting_.push_back({"freeze", 0, 0, "", "A freeze is on: no split may rise.", std::nullopt});
+  }
+  if (!plan_.auto_promote && state_ == RolloutState::holding) {
+    waiting_.push_back(
+        {"promote", 0, 0, "", "auto_promote is off: `rollout promote` goes on.", std::nullopt});
+  }
+}
+
+void Rollout::wait_for_gate(Moment at, conf::BasisPoints next, RolloutActions& actions) {
+  const uint64_t waited_ms = at.now_ms - gate_.since_ms;
+  if (gate_.state == Question::State::asked && waited_ms >= kGateTimeoutMs) {
+    gate_ = {Question::State::no, at.now_ms, "it did not answer."};
+    tell(Notice::veto, "The gate did not answer.", at, actions);
+  } else if (gate_.state != Question::State::none && waited_ms >= kAskAgainMs) {
+    gate_ = {};  // also a yes grows stale while other things are missing
+  }
+  if (gate_.state == Question::State::yes) return;
+  if (gate_.state == Question::State::none) {
+    gate_ = {Question::State::asked, at.now_ms, ""};
+    actions.push_back({.kind = Kind::ask_gate, .green = next, .number = ++gate_number_});
+  }
+  if (gate_.state == Question::State::no) {
+    waiting_.push_back({"gate", 0, 0, "", "The gate said no: " + gate_.reason, gate_.since_ms + kAskAgainMs});
+  } else {
+    waiting_.push_back({"gate", 0, 0, "", "The gate is being asked.", at.now_ms});
+  }
+}
+
+void Rollout::wait_for_smoke(Moment at, RolloutActions& actions) {
+  if (smoke_.state == Question::State::no && at.now_ms - smoke_.since_ms >= kAskAgainMs) smoke_ = {};
+  if (smoke_.state == Question::State::yes) return;
+  if (smoke_.state == Question::State::none) {
+    smoke_ = {Question::State::asked, at.now_ms, ""};
+    actions.push_back({.kind = Kind::smoke, .number = plan_.smoke_requests});
+  }
+  if (smoke_.state == Question::State::no) {
+    waiting_.push_back(
+        {"smoke", 0, 0, "", "The smoke requests failed: " + smoke_.reason, smoke_.since_ms + kAskAgainMs});
+  } else {
+    waiting_.push_back({"smoke", 0, 0, "", "The smoke requests are under way.", at.now_ms});
+  }
+}
+
+void Rollout::tell_hold(Moment at, RolloutActions& actions) {
+  const std::string names = names_of(waiting_);
+  const bool again = !told_hold_.empty() && (names == told_hold_ || at.now_ms - told_hold_ms_ < kAskAgainMs);
+  if (again) return;
+  told_hold_ = names;
+  told_hold_ms_ = at.now_ms;
+  tell(Notice::hold, "Held at " + percent(split_) + ": " + sentences_of(waiting_), at, actions);
+}
+
+void Rollout::tick_returning(uint64_t passed_ms, Moment at, const Observation& seen,
+                             RolloutActions& actions) {
+  // A cold blue is given time, but not for ever: at most as long again.
+  if (blue_is_full(seen) && stalled_ms_ < plan_.return_ms) {
+    stalled_ms_ += passed_ms;
+  } else {
+    returned_ms_ += passed_ms;
+  }
+  const uint64_t done = std::min(kReturnSteps, returned_ms_ * kReturnSteps / plan_.return_ms);
+  const auto target = static_cast<conf::BasisPoints>(return_from_ * (kReturnSteps - done) / kReturnSteps);
+  if (target == 0) {
+    finish(RolloutState::aborted, return_reason_, at, actions);
+  } else if (target < split_) {
+    set_split(target, actions);
+    actions.push_back({.kind = Kind::save});
+  }
+}
+
+const ColourEvidence& Rollout::blue_reference() {
+  const ColourEvidence& here = evidence_.of(conf::Colour::blue);
+  if (here.attempts >= plan_.min_requests || blue_before_.attempts == 0) return here;
+  blue_combined_ = blue_before_;
+  blue_combined_.add(here);
+  return blue_combined_;
+}
+
+}  // namespace sluice::balancer

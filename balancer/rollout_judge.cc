@@ -1,0 +1,188 @@
+#include "balancer/rollout_judge.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+
+#include "balancer/latency.h"
+#include "balancer/rollout_text.h"
+#include "balancer/wilson.h"
+
+namespace sluice::balancer {
+namespace {
+
+using conf::Colour;
+
+double seconds(uint64_t ms) {
+  return static_cast<double>(ms) / 1000;
+}
+
+std::string whole(double value) {
+  return std::to_string(static_cast<uint64_t>(std::ceil(value)));
+}
+
+// When a count will have grown from `have` to `need` at the pace of this step.
+std::optional<uint64_t> when_counted(double have, double need, uint64_t held_ms, uint64_t now_ms) {
+  if (have <= 0 || held_ms == 0) return std::nullopt;
+  return now_ms + static_cast<uint64_t>(std::ceil((need - have) * static_cast<double>(held_ms) / have));
+}
+
+void judge_hold(const StepQuestion& q, std::vector<Waiting>& missing) {
+  if (q.seen.held_ms >= q.plan.hold_ms) return;
+  missing.push_back({"hold", seconds(q.seen.held_ms), seconds(q.plan.hold_ms), "s",
+                     "The step is held for " + duration_text(q.plan.hold_ms) + ".",
+                     q.now_ms + q.plan.hold_ms - q.seen.held_ms});
+}
+
+void judge_requests(const StepQuestion& q, std::vector<Waiting>& missing) {
+  const auto green = static_cast<double>(q.seen.of(Colour::green).attempts);
+  const auto need = static_cast<double>(q.plan.min_requests);
+  if (green < need) {
+    missing.push_back({"requests", green, need, "requests",
+                       "Too few requests of green were judged at this step.",
+                       when_counted(green, need, q.seen.held_ms, q.now_ms)});
+  }
+  if (q.blue.attempts < kMinBlueRequests) {
+    const auto blue = static_cast<double>(q.blue.attempts);
+    missing.push_back({"blue-requests", blue, kMinBlueRequests, "requests",
+                       "Too few requests of blue were seen to compare green with.",
+                       when_counted(blue, kMinBlueRequests, q.seen.held_ms, q.now_ms)});
+  }
+}
+
+// The attempts after which the bound would pass if the rate stayed as it is:
+// the width of the interval falls with the root of the attempts.
+std::optional<uint64_t> when_rate_passes(const StepQuestion& q, const RateBounds& green, double allowed) {
+  if (green.rate >= allowed) return std::nullopt;
+  const auto attempts = static_cast<double>(q.seen.of(Colour::green).attempts);
+  double enough = attempts;
+  while (wilson(green.rate * enough, enough).upper > allowed && enough < attempts * 1e6) enough *= 1.05;
+  return when_counted(attempts, enough, q.seen.held_ms, q.now_ms);
+}
+
+void judge_error_rate(const StepQuestion& q, std::vector<Waiting>& missing) {
+  const ColourEvidence& seen = q.seen.of(Colour::green);
+  const RateBounds green = wilson(static_cast<double>(seen.errors), static_cast<double>(seen.attempts));
+  const double blue =
+      q.blue.attempts == 0 ? 0 : static_cast<double>(q.blue.errors) / static_cast<double>(q.blue.attempts);
+  const double allowed = blue + q.plan.margin;
+  if (green.upper <= allowed) return;
+  missing.push_back({"error-rate", green.upper, allowed, "share",
+                     "Green's error rate is " + percent_of(green.rate) + " and may be as high as " +
+                         percent_of(green.upper) + "; blue's " + percent_of(blue) + " allows " +
+                         percent_of(allowed) + ".",
+                     when_rate_passes(q, green, allowed)});
+}
+
+void judge_latency(const StepQuestion& q, std::vector<Waiting>& missing) {
+  const LatencyComparison tail =
+      compare_latency(q.blue.latency, q.seen.of(Colour::green).latency, q.plan.max_latency_ratio);
+  if (tail.within) return;
+  std::string why = "No latencies to compare yet.";
+  if (tail.quantile > 0) {
+    char text[160];
+    std::snprintf(
+        text, sizeof text,
+        "Of green's requests %.2f %%, and it may be %.2f %%, took over %.1f ms; at most %.0f %% may.",
+        tail.over_share * 100, tail.over_upper * 100, static_cast<double>(tail.allowed_ns) / 1e6,
+        tail.over_allowed * 100);
+    why = text;
+  }
+  missing.push_back({"latency", tail.over_upper, tail.over_allowed, "share", why, std::nullopt});
+}
+
+void judge_endpoints(const Observation& now, std::vector<Waiting>& missing) {
+  const UpstreamObservation& green = now.of(Colour::green);
+  if (green.endpoints > 0 && green.endpoints_out == 0) return;
+  const uint32_t in = green.endpoints - green.endpoints_out;
+  const std::string why = green.endpoints == 0 ? "Green has no endpoint."
+                                               : std::to_string(green.endpoints_out) + " of green's " +
+                                                     std::to_string(green.endpoints) + " endpoints are out.";
+  missing.push_back({"endpoints", static_cast<double>(in),
+                     std::max(1.0, static_cast<double>(green.endpoints)), "endpoints", why, std::nullopt});
+}
+
+std::string forecast_text(const CapForecast& forecast, const char* when) {
+  const std::string name = forecast.cap == "green" ? "green's max_connections" : "cap." + forecast.cap;
+  return "Under " + name + ", " + std::to_string(forecast.now) + " connections now would be up to " +
+         whole(forecast.expected) + " " + when + "; at most " +
+         std::to_string(static_cast<uint64_t>(forecast.limit)) + " may.";
+}
+
+void judge_forecast(const StepQuestion& q, std::vector<Waiting>& missing) {
+  if (!q.next) return;
+  ColourLoad loads[2];
+  fill_loads(loads, q.seen.of(Colour::blue), q.seen.of(Colour::green), q.now);
+  const auto forecasts = forecast_split(loads, q.now.caps, q.split, *q.next);
+  if (!forecasts) {
+    missing.push_back(
+        {"forecast", 0, 0, "", "Nothing was seen to foresee green's connections from.", std::nullopt});
+    return;
+  }
+  for (const CapForecast& forecast : *forecasts) {
+    if (forecast.fits()) continue;
+    missing.push_back({"forecast", forecast.expected, forecast.limit, "connections",
+                       forecast_text(forecast, ("at " + percent(*q.next)).c_str()), std::nullopt});
+  }
+}
+
+void judge_circumstances(const Observation& now, std::vector<Waiting>& missing) {
+  if (!now.judge_hold.empty()) missing.push_back({"judge", 0, 0, "", now.judge_hold, std::nullopt});
+  if (!now.state_saved) {
+    missing.push_back({"journal", 0, 0, "", "The state could not be saved; see the log.", std::nullopt});
+  }
+}
+
+}  // namespace
+
+void ColourEvidence::add(const UpstreamObservation& seen) {
+  attempts += seen.attempts;
+  errors += seen.errors;
+  if (seen.latency != nullptr) latency += *seen.latency;
+  connections.add(seen.connections);
+}
+
+void ColourEvidence::add(const ColourEvidence& other) {
+  attempts += other.attempts;
+  errors += other.errors;
+  latency += other.latency;
+}
+
+void fill_loads(ColourLoad (&loads)[2], const ColourEvidence& blue, const ColourEvidence& green,
+                const Observation& now) {
+  for (const Colour colour : conf::kColours) {
+    const ColourEvidence& seen = colour == Colour::blue ? blue : green;
+    const UpstreamObservation& upstream = now.of(colour);
+    loads[static_cast<size_t>(colour)] = {seen.connections, seen.attempts, upstream.connections,
+                                          upstream.max_connections};
+  }
+}
+
+std::vector<Waiting> judge_step(const StepQuestion& question) {
+  std::vector<Waiting> missing;
+  judge_hold(question, missing);
+  judge_requests(question, missing);
+  judge_error_rate(question, missing);
+  judge_latency(question, missing);
+  judge_endpoints(question.now, missing);
+  judge_forecast(question, missing);
+  judge_circumstances(question.now, missing);
+  return missing;
+}
+
+std::vector<Waiting> judge_preflight(const Observation& now, const ColourEvidence& blue,
+                                     conf::BasisPoints split) {
+  std::vector<Waiting> missing;
+  judge_endpoints(now, missing);
+  ColourLoad loads[2];
+  fill_loads(loads, blue, {}, now);
+  for (const CapForecast& forecast : forecast_both_full(loads, now.caps, split)) {
+    if (forecast.fits()) continue;
+    missing.push_back({"caps", forecast.expected, forecast.limit, "connections",
+                       forecast_text(forecast, "with both colours at full size"), std::nullopt});
+  }
+  judge_circumstances(now, missing);
+  return missing;
+}
+
+}  // namespace sluice::balancer

@@ -1,0 +1,97 @@
+// The judgement between two steps of a rollout: may green have the next split?
+//
+// Each function answers with what is still missing; an empty list is a pass.
+// Whatever is unknown is missing: nothing passes for want of data.
+//
+// Pure functions over plain values; the state machine is in balancer/rollout.h.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "balancer/forecast.h"
+#include "balancer/histogram.h"
+#include "balancer/rollout_plan.h"
+#include "conf/config.h"
+
+namespace sluice::balancer {
+
+// What was seen of one upstream since the last observation.
+struct UpstreamObservation {
+  uint64_t attempts = 0;                       // that ended, and count for judgement
+  uint64_t errors = 0;                         // of those
+  const HistogramSnapshot* latency = nullptr;  // of those; null: none
+  uint32_t endpoints = 0;
+  uint32_t endpoints_out = 0;    // of those, not usable: unknown, down, ejected, drained
+  uint32_t connections = 0;      // at this moment, idle ones counted
+  uint32_t max_connections = 0;  // 0: no limit
+};
+
+struct Observation {
+  UpstreamObservation upstreams[2];  // by conf::Colour
+  std::vector<SharedCap> caps;       // that count either of them
+  std::string judge_hold;            // why the trip breaker wants no step; empty: it does not
+  bool state_saved = true;           // the journal holds what was last asked of it
+
+  const UpstreamObservation& of(conf::Colour colour) const { return upstreams[static_cast<size_t>(colour)]; }
+};
+
+// What was seen of one upstream at one step. Heavy: two histograms' worth.
+struct ColourEvidence {
+  uint64_t attempts = 0;
+  uint64_t errors = 0;
+  HistogramSnapshot latency;
+  ConnectionSeries connections;
+
+  void add(const UpstreamObservation& seen);
+  void add(const ColourEvidence& other);
+};
+
+struct StepEvidence {
+  ColourEvidence by_colour[2];
+  uint64_t held_ms = 0;  // while holding, without pauses and restarts
+
+  const ColourEvidence& of(conf::Colour colour) const { return by_colour[static_cast<size_t>(colour)]; }
+};
+
+// One thing that a rollout waits for.
+struct Waiting {
+  std::string what;  // hold, requests, blue-requests, error-rate, latency, endpoints, forecast, judge,
+                     // freeze, journal, promote, gate, smoke, caps
+  double have = 0;
+  double need = 0;   // have must reach it, or for what must not be exceeded, not pass it
+  std::string unit;  // "s", "requests", "share", "endpoints", "connections"; empty: no figures
+  std::string why;   // a sentence
+  // When it can come true if things go on as they do, on the rollout's clock;
+  // nothing: cannot be told.
+  std::optional<uint64_t> earliest_ms;
+};
+
+struct StepQuestion {
+  const RolloutPlan& plan;
+  const StepEvidence& seen;
+  const ColourEvidence& blue;  // what green is compared with: blue at this step, and before if that is little
+  const Observation& now;
+  conf::BasisPoints split = 0;
+  std::optional<conf::BasisPoints> next;  // nothing: this is the last step
+  uint64_t now_ms = 0;
+};
+
+// Blue requests without which neither its rate nor its latency means anything.
+inline constexpr uint64_t kMinBlueRequests = 100;
+
+// Everything the evidence has to show; what operators and gates have to say is
+// added by Rollout.
+std::vector<Waiting> judge_step(const StepQuestion& question);
+
+// Before the first step: green is healthy, and both colours at full size fit.
+std::vector<Waiting> judge_preflight(const Observation& now, const ColourEvidence& blue,
+                                     conf::BasisPoints split);
+
+// The loads that the forecasts want.
+void fill_loads(ColourLoad (&loads)[2], const ColourEvidence& blue, const ColourEvidence& green,
+                const Observation& now);
+
+}  // namespace sluice::balancer

@@ -1,0 +1,150 @@
+// What the journal keeps of a Rollout; see balancer/fields.h for the format.
+#include "balancer/fields.h"
+#include "balancer/rollout.h"
+
+namespace sluice::balancer {
+namespace {
+
+conf::Error not_a_rollout(const char* why) {
+  return {conf::Error::Kind::invalid, conf::Error::Source::system, false,
+          std::string("The saved rollout makes no sense: ") + why + "."};
+}
+
+// The buckets that are not empty: index:u32 amount:u64 each.
+std::string save_histogram(const HistogramSnapshot& histogram) {
+  std::string bytes;
+  for (size_t index = 0; index < HistogramBuckets::kCount; ++index) {
+    if (histogram.bucket(index) == 0) continue;
+    append_u32(bytes, static_cast<uint32_t>(index));
+    append_u64(bytes, histogram.bucket(index));
+  }
+  return bytes;
+}
+
+HistogramSnapshot read_histogram(std::string_view bytes) {
+  HistogramSnapshot histogram;
+  for (; bytes.size() >= 12; bytes.remove_prefix(12)) {
+    const size_t index = read_u32(bytes);
+    if (index < HistogramBuckets::kCount) histogram.add(index, read_u64(bytes.substr(4)));
+  }
+  return histogram;
+}
+
+void save_evidence(FieldWriter& fields, const std::string& prefix, const ColourEvidence& seen) {
+  fields.number(prefix + ".attempts", seen.attempts);
+  fields.number(prefix + ".errors", seen.errors);
+  fields.text(prefix + ".latency", save_histogram(seen.latency));
+  fields.number(prefix + ".samples", seen.connections.samples());
+  fields.number(prefix + ".connections", seen.connections.sum());
+  fields.number(prefix + ".peak", seen.connections.peak());
+}
+
+void read_evidence(const FieldReader& fields, const std::string& prefix, ColourEvidence& seen) {
+  seen.attempts = fields.number(prefix + ".attempts");
+  seen.errors = fields.number(prefix + ".errors");
+  seen.latency = read_histogram(fields.text(prefix + ".latency"));
+  seen.connections =
+      ConnectionSeries(fields.number(prefix + ".samples"), fields.number(prefix + ".connections"),
+                       static_cast<uint32_t>(fields.number(prefix + ".peak")));
+}
+
+void save_plan(FieldWriter& fields, const RolloutPlan& plan) {
+  std::string steps;
+  for (const conf::BasisPoints step : plan.steps) append_u32(steps, step);
+  fields.text("plan.steps", steps);
+  fields.number("plan.hold_ms", plan.hold_ms);
+  fields.number("plan.min_requests", plan.min_requests);
+  fields.real("plan.max_latency_ratio", plan.max_latency_ratio);
+  fields.real("plan.margin", plan.margin);
+  fields.number("plan.auto_promote", plan.auto_promote ? 1 : 0);
+  fields.number("plan.deadline_ms", plan.deadline_ms);
+  fields.number("plan.return_ms", plan.return_ms);
+  fields.number("plan.ask_gate", plan.ask_gate ? 1 : 0);
+  fields.number("plan.smoke_requests", plan.smoke_requests);
+}
+
+}  // namespace
+
+std::string Rollout::save() const {
+  FieldWriter fields;
+  fields.text("service", service_);
+  fields.number("state", static_cast<uint64_t>(state_));
+  fields.number("paused_from", static_cast<uint64_t>(paused_from_));
+  if (state_ == RolloutState::idle) return fields.take();
+  save_plan(fields, plan_);
+  fields.number("step", step_);
+  fields.number("held_ms", evidence_.held_ms);
+  save_evidence(fields, "blue", evidence_.of(conf::Colour::blue));
+  save_evidence(fields, "green", evidence_.of(conf::Colour::green));
+  save_evidence(fields, "blue_before", blue_before_);
+  fields.number("smoke_passed", smoke_.state == Question::State::yes ? 1 : 0);
+  fields.number("return_from", return_from_);
+  fields.number("returned_ms", returned_ms_);
+  fields.number("stalled_ms", stalled_ms_);
+  fields.text("return_reason", return_reason_);
+  fields.text("report", report_.save());
+  return fields.take();
+}
+
+void Rollout::restore_plan(const FieldReader& fields) {
+  const std::string steps = fields.text("plan.steps");
+  for (size_t at = 0; at + 4 <= steps.size(); at += 4) {
+    plan_.steps.push_back(read_u32(std::string_view(steps).substr(at)));
+  }
+  plan_.hold_ms = fields.number("plan.hold_ms");
+  plan_.min_requests = fields.number("plan.min_requests");
+  plan_.max_latency_ratio = fields.real("plan.max_latency_ratio");
+  plan_.margin = fields.real("plan.margin");
+  plan_.auto_promote = fields.number("plan.auto_promote") != 0;
+  plan_.deadline_ms = fields.number("plan.deadline_ms");
+  plan_.return_ms = fields.number("plan.return_ms");
+  plan_.ask_gate = fields.number("plan.ask_gate") != 0;
+  plan_.smoke_requests = static_cast<uint32_t>(fields.number("plan.smoke_requests"));
+}
+
+void Rollout::restore_position(const FieldReader& fields) {
+  step_ = fields.number("step");
+  evidence_.held_ms = fields.number("held_ms");
+  read_evidence(fields, "blue", evidence_.by_colour[static_cast<size_t>(conf::Colour::blue)]);
+  read_evidence(fields, "green", evidence_.by_colour[static_cast<size_t>(conf::Colour::green)]);
+  read_evidence(fields, "blue_before", blue_before_);
+  if (fields.number("smoke_passed") != 0) smoke_.state = Question::State::yes;
+  return_from_ = static_cast<conf::BasisPoints>(fields.number("return_from"));
+  returned_ms_ = fields.number("returned_ms");
+  stalled_ms_ = fields.number("stalled_ms");
+  return_reason_ = fields.text("return_reason");
+}
+
+conf::Result<std::unique_ptr<Rollout>> Rollout::restore(std::string_view saved, conf::BasisPoints split,
+                                                        bool latched, bool frozen) {
+  const conf::Result<FieldReader> fields = FieldReader::parse(saved);
+  if (!fields) return fields.error();
+  auto rollout = std::make_unique<Rollout>(fields->text("service"), split);
+  rollout->latched_ = latched;
+  rollout->frozen_ = frozen;
+  const uint64_t state = fields->number("state", kRolloutStates);
+  const uint64_t paused_from = fields->number("paused_from");
+  if (state >= kRolloutStates || paused_from >= kRolloutStates) return not_a_rollout("an unknown state");
+  rollout->state_ = static_cast<RolloutState>(state);
+  rollout->paused_from_ = static_cast<RolloutState>(paused_from);
+  if (rollout->state_ == RolloutState::idle) return rollout;
+
+  rollout->restore_plan(*fields);
+  if (const conf::Status valid = validate(rollout->plan_); !valid) return valid.error();
+  rollout->restore_position(*fields);
+  if (rollout->step_ >= rollout->plan_.steps.size()) return not_a_rollout("a step that the plan has not");
+  if (rollout->state_ == RolloutState::returning && rollout->plan_.return_ms == 0) {
+    return not_a_rollout("a way back that takes no time");
+  }
+  auto report = RolloutReport::restore(fields->text("report"));
+  if (!report) return report.error();
+  rollout->report_ = std::move(*report);
+  // One record holds both, so this is another's doing: an operator has to look.
+  if (rollout->state_ == RolloutState::holding && split != rollout->plan_.steps[rollout->step_]) {
+    rollout->state_ = RolloutState::paused;
+    rollout->paused_from_ = RolloutState::holding;
+  }
+  return rollout;
+}
+
+}  // namespace sluice::balancer
