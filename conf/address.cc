@@ -41,7 +41,8 @@ Error bad_host(std::string_view text, const std::string& host, const std::string
   if (host.find(':') != std::string::npos) {
     return invalid(quote(text) + " is not an address: write IPv6 in brackets, as in \"[::1]:80\"");
   }
-  if (is_host_name(host)) {
+  const bool has_letter = host.find_first_not_of("0123456789.") != std::string::npos;
+  if (is_host_name(host) && has_letter) {
     return invalid(quote(host) + " is not an IP address: write \"dns:" + host + ":" + port +
                    "\" to have the name looked up");
   }

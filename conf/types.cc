@@ -92,7 +92,9 @@ std::optional<size_t> Context::choice(const Value& value, std::span<const std::s
 
 std::optional<double> Context::in_range(const Value& value, double number) const {
   if (range.contains(number)) return number;
-  const std::string shown = number >= 0 ? type.bound(number) : format_number(number);
+  std::string shown = format_number(number);
+  if (value.kind == Value::Kind::integer) shown = std::to_string(value.integer);
+  if (value.kind == Value::Kind::string) shown = quote(value.string);
   fail(value, shown + " is out of range: " + to_string(range, type));
   return std::nullopt;
 }

@@ -4,7 +4,8 @@
 // A type is a struct with
 //   kInfo    its name and description;
 //   read     sets `out` from a value, or reports to the context and leaves
-//            `out` as it was;
+//            `out` as it was; of lists of addresses and names the good items
+//            are kept, so that they can be checked further;
 //   write    the text that reads back to the same value, without the quotes
 //            around a string; "" where there is nothing to write.
 // Some types span several members and read into their owner as a whole. The

@@ -42,32 +42,37 @@ std::optional<std::pair<uint16_t, uint16_t>> to_status_range(const Value& value)
   return std::nullopt;
 }
 
-// Sets the flag of each word in an array; a word without a flag is offered to
-// `other`, which says whether it took it.
+// Sets the flags of the words in an array and clears the others, or leaves all
+// of them where an item is wrong. An item that is no such word is offered to
+// `other`, which says whether it took it; `also` describes what it takes.
 struct NamedFlag {
   std::string_view word;
   bool* flag;
 };
 template <typename Other>
-void read_words(const Value& value, const Context& context, std::span<const NamedFlag> flags,
+bool read_words(const Value& value, const Context& context, std::span<const NamedFlag> flags,
                 const std::string& also, Other other) {
   const std::vector<Value>* items = context.items(value);
-  if (items == nullptr) return;
-  for (const NamedFlag& named : flags) *named.flag = false;
+  if (items == nullptr) return false;
+  std::vector<std::string_view> known;
+  for (const NamedFlag& named : flags) known.push_back(named.word);
+  std::vector<std::string_view> found;
+  bool good = true;
   for (const Value& item : *items) {
-    const auto found = std::find_if(flags.begin(), flags.end(),
-                                    [&](const NamedFlag& named) { return named.word == item.string; });
-    if (found != flags.end()) {
-      *found->flag = true;
+    if (std::find(known.begin(), known.end(), item.string) != known.end()) {
+      found.push_back(item.string);
     } else if (!other(item)) {
-      std::vector<std::string_view> known;
-      for (const NamedFlag& named : flags) known.push_back(named.word);
       const std::string_view near = nearest(item.string, known);
       const std::string shown = item.kind == Value::Kind::string ? quote(item.string) : describe(item.kind);
       context.fail(item, shown + " is none of " + quote_all(known) + also,
                    near.empty() ? "" : "did you mean " + quote(near) + "?");
+      good = false;
     }
   }
+  for (size_t i = 0; good && i < flags.size(); ++i) {
+    *flags[i].flag = std::find(found.begin(), found.end(), known[i]) != found.end();
+  }
+  return good;
 }
 
 std::string write_words(std::initializer_list<std::pair<const char*, bool>> flags,
@@ -215,14 +220,16 @@ const TypeInfo RetryOnType::kInfo{"retry conditions",
 void RetryOnType::read(const Value& value, const Context& context, Retry& out) {
   const NamedFlag flags[] = {{"connect", &out.on_connect}, {"reset", &out.on_reset}};
   std::vector<uint16_t> codes;
-  read_words(value, context, flags, " and a status such as \"503\"", [&](const Value& item) {
-    const std::optional<uint64_t> text = parse_unsigned(item.string);
-    const int64_t code =
-        item.kind == Value::Kind::integer ? item.integer : static_cast<int64_t>(text.value_or(0));
-    if (code < 400 || code > 599) return false;
-    codes.push_back(static_cast<uint16_t>(code));
-    return true;
-  });
+  const bool good =
+      read_words(value, context, flags, " and a status such as \"503\"", [&](const Value& item) {
+        const std::optional<uint64_t> text = parse_unsigned(item.string);
+        const int64_t code =
+            item.kind == Value::Kind::integer ? item.integer : static_cast<int64_t>(text.value_or(0));
+        if (code < 400 || code > 599) return false;
+        codes.push_back(static_cast<uint16_t>(code));
+        return true;
+      });
+  if (!good) return;
   std::sort(codes.begin(), codes.end());
   codes.erase(std::unique(codes.begin(), codes.end()), codes.end());
   out.on_status = std::move(codes);
