@@ -25,10 +25,14 @@
 #include <memory>
 #include <string>
 #include <thread>
+#include <vector>
 
+#include "balancer/counters.h"
+#include "balancer/random.h"
 #include "conf/config.h"
 #include "conf/result.h"
 #include "proxy/daemon_log.h"
+#include "proxy/handover_ring.h"
 #include "proxy/report.h"
 
 namespace sluice::proxy {
@@ -90,11 +94,36 @@ class AccessLog {
 // One worker's end of the log.
 class AccessLog::Writer {
  public:
-  virtual ~Writer() = default;
-  // Counts the request into the sample and writes its line.
-  virtual void record(const AccessRecord& record, uint64_t wall_us) = 0;
+  Writer(Core& core, size_t most_buffers, uint64_t seed);
+  Writer(const Writer&) = delete;
+  Writer& operator=(const Writer&) = delete;
+
+  // Writes the request's line, if the sample takes it.
+  void record(const AccessRecord& record, uint64_t wall_us);
   // Once a loop turn, with the loop's time: hands over what has waited long.
-  virtual void flush_aged(uint64_t now_us) = 0;
+  void flush_aged(uint64_t now_us);
+
+ private:
+  friend class AccessLog;
+  friend struct AccessLog::Core;
+  struct Buffer {
+    size_t size = 0;
+    char bytes[kBufferBytes];
+  };
+
+  bool take_buffer();
+  void hand_over();
+
+  Core& core_;
+  balancer::Random random_;
+  std::vector<std::unique_ptr<Buffer>> buffers_;  // all, made when first needed
+  std::vector<Buffer*> spare_;                    // used last on top: it is still in the cache
+  Buffer* filling_ = nullptr;
+  uint64_t waiting_since_us_ = 0;  // seen by flush_aged(); 0: nothing waits
+  HandoverRing<Buffer> full_;      // to the log's thread
+  HandoverRing<Buffer> empty_;     // and back
+  balancer::Counter lines_;
+  balancer::Counter dropped_;
 };
 
 }  // namespace sluice::proxy

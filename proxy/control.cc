@@ -3,35 +3,17 @@
 #include <algorithm>
 #include <csignal>
 #include <cstring>
+#include <sys/stat.h>
 #include <unistd.h>
 #include <utility>
 
-#include "conf/parse.h"
+#include "proxy/control_text.h"
 #include "proxy/cpus.h"
 #include "proxy/listen_socket.h"
 
 namespace sluice::proxy {
 
 using balancer::Split;
-using conf::Error;
-
-namespace {
-
-Error refusal(Error::Kind kind, std::string detail) {
-  return {kind, Error::Source::operator_, false, std::move(detail)};
-}
-
-std::string percent(conf::BasisPoints green) {
-  std::string text = std::to_string(green / 100);
-  if (green % 100 != 0) {
-    text += '.';
-    text += static_cast<char>('0' + green % 100 / 10);
-    if (green % 10 != 0) text += static_cast<char>('0' + green % 10);
-  }
-  return text;
-}
-
-}  // namespace
 
 // Takes a worker's news to the control thread.
 class Control::WorkerReporter final : public Reporter {
@@ -47,10 +29,15 @@ class Control::WorkerReporter final : public Reporter {
                      std::string(failure.request_id),
                      std::string(failure.client),
                      std::string(failure.path),
+                     failure.by_lot,
+                     failure.begun_us,
                      failure.at_us};
-    control_.mailbox_.post([this, note = std::move(note)] {
-      if (control_.failure_handler_) control_.failure_handler_(note);
-    });
+    control_.mailbox_.post([this, note = std::move(note)] { control_.judge_.on_failure(note); });
+  }
+  void attempt_sampled(const balancer::ServiceState& service, std::string_view client,
+                       std::string_view path) override {
+    SampleNote note{service.name(), std::string(client), std::string(path)};
+    control_.mailbox_.post([this, note = std::move(note)] { control_.judge_.on_sample(note); });
   }
   void request_finished(const AccessRecord&) override {}
   bool wants_access() const override { return false; }
@@ -70,7 +57,8 @@ Control::Control(conf::Config config, std::string version)
       resolver_(
           loop_, [this] { names_changed(); },
           [this](const std::string& problem) { add_event("dns_failed", "", problem); }),
-      drain_deadline_([](void* self) { static_cast<Control*>(self)->stop_workers(); }, this) {}
+      drain_deadline_([](void* self) { static_cast<Control*>(self)->stop_workers(); }, this),
+      ticker_([](void* self) { static_cast<Control*>(self)->tick(); }, this) {}
 
 Control::~Control() = default;
 
@@ -88,6 +76,7 @@ std::set<std::string> Control::dns_names() const {
 
 conf::Status Control::start() {
   const Loop::Scope scope(loop_);
+  if (const conf::Status opened = open_store(); !opened.ok()) return opened.error();
   const uint32_t count = std::min(registry_.workers(), balancer::kMaxWorkers);
   for (uint32_t i = 0; i < count; ++i) {
     reporters_.push_back(std::make_unique<WorkerReporter>(*this));
@@ -95,6 +84,7 @@ conf::Status Control::start() {
   }
   resolver_.watch(dns_names());
   const auto plan = registry_.build(config_, resolver_.names(), started_wall_us_);
+  restore_states();
   for (const auto& worker : workers_) worker->adopt(plan, config_.overload.max_queued);
   for (const conf::Listener& listener : config_.listeners) {
     if (const conf::Status opened = open_listener(listener); !opened.ok()) {
@@ -105,6 +95,7 @@ conf::Status Control::start() {
   }
   for (const auto& worker : workers_) worker->start();
   start_signals();
+  loop_.arm(ticker_, Judge::kTickMs);
   state_ = RunState::running;
   add_event("started", "", "sluice " + version_ + " started with " + std::to_string(count) + " workers");
   return conf::Done{};
@@ -199,97 +190,6 @@ bool Control::ready() const {
   });
 }
 
-conf::Result<ServiceEntry*> Control::find_service(const std::string& service) {
-  if (ServiceEntry* const entry = registry_.find(service); entry != nullptr) return entry;
-  return refusal(Error::Kind::not_found, "no service is called '" + service + "'; see 'show services'");
-}
-
-conf::Result<Split::Value> Control::set_weight(const std::string& service, conf::BasisPoints green,
-                                               std::optional<uint64_t> if_generation, const Actor& actor) {
-  const conf::Result<ServiceEntry*> found = find_service(service);
-  if (!found.ok()) return found.error();
-  ServiceEntry& entry = **found;
-  const Split::Value now = entry.state->split().get();
-  if (green > conf::kFullSplit) {
-    return refusal(Error::Kind::invalid, "a split is between 0 and 100 percent");
-  }
-  if (!service_conf(service).has_green && green > 0) {
-    return refusal(Error::Kind::refused, "service '" + service + "' has no green upstream to send requests to");
-  }
-  if (if_generation.has_value() && *if_generation != now.generation) {
-    return refusal(Error::Kind::conflict, "the split of '" + service + "' is at generation " +
-                                              std::to_string(now.generation) + ", not " +
-                                              std::to_string(*if_generation) + "; look again with 'show split'");
-  }
-  if (entry.state->tripped() && green > 0) {
-    return refusal(Error::Kind::refused, "service '" + service + "' is tripped; 'reset " + service + "' first");
-  }
-  const Split::Value next{green, now.generation + 1};
-  entry.state->split().set(next);
-  entry.split_source = actor.source;
-  entry.split_since_us = Loop::wall_clock_us();
-  add_event("split_changed", service,
-            "green's share of " + service + " went from " + percent(now.green) + " to " + percent(green) + " %",
-            {{"from", percent(now.green)},
-             {"to", percent(green)},
-             {"generation", std::to_string(next.generation)},
-             {"source", actor.source},
-             {"who", actor.who}});
-  changed();
-  return next;
-}
-
-conf::Status Control::set_max_connections(const std::string& service, conf::Colour colour, uint32_t max,
-                                          const Actor& actor) {
-  const conf::Result<ServiceEntry*> found = find_service(service);
-  if (!found.ok()) return found.error();
-  balancer::Cap& cap = *(*found)->upstreams[static_cast<size_t>(colour)]->connections();
-  const uint32_t before = cap.max();
-  cap.set_max(max == 0 ? balancer::Cap::kUnlimited : max);
-  const auto text = [](uint32_t value) {
-    return value == 0 || value == balancer::Cap::kUnlimited ? std::string("unlimited") : std::to_string(value);
-  };
-  add_event("max_connections_changed", service,
-            "max_connections of " + cap.name() + " went from " + text(before) + " to " + text(max),
-            {{"upstream", conf::to_string(colour)}, {"from", text(before)}, {"to", text(max)}, {"who", actor.who}});
-  changed();
-  return conf::Done{};
-}
-
-conf::Status Control::set_endpoint_mode(const std::string& service, conf::Colour colour, const std::string& endpoint,
-                                        balancer::EndpointMode mode, const Actor& actor) {
-  const conf::Result<ServiceEntry*> found = find_service(service);
-  if (!found.ok()) return found.error();
-  balancer::EndpointState* const state = (*found)->find_endpoint(colour, endpoint);
-  if (state == nullptr) {
-    return refusal(Error::Kind::not_found, "no endpoint of " + service + "/" + conf::to_string(colour) +
-                                               " is called '" + endpoint + "'; see 'show endpoints " + service + "'");
-  }
-  balancer::EndpointCondition condition = state->condition();
-  const balancer::EndpointMode before = condition.mode;
-  condition.mode = mode;
-  state->set_condition(condition);
-  (*found)->upstreams[static_cast<size_t>(colour)]->bump_epoch();
-  // Requests that wait may have somewhere to go now, or nowhere.
-  for (const auto& worker : workers_) worker->wake_for_caps();
-  add_event("endpoint_mode_changed", service,
-            "endpoint " + endpoint + " of " + service + "/" + conf::to_string(colour) + " went from " +
-                to_string(before) + " to " + to_string(mode),
-            {{"upstream", conf::to_string(colour)}, {"endpoint", endpoint}, {"mode", to_string(mode)}, {"who", actor.who}});
-  changed();
-  return conf::Done{};
-}
-
-conf::Status Control::set_maintenance(const std::string& service, bool on, const Actor& actor) {
-  const conf::Result<ServiceEntry*> found = find_service(service);
-  if (!found.ok()) return found.error();
-  (*found)->state->set_maintenance(on);
-  add_event("maintenance_changed", service, "maintenance of " + service + " is " + (on ? "on" : "off"),
-            {{"on", on ? "true" : "false"}, {"who", actor.who}});
-  changed();
-  return conf::Done{};
-}
-
 namespace {
 
 // Calls `done` on the control thread when `count` workers have answered.
@@ -304,8 +204,97 @@ struct Countdown {
 
 }  // namespace
 
+conf::Status Control::open_store() {
+  if (config_.state_dir.empty()) return conf::Done{};
+  conf::Result<std::unique_ptr<balancer::StateStore>> opened = balancer::StateStore::open(files_, config_.state_dir);
+  if (!opened.ok()) return opened.error();
+  store_ = std::move(*opened);
+  return conf::Done{};
+}
+
+// What was in force when the process ended is in force again: the file's split
+// is for the first start.
+void Control::restore_states() {
+  if (store_ != nullptr) {
+    for (const auto& [name, saved] : store_->services()) {
+      ServiceEntry* const entry = registry_.find(name);
+      if (entry == nullptr) continue;
+      const bool fits = service_conf(name).has_green;
+      entry->state->split().set({fits ? saved.green : 0, saved.generation});
+      entry->state->set_tripped(saved.tripped);
+      entry->split_source = saved.source;
+      entry->split_since_us = static_cast<uint64_t>(saved.since_unix_ms) * 1000;
+      entry->trip_reason = saved.trip_reason;
+      entry->tripped_at_us = static_cast<uint64_t>(saved.tripped_unix_ms) * 1000;
+    }
+  }
+  judge_.configure();
+  for (const auto& [name, entry] : registry_.services()) {
+    if (entry.state->tripped()) judge_.restore(name, entry.trip_reason);
+  }
+}
+
+void Control::save_service(const std::string& service) {
+  const ServiceEntry* const entry = registry_.find(service);
+  if (store_ == nullptr || entry == nullptr) return;
+  balancer::SavedService saved;
+  const Split::Value split = entry->state->split().get();
+  saved.green = split.green;
+  saved.generation = split.generation;
+  saved.source = entry->split_source;
+  saved.since_unix_ms = static_cast<int64_t>(entry->split_since_us / 1000);
+  saved.tripped = entry->state->tripped();
+  saved.trip_reason = entry->trip_reason;
+  saved.tripped_unix_ms = static_cast<int64_t>(entry->tripped_at_us / 1000);
+  const conf::Status status = store_->save(service, saved);
+  if (!status.ok() && !save_failed_) {
+    add_event("state_not_saved", service,
+              status.error().detail + "; traffic goes on, but a restart would not know the last changes");
+  } else if (status.ok() && save_failed_) {
+    add_event("state_saved_again", service, "the state is on the disk again");
+  }
+  save_failed_ = !status.ok();
+}
+
+void Control::tick() {
+  loop_.arm(ticker_, Judge::kTickMs);
+  if (state_ != RunState::running) return;
+  judge_.tick();
+  watch_caps();
+}
+
+// An event when a cap's use reaches its warning line, and when it has fallen
+// well below it again.
+void Control::watch_caps() {
+  constexpr double kCalmBelow = 0.9;  // of the line
+  for (const auto& [name, cap] : config_.caps) {
+    const auto found = registry_.caps().find(name);
+    if (found == registry_.caps().end() || found->second->max() == 0) continue;
+    const double used = static_cast<double>(found->second->used()) / found->second->max();
+    if (used >= cap.warn_at && warned_caps_.insert(name).second) {
+      add_event("cap_warning", "", "cap " + name + " is at " + std::to_string(found->second->used()) + " of " +
+                                       std::to_string(found->second->max()) + " connections",
+                {{"cap", name}, {"used", std::to_string(found->second->used())}});
+    } else if (used < cap.warn_at * kCalmBelow && warned_caps_.erase(name) > 0) {
+      add_event("cap_calm", "", "cap " + name + " is below its warning line again", {{"cap", name}});
+    }
+  }
+}
+
+void Control::redirect_green(const std::string& service, std::function<void()> done) {
+  const auto upstream = registry_.find(service)->upstreams[static_cast<size_t>(conf::Colour::green)];
+  const auto countdown = std::make_shared<Countdown>(worker_count(), std::move(done));
+  for (const auto& worker : workers_) {
+    worker->post([this, one = worker.get(), upstream, countdown] {
+      one->redirect_waiters(upstream.get());
+      mailbox_.post([countdown] { countdown->one(); });
+    });
+  }
+}
+
 void Control::publish_plan(std::function<void()> done) {
   const auto plan = registry_.build(config_, resolver_.names(), Loop::wall_clock_us());
+  judge_.configure();
   const auto countdown = std::make_shared<Countdown>(worker_count(), std::move(done));
   for (const auto& worker : workers_) {
     worker->post([this, one = worker.get(), plan, max_queued = config_.overload.max_queued, countdown] {
@@ -342,84 +331,6 @@ void Control::names_changed() {
     add_event("names_resolved", "", "the addresses of dns endpoints changed");
     changed();
   });
-}
-
-void Control::reload(const Actor& actor, std::function<void(conf::Result<ReloadReport>)> done) {
-  if (state_ != RunState::running) {
-    done(refusal(Error::Kind::refused, std::string("the process is ") + to_string(state_) + " and reloads no more"));
-    return;
-  }
-  conf::ParseOutcome outcome = conf::parse_file(config_.file);
-  if (!outcome.ok()) {
-    done(refusal(Error::Kind::invalid, outcome.to_string()));
-    return;
-  }
-  conf::Config next = std::move(*outcome.config);
-  ReloadReport report;
-  for (conf::Change& change : conf::diff(config_, next)) {
-    (change.needs_restart() ? report.needs_restart : report.applied).push_back(std::move(change));
-  }
-  // What can only change with a restart stays as it is.
-  next.workers = config_.workers;
-  next.state_dir = config_.state_dir;
-  next.admin = config_.admin;
-
-  std::vector<uint64_t> to_close;
-  for (const OpenListener& one : listeners_) {
-    const bool kept = std::any_of(next.listeners.begin(), next.listeners.end(), [&](const conf::Listener& listener) {
-      return listener.bind == one.conf.bind && listener.trusted == one.conf.trusted &&
-             listener.proxy_protocol == one.conf.proxy_protocol && listener.tls == one.conf.tls;
-    });
-    if (!kept) to_close.push_back(one.id);
-  }
-  const size_t before = listeners_.size();
-  for (const conf::Listener& listener : next.listeners) {
-    const bool open = std::any_of(listeners_.begin(), listeners_.end(), [&](const OpenListener& one) {
-      return one.conf.bind == listener.bind &&
-             std::find(to_close.begin(), to_close.end(), one.id) == to_close.end();
-    });
-    if (open) continue;
-    if (const conf::Status opened = open_listener(listener); !opened.ok()) {
-      while (listeners_.size() > before) close_listener(listeners_.back().id);
-      done(opened.error());
-      return;
-    }
-  }
-  for (const auto& [name, service] : next.services) {
-    const ServiceEntry* const entry = registry_.find(name);
-    if (entry == nullptr) continue;
-    const Split::Value split = entry->state->split().get();
-    if (split.green != service.split && entry->split_source != "config") {
-      report.run_time_values.push_back("service." + name + ".split is " + percent(split.green) + " (set by " +
-                                       entry->split_source + "), the file says " + percent(service.split));
-    }
-  }
-  apply_file_splits(next);
-  config_ = std::move(next);
-  resolver_.watch(dns_names());
-  publish_plan([this, actor, to_close, report = std::move(report), done = std::move(done)]() mutable {
-    for (const uint64_t id : to_close) close_listener(id);
-    add_event("reloaded", "", "the configuration was read again: " + std::to_string(report.applied.size()) +
-                                  " changes in force, " + std::to_string(report.needs_restart.size()) +
-                                  " need a restart",
-              {{"source", actor.source}, {"who", actor.who}});
-    changed();
-    done(std::move(report));
-  });
-}
-
-// A split that nobody has touched since the start follows the file.
-void Control::apply_file_splits(const conf::Config& next) {
-  for (const auto& [name, service] : next.services) {
-    ServiceEntry* const entry = registry_.find(name);
-    if (entry == nullptr || entry->split_source != "config") continue;
-    if (entry->state->split().get().green == service.split || config_.services.at(name).split == service.split) {
-      continue;
-    }
-    const Split::Value now = entry->state->split().get();
-    entry->state->split().set({service.split, now.generation + 1});
-    entry->split_since_us = Loop::wall_clock_us();
-  }
 }
 
 void Control::drain(const Actor& actor) {

@@ -28,7 +28,9 @@
 #include "conf/config.h"
 #include "conf/diff.h"
 #include "conf/result.h"
+#include "balancer/saved_state.h"
 #include "proxy/event_log.h"
+#include "proxy/judge.h"
 #include "proxy/loop.h"
 #include "proxy/mailbox.h"
 #include "proxy/registry.h"
@@ -103,6 +105,11 @@ class Control {
                                  balancer::EndpointMode mode, const Actor& actor);
   conf::Status set_maintenance(const std::string& service, bool on, const Actor& actor);
 
+  // Back to blue now, and stays there until the latch is cleared.
+  conf::Status trip(const std::string& service, const std::string& reason, const Actor& actor);
+  conf::Status reset(const std::string& service, const Actor& actor);
+  const Judge& judge() const { return judge_; }
+
   // Reads the file again. All or nothing: on any error the old one stays whole.
   void reload(const Actor& actor, std::function<void(conf::Result<ReloadReport>)> done);
   // Runs `done` when every worker has come to the end of what it was doing.
@@ -125,9 +132,16 @@ class Control {
 
   void add_event(std::string type, std::string service, std::string message,
                  std::vector<std::pair<std::string, std::string>> fields = {});
-  // Reported by workers through the mailbox; the judge's raw material.
-  using FailureHandler = std::function<void(const FailureNote&)>;
-  void on_attempt_failure(FailureHandler handler) { failure_handler_ = std::move(handler); }
+  // Is everything that was acknowledged also on the disk? False after a failed
+  // write, until one succeeds; true without a state_dir.
+  bool state_saved() const { return store_ == nullptr || !store_->failing(); }
+
+  // For the judge and the rollouts, who have decided already.
+  void put_split(const std::string& service, conf::BasisPoints green, const std::string& source);
+  void save_service(const std::string& service);
+  // Sends the requests that wait for green to blue, in every worker, then
+  // calls `done`.
+  void redirect_green(const std::string& service, std::function<void()> done);
   // Runs when the loop is about to end, for those who hold handles on it.
   void on_stop(std::function<void()> closer) { closers_.push_back(std::move(closer)); }
 
@@ -151,6 +165,10 @@ class Control {
   void publish_plan(std::function<void()> done);
   void names_changed();
   void apply_file_splits(const conf::Config& next);
+  conf::Status open_store();
+  void restore_states();
+  void tick();
+  void watch_caps();
   void stop_workers();
   void finish();
   std::set<std::string> dns_names() const;
@@ -173,7 +191,12 @@ class Control {
   Timer drain_deadline_;
   std::vector<Watcher> watchers_;
   uint64_t next_watcher_ = 1;
-  FailureHandler failure_handler_;
+  Judge judge_{*this};
+  Timer ticker_;
+  balancer::PosixFileSystem files_;
+  std::unique_ptr<balancer::StateStore> store_;
+  bool save_failed_ = false;
+  std::set<std::string> warned_caps_;
   std::vector<std::function<void()>> closers_;
 };
 

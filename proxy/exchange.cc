@@ -33,7 +33,7 @@ void Exchange::begin(Downstream& downstream, StreamId stream) {
   colour_ = Colour::blue;
   request_complete_ = response_started_ = false;
   attempt_settled_ = true;
-  fresh_only_ = stale_retried_ = is_retry_ = is_rescue_ = false;
+  fresh_only_ = stale_retried_ = is_retry_ = is_rescue_ = pinned_ = false;
   counted_ = in_queue_ = aborted_ = downstream_gone_ = false;
   last_ = by_close_ = false;
   status_ = 0;
@@ -77,6 +77,9 @@ void Exchange::route() {
     replay_lost_ = head_.content_length > kReplayBytes || !is_idempotent(head_.method);
     colour_ = choose_colour();
     pool_ = service_->pools[static_cast<size_t>(colour_)];
+    if (++context_.attempts_seen % Reporter::kSampleEvery == 0) {
+      context_.reporter.attempt_sampled(*service_->plan->state, downstream_->client_ip(), head_.path());
+    }
     arm_deadline();
     attempt();
   }
@@ -91,8 +94,8 @@ Colour Exchange::choose_colour() {
   if (!conf().override_header.empty()) {
     if (const Field* field = head_.fields.find(conf().override_header); field != nullptr) {
       const std::string_view wish = head_.fields.value(*field);
-      if (wish == "green") return Colour::green;
-      if (wish == "blue") return Colour::blue;
+      pinned_ = wish == "green" || wish == "blue";
+      if (pinned_) return wish == "green" ? Colour::green : Colour::blue;
     }
   }
   if (split.green == 0) return Colour::blue;
@@ -138,8 +141,23 @@ bool Exchange::read_sticky_key(std::string_view& key) const {
   return !key.empty();
 }
 
+// The next moment at which something is due: the end of the queue's patience,
+// of the whole request's, or of what is not yet called slow.
 void Exchange::arm_deadline() {
-  if (conf().timeouts.request_ms > 0) context_.loop.arm(deadline_, conf().timeouts.request_ms);
+  constexpr uint64_t kNever = ~uint64_t{0};
+  uint64_t due_us = kNever;
+  if (const uint64_t whole_ms = conf().timeouts.request_ms; whole_ms > 0) due_us = started_us_ + whole_ms * 1000;
+  if (phase_ == Phase::queued) {
+    due_us = std::min(due_us, waiting_since_us_ + uint64_t{conf().upstream(colour_).queue_timeout_ms} * 1000);
+  } else if (conf().trip.slow_ms > 0 && !attempt_settled_) {
+    due_us = std::min(due_us, attempt_us_ + uint64_t{conf().trip.slow_ms} * 1000 + 1000);
+  }
+  if (due_us == kNever) {
+    deadline_.disarm();
+    return;
+  }
+  const uint64_t now_us = context_.loop.now_us();
+  context_.loop.arm(deadline_, due_us > now_us ? (due_us - now_us + 999) / 1000 : 0);
 }
 
 void Exchange::attempt() {
@@ -175,8 +193,7 @@ void Exchange::enqueue() {
     refuse(Refusal::queue_full, 503, "connection_limit_reached", "the queue for a connection is full");
     return;
   }
-  const uint64_t whole = deadline_.armed() ? deadline_.deadline_ms() - context_.loop.now_ms() : ~uint64_t{0};
-  context_.loop.arm(deadline_, std::min<uint64_t>(whole, conf().upstream(colour_).queue_timeout_ms));
+  arm_deadline();
 }
 
 // What waiting meant for the process-wide limit and for the deadlines.
@@ -185,10 +202,7 @@ void Exchange::left_queue() {
   if (context_.queued != nullptr) context_.queued->fetch_sub(1, std::memory_order_relaxed);
   queue_us_ += context_.loop.now_us() - waiting_since_us_;
   stats().queue_duration.record((context_.loop.now_us() - waiting_since_us_) * 1000);
-  deadline_.disarm();
-  if (conf().timeouts.request_ms == 0) return;
-  const uint64_t end_ms = started_us_ / 1000 + conf().timeouts.request_ms;
-  context_.loop.arm(deadline_, end_ms > context_.loop.now_ms() ? end_ms - context_.loop.now_ms() : 0);
+  arm_deadline();
 }
 
 void Exchange::on_place(balancer::Permit permit) {
@@ -225,6 +239,7 @@ void Exchange::use(UpstreamConnection& connection) {
   attempt_settled_ = false;
   attempt_us_ = context_.loop.now_us();
   connect_us_ = first_byte_us_ = 0;
+  if (conf().trip.slow_ms > 0) arm_deadline();
   if (connection.connected()) {
     send_request();
   } else {
@@ -376,7 +391,8 @@ void Exchange::settle_attempt(Outcome outcome, uint16_t status) {
   endpoint_->shared->count(context_.number, failed);
   if (!failed) return;
   context_.reporter.attempt_failed({service_->plan->state.get(), &pool_->state(), endpoint_->state, outcome, status,
-                                    request_id(), downstream_->client_ip(), head_.path(), context_.loop.now_us()});
+                                    request_id(), downstream_->client_ip(), head_.path(),
+                                    !pinned_ && !is_retry_ && !is_rescue_, attempt_us_, context_.loop.now_us()});
 }
 
 // Gives the upstream connection back; `complete`: nothing of it is outstanding.
@@ -446,7 +462,12 @@ void Exchange::on_deadline() {
     refuse(Refusal::queue_timeout, 503, "connection_limit_reached", "no connection became free in time");
     return;
   }
-  if (!whole) return;
+  if (!whole) {
+    // Late already, however it will end: the judge need not wait for that.
+    if (conf().trip.slow_ms > 0) settle_attempt(Outcome::slow, 0);
+    arm_deadline();
+    return;
+  }
   settle_attempt(Outcome::timeout, 0);
   if (response_started_) {
     abort();

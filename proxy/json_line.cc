@@ -22,9 +22,13 @@ constexpr std::array<bool, 256> kPlain = [] {
   return plain;
 }();
 
-uint8_t octet(char c) { return static_cast<uint8_t>(c); }
+uint8_t octet(char c) {
+  return static_cast<uint8_t>(c);
+}
 
-bool between(char c, uint8_t low, uint8_t high) { return octet(c) >= low && octet(c) <= high; }
+bool between(char c, uint8_t low, uint8_t high) {
+  return octet(c) >= low && octet(c) <= high;
+}
 
 // The length of the well-formed sequence of several octets that the text begins
 // with (Unicode 15, table 3-7), or 0.
@@ -95,8 +99,8 @@ void JsonLine::put_padded(uint64_t value, size_t digits) {
 // Writes what the text begins with and may not stand as it is; returns how many
 // octets of the text that were.
 size_t JsonLine::put_special(std::string_view text) {
-  constexpr char kHex[] = "0123456789abcdef";
   const auto put_code = [this](uint8_t code) {
+    constexpr char kHex[] = "0123456789abcdef";
     const char escape[] = {'\\', 'u', '0', '0', kHex[code >> 4], kHex[code & 15]};
     put({escape, sizeof(escape)});
   };

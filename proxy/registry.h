@@ -29,6 +29,9 @@ struct ServiceEntry {
   std::vector<balancer::EndpointPlan> endpoints[2];
   std::string split_source;    // config, admin, rollout, trip, state
   uint64_t split_since_us = 0;  // wall clock
+  std::string trip_reason;      // while tripped
+  std::string tripped_by;       // who asked for it by hand; may be empty
+  uint64_t tripped_at_us = 0;   // wall clock
 
   balancer::EndpointState* find_endpoint(conf::Colour colour, const std::string& name) const;
 };

@@ -22,7 +22,9 @@ struct AttemptFailure {
   std::string_view request_id;
   std::string_view client;  // the address
   std::string_view path;
-  uint64_t at_us = 0;  // the worker's time
+  bool by_lot = true;     // the split chose the colour; not an override, retry or rescue
+  uint64_t begun_us = 0;  // the worker's time
+  uint64_t at_us = 0;
 };
 
 // The same, on its way to another thread.
@@ -35,7 +37,16 @@ struct FailureNote {
   std::string request_id;
   std::string client;
   std::string path;
+  bool by_lot = true;
+  uint64_t begun_us = 0;
   uint64_t at_us = 0;
+};
+
+// Where one of some attempts came from and went to, failed or not.
+struct SampleNote {
+  std::string service;
+  std::string client;
+  std::string path;
 };
 
 // One finished request, for the access log. Valid during the call only.
@@ -68,6 +79,10 @@ class Reporter {
  public:
   virtual ~Reporter() = default;
   virtual void attempt_failed(const AttemptFailure& failure) = 0;
+  // One of kSampleEvery attempts, so that the judge knows what is usual.
+  static constexpr uint32_t kSampleEvery = 256;
+  virtual void attempt_sampled(const balancer::ServiceState& service, std::string_view client,
+                               std::string_view path) = 0;
   virtual void request_finished(const AccessRecord& record) = 0;
   // Is there anybody who wants request_finished()?
   virtual bool wants_access() const = 0;

@@ -1,0 +1,344 @@
+#include "proxy/access_log.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cerrno>
+#include <chrono>
+#include <condition_variable>
+#include <csignal>
+#include <cstdlib>
+#include <cstring>
+#include <mutex>
+#include <optional>
+#include <string_view>
+#include <utility>
+
+#include "proxy/json_line.h"
+
+namespace sluice::proxy {
+
+namespace {
+
+constexpr size_t kWorstExpansion = 6;  // "\u0000" for one octet
+constexpr size_t kTexts = 9;           // in a line, besides the target
+constexpr size_t kFixedBytes = 1024;   // keys, numbers, brackets and commas
+static_assert(kWorstExpansion * (AccessLog::kMostTargetBytes + kTexts * AccessLog::kMostTextBytes) +
+                      kFixedBytes + JsonLine::kTailBytes <=
+                  AccessLog::kBufferBytes,
+              "any line fits an empty buffer");
+
+// Writes the line into [begin, end); null when it doesn't fit.
+char* format(const AccessRecord& record, uint64_t wall_us, char* begin, char* end) {
+  constexpr size_t kText = AccessLog::kMostTextBytes;
+  JsonLine line(begin, end);
+  line.time("time", wall_us);
+  line.text("request_id", record.request_id, kText);
+  line.text("client", record.client, kText);
+  line.text("method", record.method, kText);
+  line.text("host", record.authority, kText);
+  line.text("path", record.target, AccessLog::kMostTargetBytes);
+  line.text("protocol", record.minor_version == 0 ? "HTTP/1.0" : "HTTP/1.1");
+  line.number("status", uint64_t{record.status});
+  line.text("service", record.service, kText);
+  line.text("upstream", record.upstream, kText);
+  line.text("endpoint", record.endpoint, kText);
+  line.words("attempts", record.attempts.substr(0, kText));
+  line.text("error", record.error, kText);
+  line.number("split_generation", record.generation);
+  line.number("bytes_up", record.bytes_up);
+  line.number("bytes_down", record.bytes_down);
+  line.seconds("duration_s", record.duration_us);
+  line.seconds("queue_s", record.queue_us);
+  line.seconds("connect_s", record.connect_us);
+  line.seconds("first_byte_s", record.first_byte_us);
+  line.boolean("retried", record.retried);
+  line.boolean("rescued", record.rescued);
+  line.boolean("aborted", record.aborted);
+  return line.overflowed() ? nullptr : line.finish();
+}
+
+conf::Error io_error(const std::string& what, int error) {
+  return {conf::Error::Kind::io, conf::Error::Source::system, false, what + ": " + std::strerror(error)};
+}
+
+// Never waits: a FIFO that nobody reads is an error, not a hang.
+conf::Result<int> open_path(const std::string& path) {
+  const int fd = open(path.c_str(), O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, 0640);
+  if (fd < 0) return io_error("the access log " + path + " cannot be opened", errno);
+  // From here on it is the log's thread that may wait.
+  fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) & ~O_NONBLOCK);
+  return fd;
+}
+
+}  // namespace
+
+// What workers, the log's thread and the control thread share.
+struct AccessLog::Core {
+  Core(uint32_t workers, uint64_t seed);
+  ~Core();
+
+  void wake();
+  void run();
+  void write_out(const Writer::Buffer& buffer);
+  std::string_view write_all(std::string_view bytes);
+  void set_target(int fd);
+  void adopt_target();
+
+  const int wake_fd;
+  std::vector<std::unique_ptr<Writer>> writers;
+  std::atomic<bool> enabled{false};
+  std::atomic<bool> stopping{false};
+  std::atomic<double> sample{1.0};
+  std::atomic<int> last_errno{0};
+  balancer::Counter lost;
+  balancer::Counter write_errors;
+
+  std::mutex mutex;  // never taken by a worker
+  std::condition_variable has_ended;
+  bool ended = false;              // guarded by mutex
+  std::optional<int> next_target;  // guarded by mutex; -1: none
+
+  // The log's thread only.
+  int target = -1;
+  bool torn = false;  // the last octet written was not the end of a line
+};
+
+AccessLog::Writer::Writer(Core& core, size_t most_buffers, uint64_t seed)
+    : core_(core), random_(seed), buffers_(most_buffers), full_(most_buffers), empty_(most_buffers) {
+  spare_.reserve(most_buffers);
+}
+
+bool AccessLog::Writer::take_buffer() {
+  while (Buffer* const returned = empty_.pop()) spare_.push_back(returned);
+  if (spare_.empty()) {
+    const auto unmade = std::find(buffers_.begin(), buffers_.end(), nullptr);
+    if (unmade == buffers_.end()) return false;
+    *unmade = std::make_unique_for_overwrite<Buffer>();
+    spare_.push_back(unmade->get());
+  }
+  filling_ = spare_.back();
+  spare_.pop_back();
+  filling_->size = 0;
+  return true;
+}
+
+// The ring has room for every buffer there is.
+void AccessLog::Writer::hand_over() {
+  full_.push(std::exchange(filling_, nullptr));
+  waiting_since_us_ = 0;
+  core_.wake();
+}
+
+void AccessLog::Writer::record(const AccessRecord& record, uint64_t wall_us) {
+  const double sample = core_.sample.load(std::memory_order_relaxed);
+  if (sample < 1 && random_.unit() >= sample) return;
+  while (filling_ != nullptr || take_buffer()) {
+    char* const bytes = filling_->bytes;
+    if (const char* const end = format(record, wall_us, bytes + filling_->size, bytes + kBufferBytes)) {
+      filling_->size = static_cast<size_t>(end - bytes);
+      lines_.add();
+      return;
+    }
+    hand_over();
+  }
+  dropped_.add();
+}
+
+void AccessLog::Writer::flush_aged(uint64_t now_us) {
+  if (filling_ == nullptr) return;
+  if (waiting_since_us_ == 0) {
+    waiting_since_us_ = now_us;
+  } else if (now_us - waiting_since_us_ >= kMostAgeUs) {
+    hand_over();
+  }
+}
+
+AccessLog::Core::Core(uint32_t workers, uint64_t seed) : wake_fd(eventfd(0, EFD_CLOEXEC)) {
+  // Fails but for want of descriptors, and then nothing can be done.
+  if (wake_fd < 0) std::abort();
+  balancer::Random seeds(seed);
+  const size_t most_buffers = std::max<size_t>(2, kMostBytes / kBufferBytes / std::max<uint32_t>(workers, 1));
+  for (uint32_t i = 0; i < workers; ++i) {
+    writers.push_back(std::make_unique<Writer>(*this, most_buffers, seeds.next()));
+  }
+}
+
+AccessLog::Core::~Core() {
+  adopt_target();
+  if (target >= 0) ::close(target);
+  ::close(wake_fd);
+}
+
+void AccessLog::Core::wake() {
+  const uint64_t one = 1;
+  // It could only wait at 2^64 - 1 unseen wake-ups.
+  while (::write(wake_fd, &one, sizeof(one)) < 0 && errno == EINTR) {
+  }
+}
+
+void AccessLog::Core::set_target(int fd) {
+  const std::lock_guard<std::mutex> lock(mutex);
+  if (next_target.value_or(-1) >= 0) ::close(*next_target);
+  next_target = fd;
+  wake();
+}
+
+void AccessLog::Core::adopt_target() {
+  const int old = target;
+  {
+    const std::lock_guard<std::mutex> lock(mutex);
+    if (!next_target.has_value()) return;
+    target = *std::exchange(next_target, std::nullopt);
+  }
+  torn = false;
+  if (old >= 0) ::close(old);
+}
+
+void AccessLog::Core::run() {
+  // Signals are the control thread's, and a broken pipe is an errno.
+  sigset_t all;
+  sigfillset(&all);
+  pthread_sigmask(SIG_BLOCK, &all, nullptr);
+  for (bool last = false; !last;) {
+    uint64_t wakes = 0;
+    while (::read(wake_fd, &wakes, sizeof(wakes)) < 0 && errno == EINTR) {
+    }
+    // Asked first: what was handed over before the end is then seen below.
+    last = stopping.load(std::memory_order_acquire);
+    // The first target comes before the lines that wait for it, any other after
+    // the lines that were handed over before it.
+    if (target < 0) adopt_target();
+    for (const auto& writer : writers) {
+      while (Writer::Buffer* const buffer = writer->full_.pop()) {
+        write_out(*buffer);
+        writer->empty_.push(buffer);
+      }
+    }
+    adopt_target();
+  }
+  for (const auto& writer : writers) {
+    if (writer->filling_ != nullptr) write_out(*writer->filling_);
+  }
+  const std::lock_guard<std::mutex> lock(mutex);
+  ended = true;
+  has_ended.notify_all();
+}
+
+void AccessLog::Core::write_out(const Writer::Buffer& buffer) {
+  if (target < 0) return;
+  std::string_view left(buffer.bytes, buffer.size);
+  if (!torn || write_all("\n").empty()) left = write_all(left);
+  lost.add(static_cast<uint64_t>(std::count(left.begin(), left.end(), '\n')));
+}
+
+// Returns what could not be written.
+std::string_view AccessLog::Core::write_all(std::string_view bytes) {
+  while (!bytes.empty()) {
+    const ssize_t written = ::write(target, bytes.data(), bytes.size());
+    if (written > 0) {
+      torn = bytes[static_cast<size_t>(written) - 1] != '\n';
+      bytes.remove_prefix(static_cast<size_t>(written));
+    } else if (written < 0 && errno == EAGAIN) {
+      // Somebody who shares standard output made it non-blocking.
+      pollfd wait{target, POLLOUT, 0};
+      poll(&wait, 1, -1);
+    } else if (written == 0 || errno != EINTR) {
+      last_errno.store(written == 0 ? EIO : errno, std::memory_order_relaxed);
+      write_errors.add();
+      break;
+    }
+  }
+  return bytes;
+}
+
+AccessLog::AccessLog(uint32_t workers, uint64_t seed)
+    : core_(std::make_shared<Core>(workers, seed)), thread_([core = core_] { core->run(); }) {}
+
+AccessLog::~AccessLog() {
+  close();
+}
+
+conf::Status AccessLog::configure(const conf::Log& log) {
+  const bool off = log.access == "off";
+  const bool standard_output = log.access == "stdout";
+  int fd = -1;
+  if (standard_output) {
+    fd = fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 3);
+    if (fd < 0) return io_error("standard output cannot be used for the access log", errno);
+  } else if (!off) {
+    const conf::Result<int> opened = open_path(log.access);
+    if (!opened.ok()) return opened.error();
+    fd = *opened;
+  }
+  path_ = off || standard_output ? std::string() : log.access;
+  core_->set_target(fd);
+  core_->sample.store(log.sample, std::memory_order_relaxed);
+  core_->enabled.store(!off, std::memory_order_relaxed);
+  return conf::Done{};
+}
+
+conf::Status AccessLog::reopen() {
+  if (path_.empty()) return conf::Done{};
+  const conf::Result<int> opened = open_path(path_);
+  if (!opened.ok()) return opened.error();
+  core_->set_target(*opened);
+  return conf::Done{};
+}
+
+bool AccessLog::enabled() const {
+  return core_->enabled.load(std::memory_order_relaxed);
+}
+
+AccessLog::Writer& AccessLog::writer(uint32_t worker) {
+  return *core_->writers.at(worker);
+}
+
+AccessLog::Stats AccessLog::stats() const {
+  Stats sum;
+  for (const auto& writer : core_->writers) {
+    sum.lines += writer->lines_.get();
+    sum.dropped += writer->dropped_.get();
+  }
+  sum.lost = core_->lost.get();
+  sum.write_errors = core_->write_errors.get();
+  return sum;
+}
+
+void AccessLog::report(uint64_t now_us, DaemonLog& log) {
+  const Stats now = stats();
+  const bool news = now.dropped != reported_.dropped || now.write_errors != reported_.write_errors;
+  if (!news || now_us < next_report_us_) return;
+  next_report_us_ = now_us + kReportUs;
+  const int error = core_->last_errno.load(std::memory_order_relaxed);
+  log.write(LogLevel::warning, "access_log",
+            "the access log loses lines: its disk or reader fails or is slow",
+            {{"dropped", now.dropped - reported_.dropped},
+             {"lost", now.lost - reported_.lost},
+             {"write_errors", now.write_errors - reported_.write_errors},
+             {"last_error", error == 0 ? "" : std::strerror(error)}});
+  reported_ = now;
+}
+
+bool AccessLog::close(uint64_t most_ms) {
+  if (!thread_.joinable()) return true;
+  core_->enabled.store(false, std::memory_order_relaxed);
+  core_->stopping.store(true, std::memory_order_release);
+  core_->wake();
+  std::unique_lock<std::mutex> lock(core_->mutex);
+  const bool ended =
+      core_->has_ended.wait_for(lock, std::chrono::milliseconds(most_ms), [this] { return core_->ended; });
+  lock.unlock();
+  if (ended) {
+    thread_.join();
+  } else {
+    thread_.detach();
+  }
+  return ended;
+}
+
+}  // namespace sluice::proxy

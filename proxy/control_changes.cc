@@ -1,0 +1,130 @@
+// What operators change at run time: splits, caps, endpoint modes, latches.
+#include <utility>
+
+#include "proxy/control.h"
+#include "proxy/control_text.h"
+
+namespace sluice::proxy {
+
+using balancer::Split;
+using conf::Error;
+
+conf::Result<ServiceEntry*> Control::find_service(const std::string& service) {
+  if (ServiceEntry* const entry = registry_.find(service); entry != nullptr) return entry;
+  return refusal(Error::Kind::not_found, "no service is called '" + service + "'; see 'show services'");
+}
+
+conf::Result<Split::Value> Control::set_weight(const std::string& service, conf::BasisPoints green,
+                                               std::optional<uint64_t> if_generation, const Actor& actor) {
+  const conf::Result<ServiceEntry*> found = find_service(service);
+  if (!found.ok()) return found.error();
+  ServiceEntry& entry = **found;
+  const Split::Value now = entry.state->split().get();
+  if (green > conf::kFullSplit) {
+    return refusal(Error::Kind::invalid, "a split is between 0 and 100 percent");
+  }
+  if (!service_conf(service).has_green && green > 0) {
+    return refusal(Error::Kind::refused, "service '" + service + "' has no green upstream to send requests to");
+  }
+  if (if_generation.has_value() && *if_generation != now.generation) {
+    return refusal(Error::Kind::conflict, "the split of '" + service + "' is at generation " +
+                                              std::to_string(now.generation) + ", not " +
+                                              std::to_string(*if_generation) + "; look again with 'show split'");
+  }
+  if (entry.state->tripped() && green > 0) {
+    return refusal(Error::Kind::refused, "service '" + service + "' is tripped; 'reset " + service + "' first");
+  }
+  put_split(service, green, actor.source);
+  save_service(service);
+  const Split::Value next = entry.state->split().get();
+  add_event("split_changed", service,
+            "green's share of " + service + " went from " + percent(now.green) + " to " + percent(green) + " %",
+            {{"from", percent(now.green)},
+             {"to", percent(green)},
+             {"generation", std::to_string(next.generation)},
+             {"source", actor.source},
+             {"who", actor.who}});
+  changed();
+  return next;
+}
+
+void Control::put_split(const std::string& service, conf::BasisPoints green, const std::string& source) {
+  ServiceEntry& entry = *registry_.find(service);
+  entry.state->split().set({green, entry.state->split().get().generation + 1});
+  entry.split_source = source;
+  entry.split_since_us = Loop::wall_clock_us();
+  judge_.split_changed(service);
+}
+
+conf::Status Control::trip(const std::string& service, const std::string& reason, const Actor& actor) {
+  const conf::Result<ServiceEntry*> found = find_service(service);
+  if (!found.ok()) return found.error();
+  (*found)->tripped_by = actor.who;
+  return judge_.trip_by_hand(service, reason.empty() ? "by hand" : reason);
+}
+
+conf::Status Control::reset(const std::string& service, const Actor& actor) {
+  const conf::Result<ServiceEntry*> found = find_service(service);
+  if (!found.ok()) return found.error();
+  if (const conf::Status status = judge_.reset(service); !status.ok()) return status;
+  (*found)->trip_reason.clear();
+  (*found)->tripped_at_us = 0;
+  save_service(service);
+  add_event("trip_reset", service, "the latch of " + service + " is cleared; green's share stays 0 until it is set",
+            {{"source", actor.source}, {"who", actor.who}});
+  changed();
+  return conf::Done{};
+}
+
+conf::Status Control::set_max_connections(const std::string& service, conf::Colour colour, uint32_t max,
+                                          const Actor& actor) {
+  const conf::Result<ServiceEntry*> found = find_service(service);
+  if (!found.ok()) return found.error();
+  balancer::Cap& cap = *(*found)->upstreams[static_cast<size_t>(colour)]->connections();
+  const uint32_t before = cap.max();
+  cap.set_max(max == 0 ? balancer::Cap::kUnlimited : max);
+  const auto text = [](uint32_t value) {
+    return value == 0 || value == balancer::Cap::kUnlimited ? std::string("unlimited") : std::to_string(value);
+  };
+  add_event("max_connections_changed", service,
+            "max_connections of " + cap.name() + " went from " + text(before) + " to " + text(max),
+            {{"upstream", conf::to_string(colour)}, {"from", text(before)}, {"to", text(max)}, {"who", actor.who}});
+  changed();
+  return conf::Done{};
+}
+
+conf::Status Control::set_endpoint_mode(const std::string& service, conf::Colour colour, const std::string& endpoint,
+                                        balancer::EndpointMode mode, const Actor& actor) {
+  const conf::Result<ServiceEntry*> found = find_service(service);
+  if (!found.ok()) return found.error();
+  balancer::EndpointState* const state = (*found)->find_endpoint(colour, endpoint);
+  if (state == nullptr) {
+    return refusal(Error::Kind::not_found, "no endpoint of " + service + "/" + conf::to_string(colour) +
+                                               " is called '" + endpoint + "'; see 'show endpoints " + service + "'");
+  }
+  balancer::EndpointCondition condition = state->condition();
+  const balancer::EndpointMode before = condition.mode;
+  condition.mode = mode;
+  state->set_condition(condition);
+  (*found)->upstreams[static_cast<size_t>(colour)]->bump_epoch();
+  // Requests that wait may have somewhere to go now, or nowhere.
+  for (const auto& worker : workers_) worker->wake_for_caps();
+  add_event("endpoint_mode_changed", service,
+            "endpoint " + endpoint + " of " + service + "/" + conf::to_string(colour) + " went from " +
+                to_string(before) + " to " + to_string(mode),
+            {{"upstream", conf::to_string(colour)}, {"endpoint", endpoint}, {"mode", to_string(mode)}, {"who", actor.who}});
+  changed();
+  return conf::Done{};
+}
+
+conf::Status Control::set_maintenance(const std::string& service, bool on, const Actor& actor) {
+  const conf::Result<ServiceEntry*> found = find_service(service);
+  if (!found.ok()) return found.error();
+  (*found)->state->set_maintenance(on);
+  add_event("maintenance_changed", service, "maintenance of " + service + " is " + (on ? "on" : "off"),
+            {{"on", on ? "true" : "false"}, {"who", actor.who}});
+  changed();
+  return conf::Done{};
+}
+
+}  // namespace sluice::proxy

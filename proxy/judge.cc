@@ -1,0 +1,225 @@
+#include "proxy/judge.h"
+
+#include <algorithm>
+#include <cmath>
+#include <utility>
+
+#include "balancer/hash.h"
+#include "proxy/control.h"
+
+namespace sluice::proxy {
+
+using balancer::Outcome;
+using balancer::Verdict;
+using conf::Colour;
+
+namespace {
+
+balancer::Origin origin(std::string_view label) {
+  if (label.empty()) return {};
+  return {balancer::hash_finish(balancer::hash_append(balancer::kFnvOffset, label)), label};
+}
+
+uint64_t ok_attempts(const balancer::UpstreamState& upstream) {
+  uint64_t sum = 0;
+  for (uint32_t worker = 0; worker < upstream.workers(); ++worker) {
+    sum += upstream.stats(worker).counters.attempts[static_cast<size_t>(Outcome::ok)].get();
+  }
+  return sum;
+}
+
+std::string milliseconds(uint64_t us) {
+  std::string text = std::to_string(us / 1000);
+  text += '.';
+  text += static_cast<char>('0' + us / 100 % 10);
+  return text;
+}
+
+}  // namespace
+
+void Judge::configure() {
+  const conf::Config& config = control_.config();
+  std::erase_if(cases_, [&](const auto& one) { return !config.services.contains(one.first); });
+  for (const auto& [name, service] : config.services) {
+    std::unique_ptr<Case>& one = cases_[name];
+    if (one != nullptr) {
+      one->breaker.configure(service.trip);
+      continue;
+    }
+    one = std::make_unique<Case>(name, service.trip);
+    split_changed(name);
+  }
+}
+
+void Judge::split_changed(const std::string& service) {
+  const ServiceEntry* const entry = control_.registry().find(service);
+  const auto found = cases_.find(service);
+  if (entry == nullptr || found == cases_.end()) return;
+  Case& one = *found->second;
+  feed_oks(one, *entry);
+  one.green_had_endpoint = false;
+  one.breaker.begin_step(entry->state->split().get().green, control_.loop().now_ms());
+}
+
+void Judge::restore(const std::string& service, const std::string& reason) {
+  const auto found = cases_.find(service);
+  if (found == cases_.end()) return;
+  balancer::Evidence evidence;
+  evidence.service = service;
+  evidence.verdict = {Verdict::Kind::trip, balancer::Detector::none, reason};
+  found->second->breaker.restore(std::move(evidence));
+}
+
+void Judge::feed_oks(Case& one, const ServiceEntry& entry) {
+  uint64_t fresh[2] = {0, 0};
+  for (const Colour colour : conf::kColours) {
+    const auto i = static_cast<size_t>(colour);
+    const uint64_t now = ok_attempts(*entry.upstreams[i]);
+    fresh[i] = now - one.ok_seen[i];
+    one.ok_seen[i] = now;
+  }
+  one.breaker.add_oks(fresh[0], fresh[1], control_.loop().now_ms());
+}
+
+void Judge::on_failure(const FailureNote& note) {
+  const ServiceEntry* const entry = control_.registry().find(note.service);
+  const auto found = cases_.find(note.service);
+  if (entry == nullptr || found == cases_.end()) return;
+  Case& one = *found->second;
+  feed_oks(one, *entry);
+  balancer::FailedAttempt attempt;
+  attempt.colour = note.colour;
+  attempt.outcome = note.outcome;
+  attempt.by_lot = note.by_lot;
+  attempt.begun_ms = note.begun_us / 1000;
+  attempt.request_id = note.request_id;
+  attempt.endpoint = note.endpoint;
+  attempt.client = origin(note.client);
+  attempt.path = origin(note.path);
+  one.breaker.add_error(attempt, control_.loop().now_ms());
+  act(note.service, one, note.at_us);
+}
+
+void Judge::on_sample(const SampleNote& note) {
+  const auto found = cases_.find(note.service);
+  if (found != cases_.end()) found->second->breaker.sample_traffic(origin(note.client), origin(note.path));
+}
+
+void Judge::tick() {
+  for (const auto& [name, one] : cases_) {
+    const ServiceEntry* const entry = control_.registry().find(name);
+    if (entry == nullptr) continue;
+    feed_oks(*one, *entry);
+    act(name, *one, control_.loop().now_us());
+    look_at_endpoints(name);
+  }
+}
+
+void Judge::look_at_endpoints(const std::string& service) {
+  const ServiceEntry* const entry = control_.registry().find(service);
+  const auto found = cases_.find(service);
+  if (entry == nullptr || found == cases_.end()) return;
+  Case& one = *found->second;
+  if (one.breaker.tripped() || entry->state->split().get().green == 0) return;
+  const auto& endpoints = entry->endpoints[static_cast<size_t>(Colour::green)];
+  const bool usable = std::any_of(endpoints.begin(), endpoints.end(),
+                                  [](const auto& endpoint) { return endpoint.state->condition().usable(); });
+  if (usable) {
+    one.green_had_endpoint = true;
+  } else if (one.green_had_endpoint) {
+    one.breaker.green_has_no_endpoint(control_.loop().now_ms());
+    act(service, one, control_.loop().now_us());
+  }
+}
+
+void Judge::act(const std::string& service, Case& one, uint64_t first_us) {
+  const Verdict& verdict = one.breaker.verdict();
+  if (verdict.tripped()) {
+    if (!control_.registry().find(service)->state->tripped()) carry_out_trip(service, one, first_us);
+    return;
+  }
+  const bool held = verdict.kind == Verdict::Kind::hold;
+  if (held == one.held) return;
+  one.held = held;
+  if (held) {
+    control_.add_event("judge_holds", service, verdict.reason, {{"detector", to_string(verdict.detector)}});
+  } else {
+    control_.add_event("judge_released", service, "the judge of " + service + " holds nothing against green any more");
+  }
+  control_.changed();
+}
+
+void Judge::carry_out_trip(const std::string& service, Case& one, uint64_t first_us) {
+  // First of all: no request that starts from here on goes to green.
+  const ServiceEntry& entry = *control_.registry().find(service);
+  entry.state->set_tripped(true);
+  const balancer::Split::Value before = entry.state->split().get();
+  control_.put_split(service, 0, "trip");
+  const balancer::Evidence found = one.breaker.evidence();
+  const Verdict verdict = found.verdict;
+  ++trips_[{service, verdict.detector}];
+  one.held = false;
+  one.last_trip = std::make_unique<balancer::Evidence>(found);
+  add_latencies(*one.last_trip, entry);
+  ServiceEntry& mine = *control_.registry().find(service);
+  mine.trip_reason = verdict.reason;
+  mine.tripped_at_us = Loop::wall_clock_us();
+  control_.save_service(service);
+  const uint64_t decided_us = control_.loop().now_us();
+  const uint64_t first_error_ms = found.first_error_ms;
+  const uint64_t decided_ms = control_.loop().now_ms();
+  control_.redirect_green(service, [this, service, verdict, before, first_us, decided_us, first_error_ms, decided_ms] {
+    const uint64_t now_us = control_.loop().now_us();
+    control_.add_event(
+        "tripped", service, service + " is back on blue: " + verdict.reason,
+        {{"detector", to_string(verdict.detector)},
+         {"reason", verdict.reason},
+         {"green_before", std::to_string(before.green / 100.0)},
+         {"since_first_error_ms",
+          first_error_ms == 0 ? std::string("0") : std::to_string(decided_ms - first_error_ms)},
+         {"decision_ms", milliseconds(decided_us > first_us ? decided_us - first_us : 0)},
+         {"switch_ms", milliseconds(now_us > decided_us ? now_us - decided_us : 0)}});
+    control_.changed();
+  });
+}
+
+void Judge::add_latencies(balancer::Evidence& evidence, const ServiceEntry& entry) const {
+  for (const Colour colour : conf::kColours) {
+    const auto i = static_cast<size_t>(colour);
+    const auto sum = std::make_unique<balancer::HistogramSnapshot>();
+    for (uint32_t worker = 0; worker < entry.upstreams[i]->workers(); ++worker) {
+      entry.upstreams[i]->stats(worker).upstream_duration.add_to(*sum);
+    }
+    evidence.latencies[i] = {sum->count(), sum->quantile_ns(0.5), sum->quantile_ns(0.95), sum->quantile_ns(0.99),
+                             sum->max_ns()};
+  }
+}
+
+conf::Status Judge::trip_by_hand(const std::string& service, const std::string& reason) {
+  Case& one = *cases_.at(service);
+  feed_oks(one, *control_.registry().find(service));
+  const conf::Status status = one.breaker.trip_by_hand(reason, control_.loop().now_ms());
+  if (status.ok()) act(service, one, control_.loop().now_us());
+  return status;
+}
+
+conf::Status Judge::reset(const std::string& service) {
+  Case& one = *cases_.at(service);
+  const conf::Status status = one.breaker.reset();
+  if (!status.ok()) return status;
+  control_.registry().find(service)->state->set_tripped(false);
+  split_changed(service);
+  return status;
+}
+
+const balancer::TripBreaker* Judge::find(const std::string& service) const {
+  const auto found = cases_.find(service);
+  return found == cases_.end() ? nullptr : &found->second->breaker;
+}
+
+const balancer::Evidence* Judge::last_trip(const std::string& service) const {
+  const auto found = cases_.find(service);
+  return found == cases_.end() ? nullptr : found->second->last_trip.get();
+}
+
+}  // namespace sluice::proxy

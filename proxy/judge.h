@@ -1,0 +1,84 @@
+// Judge: brings what the workers saw to each service's TripBreaker, and carries
+// out its verdict.
+//
+//   worker: an attempt fails ──mailbox──> Judge::on_failure
+//     the ok attempts so far are summed from the workers' counters,
+//     add_oks, add_error ── trip? ──> the latch, the split: one store each,
+//     in force for every request from here on; then queued green requests are
+//     sent to blue, and when every worker has passed that point the event is
+//     written: no green request starts after it.
+//
+// A tick between failures feeds the ok attempts on, and notices when green has
+// no endpoint left.
+//
+// Thread: the control thread. Owner: Control.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <string>
+
+#include "balancer/trip_breaker.h"
+#include "conf/config.h"
+#include "conf/result.h"
+#include "proxy/report.h"
+
+namespace sluice::proxy {
+
+class Control;
+struct ServiceEntry;
+
+class Judge {
+ public:
+  static constexpr uint64_t kTickMs = 100;
+
+  explicit Judge(Control& control) : control_(control) {}
+  Judge(const Judge&) = delete;
+  Judge& operator=(const Judge&) = delete;
+
+  // Takes over the services and settings of the current configuration.
+  void configure();
+  // The service has a new split: a step begins.
+  void split_changed(const std::string& service);
+  // A trip that was in force before the process was restarted.
+  void restore(const std::string& service, const std::string& reason);
+
+  void on_failure(const FailureNote& note);
+  void on_sample(const SampleNote& note);
+  void tick();
+  // An endpoint's condition changed.
+  void look_at_endpoints(const std::string& service);
+
+  conf::Status trip_by_hand(const std::string& service, const std::string& reason);
+  conf::Status reset(const std::string& service);
+
+  const balancer::TripBreaker* find(const std::string& service) const;
+  // How often each service tripped since the start, by detector.
+  const std::map<std::pair<std::string, balancer::Detector>, uint64_t>& trips() const { return trips_; }
+  // The evidence of the last trip, also after a reset; null: there was none.
+  const balancer::Evidence* last_trip(const std::string& service) const;
+
+ private:
+  struct Case {
+    Case(const std::string& service, const conf::Trip& settings) : breaker(service, settings) {}
+    balancer::TripBreaker breaker;
+    uint64_t ok_seen[2] = {0, 0};
+    bool green_had_endpoint = false;
+    bool held = false;
+    std::unique_ptr<balancer::Evidence> last_trip;
+  };
+
+  void feed_oks(Case& one, const ServiceEntry& entry);
+  // What a verdict asks for, if it is new. `first_us`: when the failure that
+  // led to it ended, on the worker's clock.
+  void act(const std::string& service, Case& one, uint64_t first_us);
+  void carry_out_trip(const std::string& service, Case& one, uint64_t first_us);
+  void add_latencies(balancer::Evidence& evidence, const ServiceEntry& entry) const;
+
+  Control& control_;
+  std::map<std::string, std::unique_ptr<Case>> cases_;
+  std::map<std::pair<std::string, balancer::Detector>, uint64_t> trips_;
+};
+
+}  // namespace sluice::proxy
