@@ -47,11 +47,7 @@ struct FakeService {
       upstream.errors = around(static_cast<double>(upstream.attempts) * error_rate[colour], random);
       upstream.errors = std::min(upstream.errors, upstream.attempts);
       latency[colour] = {};
-      for (uint64_t i = 0; i < upstream.attempts; ++i) {
-        const double spread = 0.7 + 0.6 * random.unit();
-        latency[colour].add(
-            HistogramBuckets::index_of(static_cast<uint64_t>(latency_ms[colour] * spread * 1e6)), 1);
-      }
+      draw_latencies(latency[colour], upstream.attempts, latency_ms[colour], random);
       upstream.latency = &latency[colour];
       upstream.endpoints = 2;
       upstream.connections = ours[colour] = static_cast<uint32_t>(std::lround(per_ms * held_ms[colour]));
@@ -67,6 +63,15 @@ struct FakeService {
   }
 
  private:
+  // At most kDraws different ones, however many requests there were.
+  static void draw_latencies(HistogramSnapshot& into, uint64_t count, double middle_ms, Random& random) {
+    constexpr uint64_t kDraws = 50;
+    for (uint64_t left = std::min(count, kDraws); left > 0; --left) {
+      const double value_ns = middle_ms * 1e6 * (0.7 + 0.6 * random.unit());
+      into.add(HistogramBuckets::index_of(static_cast<uint64_t>(value_ns)), count / left);
+      count -= count / left;
+    }
+  }
   // The whole number below or above, by chance, so that the mean is right.
   static uint64_t around(double mean, Random& random) {
     const double floor = std::floor(mean);
