@@ -122,7 +122,7 @@ class Scale:
 
     def print(self, dimension):
         unit = "requests/s" if dimension == "workers" else "µs of CPU a request"
-        print(f"\n{dimension}: {unit}\n  " + "".join(["proxy".ljust(12)] + [f"{size:>10,}" for size in SIZES[dimension]]))
+        print(f"\n{dimension}: {unit}\n  {'proxy':<12}" + "".join(f"{size:>10,}" for size in SIZES[dimension]))
         for name, by_size in self.medians(dimension).items():
             print(f"  {name:<12}" + "".join(f"{by_size[size]:>10,.1f}" if size in by_size else f"{'-':>10}"
                                             for size in SIZES[dimension]))
