@@ -59,7 +59,7 @@ struct Options {
   double seconds = 5;
   double rate = 8000;
   bool close = false;
-  SSL_CTX* tls = nullptr;
+  std::shared_ptr<SSL_CTX> tls;  // null: plain
 };
 
 struct Totals {
@@ -117,7 +117,7 @@ class Load {
       const size_t index = to_open_.front();
       to_open_.pop_front();
       auto& connection = connections_[index];
-      connection = std::make_unique<LoadConnection>(options_.address, options_.tls);
+      connection = std::make_unique<LoadConnection>(options_.address, options_.tls.get());
       if (connection->fd() < 0) {
         ++totals_.errors;
         to_open_.push_back(index);
@@ -285,12 +285,12 @@ class Load {
   std::vector<char> scratch_ = std::vector<char>(kScratchBytes);
 };
 
-SSL_CTX* make_tls() {
-  SSL_CTX* tls = SSL_CTX_new(TLS_client_method());
+std::shared_ptr<SSL_CTX> make_tls() {
+  const std::shared_ptr<SSL_CTX> tls(SSL_CTX_new(TLS_client_method()), SSL_CTX_free);
   if (tls == nullptr) die("SSL_CTX_new");
-  SSL_CTX_set_min_proto_version(tls, TLS1_3_VERSION);
-  SSL_CTX_set_session_cache_mode(tls, SSL_SESS_CACHE_OFF);
-  SSL_CTX_set_verify(tls, SSL_VERIFY_NONE, nullptr);
+  SSL_CTX_set_min_proto_version(tls.get(), TLS1_3_VERSION);
+  SSL_CTX_set_session_cache_mode(tls.get(), SSL_SESS_CACHE_OFF);
+  SSL_CTX_set_verify(tls.get(), SSL_VERIFY_NONE, nullptr);
   return tls;
 }
 

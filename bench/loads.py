@@ -77,7 +77,10 @@ class Loads:
                 raise LoadFailed(child.stderr.read().strip())
             settle()
             used = processes_module.rss_bytes(instance.pid)
-            said = json.loads(child.communicate("", timeout=30)[0])
+            output, complaint = child.communicate("", timeout=30)
+            if child.returncode != 0:
+                raise LoadFailed(complaint.strip()[-200:])
+            said = json.loads(output)
         finally:
             self.processes.stop(child)
         if said["open"] != connections or said["errors"] or said["non_2xx"]:
