@@ -79,17 +79,22 @@ conf::Result<int> open_path(const std::string& path) {
 
 // What workers, the log's thread and the control thread share.
 struct AccessLog::Core {
+  // Any thread's, but run() and what it calls, which are the log's thread's.
   Core(uint32_t workers, uint64_t seed);
   ~Core();
 
   void wake();
+  void wait();
   void run();
+  bool drain();
   void write_out(const Writer::Buffer& buffer);
   std::string_view write_all(std::string_view bytes);
   void set_target(int fd);
-  void adopt_target();
+  std::optional<int> take_next_target();
+  void adopt(int next);
 
   const int wake_fd;
+  const size_t most_buffers;  // of one worker
   std::vector<std::unique_ptr<Writer>> writers;
   std::atomic<bool> enabled{false};
   std::atomic<bool> stopping{false};
@@ -158,19 +163,20 @@ void AccessLog::Writer::flush_aged(uint64_t now_us) {
   }
 }
 
-AccessLog::Core::Core(uint32_t workers, uint64_t seed) : wake_fd(eventfd(0, EFD_CLOEXEC)) {
+AccessLog::Core::Core(uint32_t workers, uint64_t seed)
+    : wake_fd(eventfd(0, EFD_CLOEXEC)),
+      most_buffers(std::max<size_t>(2, kMostBytes / kBufferBytes / std::max<uint32_t>(workers, 1))) {
   // Fails but for want of descriptors, and then nothing can be done.
   if (wake_fd < 0) std::abort();
   balancer::Random seeds(seed);
-  const size_t most_buffers = std::max<size_t>(2, kMostBytes / kBufferBytes / std::max<uint32_t>(workers, 1));
   for (uint32_t i = 0; i < workers; ++i) {
     writers.push_back(std::make_unique<Writer>(*this, most_buffers, seeds.next()));
   }
 }
 
 AccessLog::Core::~Core() {
-  adopt_target();
-  if (target >= 0) ::close(target);
+  set_target(-1);
+  adopt(-1);
   ::close(wake_fd);
 }
 
@@ -181,6 +187,12 @@ void AccessLog::Core::wake() {
   }
 }
 
+void AccessLog::Core::wait() {
+  uint64_t wakes = 0;
+  while (::read(wake_fd, &wakes, sizeof(wakes)) < 0 && errno == EINTR) {
+  }
+}
+
 void AccessLog::Core::set_target(int fd) {
   const std::lock_guard<std::mutex> lock(mutex);
   if (next_target.value_or(-1) >= 0) ::close(*next_target);
@@ -188,15 +200,15 @@ void AccessLog::Core::set_target(int fd) {
   wake();
 }
 
-void AccessLog::Core::adopt_target() {
-  const int old = target;
-  {
-    const std::lock_guard<std::mutex> lock(mutex);
-    if (!next_target.has_value()) return;
-    target = *std::exchange(next_target, std::nullopt);
-  }
+std::optional<int> AccessLog::Core::take_next_target() {
+  const std::lock_guard<std::mutex> lock(mutex);
+  return std::exchange(next_target, std::nullopt);
+}
+
+void AccessLog::Core::adopt(int next) {
+  if (target >= 0) ::close(target);
+  target = next;
   torn = false;
-  if (old >= 0) ::close(old);
 }
 
 void AccessLog::Core::run() {
@@ -204,22 +216,17 @@ void AccessLog::Core::run() {
   sigset_t all;
   sigfillset(&all);
   pthread_sigmask(SIG_BLOCK, &all, nullptr);
+  bool more = false;
   for (bool last = false; !last;) {
-    uint64_t wakes = 0;
-    while (::read(wake_fd, &wakes, sizeof(wakes)) < 0 && errno == EINTR) {
-    }
+    if (!more) wait();
     // Asked first: what was handed over before the end is then seen below.
     last = stopping.load(std::memory_order_acquire);
-    // The first target comes before the lines that wait for it, any other after
-    // the lines that were handed over before it.
-    if (target < 0) adopt_target();
-    for (const auto& writer : writers) {
-      while (Writer::Buffer* const buffer = writer->full_.pop()) {
-        write_out(*buffer);
-        writer->empty_.push(buffer);
-      }
-    }
-    adopt_target();
+    // A new target gets no line that was handed over before it, unless there
+    // was none to write to.
+    std::optional<int> next = take_next_target();
+    if (target < 0 && next.has_value()) adopt(*std::exchange(next, std::nullopt));
+    more = drain();
+    if (next.has_value()) adopt(*next);
   }
   for (const auto& writer : writers) {
     if (writer->filling_ != nullptr) write_out(*writer->filling_);
@@ -227,6 +234,23 @@ void AccessLog::Core::run() {
   const std::lock_guard<std::mutex> lock(mutex);
   ended = true;
   has_ended.notify_all();
+}
+
+// Writes what had been handed over before the call, from all workers in turn;
+// true when there may be more by now.
+bool AccessLog::Core::drain() {
+  bool found = true;
+  for (size_t i = 0; i < most_buffers && found; ++i) {
+    found = false;
+    for (const auto& writer : writers) {
+      Writer::Buffer* const buffer = writer->full_.pop();
+      if (buffer == nullptr) continue;
+      found = true;
+      write_out(*buffer);
+      writer->empty_.push(buffer);
+    }
+  }
+  return found;
 }
 
 void AccessLog::Core::write_out(const Writer::Buffer& buffer) {

@@ -1,0 +1,524 @@
+#include "proxy/access_log.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <catch2/catch.hpp>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <set>
+#include <sstream>
+#include <vector>
+
+namespace sluice::proxy {
+namespace {
+
+using Json = nlohmann::json;
+constexpr uint64_t kSeed = 7;
+constexpr uint64_t kWallUs = 1'772'366'400'123'456;  // 2026-03-01T12:00:00.123456Z
+
+class TemporaryFolder {
+ public:
+  TemporaryFolder() { REQUIRE(mkdtemp(path_.data()) != nullptr); }
+  TemporaryFolder(const TemporaryFolder&) = delete;
+  TemporaryFolder& operator=(const TemporaryFolder&) = delete;
+  ~TemporaryFolder() { std::filesystem::remove_all(path_); }
+  std::string file(const std::string& name) const { return path_ + "/" + name; }
+
+ private:
+  std::string path_ = std::filesystem::temp_directory_path() / "access_log_test_XXXXXX";
+};
+
+AccessRecord example() {
+  AccessRecord record;
+  record.request_id = "4bf92f3577b34da6";
+  record.client = "192.0.2.7";
+  record.method = "POST";
+  record.authority = "shop.example.com";
+  record.target = "/api/cart?id=7";
+  record.service = "web";
+  record.upstream = "green";
+  record.endpoint = "10.0.0.5:8080";
+  record.attempts = "reset,5xx";
+  record.error = "http_response_incomplete";
+  record.status = 502;
+  record.generation = 12;
+  record.bytes_up = 345;
+  record.bytes_down = 18'446'744'073'709'551'615U;
+  record.duration_us = 61'000'007;
+  record.queue_us = 1;
+  record.connect_us = 999'999;
+  record.first_byte_us = 1'000'000;
+  record.retried = true;
+  record.aborted = true;
+  return record;
+}
+
+conf::Log to(const std::string& access, double sample = 1) {
+  conf::Log log;
+  log.access = access;
+  log.sample = sample;
+  return log;
+}
+
+std::string contents(const std::string& path) {
+  std::ostringstream text;
+  text << std::ifstream(path, std::ios::binary).rdbuf();
+  return text.str();
+}
+
+std::vector<Json> parse_lines(const std::string& text) {
+  std::vector<Json> lines;
+  std::istringstream stream(text);
+  for (std::string line; std::getline(stream, line);) lines.push_back(Json::parse(line));
+  return lines;
+}
+
+// Of the example's line.
+size_t line_bytes() {
+  const TemporaryFolder folder;
+  AccessLog log(1, kSeed);
+  REQUIRE(log.configure(to(folder.file("log"))).ok());
+  log.writer(0).record(example(), kWallUs);
+  log.close();
+  return contents(folder.file("log")).size();
+}
+
+std::vector<Json> read_lines(const std::string& path) {
+  return parse_lines(contents(path));
+}
+
+TEST_CASE("access log: a line has every field, named with its unit") {
+  const TemporaryFolder folder;
+  AccessLog log(1, kSeed);
+  CHECK_FALSE(log.enabled());
+  REQUIRE(log.configure(to(folder.file("log"))).ok());
+  CHECK(log.enabled());
+  log.writer(0).record(example(), kWallUs);
+  CHECK(log.close());
+  CHECK(contents(folder.file("log")) ==
+        R"({"time":"2026-03-01T12:00:00.123Z","request_id":"4bf92f3577b34da6","client":"192.0.2.7",)"
+        R"("method":"POST","host":"shop.example.com","path":"/api/cart?id=7","protocol":"HTTP/1.1",)"
+        R"("status":502,"service":"web","upstream":"green","endpoint":"10.0.0.5:8080",)"
+        R"("attempts":["reset","5xx"],"error":"http_response_incomplete","split_generation":12,)"
+        R"("bytes_up":345,"bytes_down":18446744073709551615,"duration_s":61.000007,"queue_s":0.000001,)"
+        R"("connect_s":0.999999,"first_byte_s":1.000000,"retried":true,"rescued":false,"aborted":true})"
+        "\n");
+  CHECK(log.stats().lines == 1);
+}
+
+TEST_CASE("access log: an empty record is a whole line as well") {
+  const TemporaryFolder folder;
+  AccessLog log(1, kSeed);
+  REQUIRE(log.configure(to(folder.file("log"))).ok());
+  AccessRecord record;
+  record.minor_version = 0;
+  log.writer(0).record(record, 951'827'696'000'000);
+  log.close();
+  const auto lines = read_lines(folder.file("log"));
+  REQUIRE(lines.size() == 1);
+  CHECK(lines[0]["time"] == "2000-02-29T12:34:56.000Z");
+  CHECK(lines[0]["attempts"] == Json::array());
+  CHECK(lines[0]["protocol"] == "HTTP/1.0");
+  CHECK(lines[0]["status"] == 0);
+}
+
+TEST_CASE("access log: any octets come out as JSON") {
+  const TemporaryFolder folder;
+  const auto [octets, text] = GENERATE(table<std::string, std::string>({
+      {"a\"b\\c/d", "a\"b\\c/d"},
+      {std::string("\0\x01\x1f\x7f\n\r\t\b\f", 9), std::string("\0\x01\x1f\x7f\n\r\t\b\f", 9)},
+      {"\xc3\xa9 \xe2\x82\xac \xf0\x9f\x98\x80", "\xc3\xa9 \xe2\x82\xac \xf0\x9f\x98\x80"},
+      {"\xc2\x9b", "\xc2\x9b"},                                                  // C1, escaped
+      {"a\xff\xfe", "a\xef\xbf\xbd\xef\xbf\xbd"},                                // never in UTF-8
+      {"\xc3", "\xef\xbf\xbd"},                                                  // cut off
+      {"\xe2\x82", "\xef\xbf\xbd\xef\xbf\xbd"},                                  // cut off
+      {"\xc0\xaf", "\xef\xbf\xbd\xef\xbf\xbd"},                                  // overlong
+      {"\xe0\x80\xaf", "\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd"},                  // overlong
+      {"\xf0\x80\x80\xaf", "\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd"},  // overlong
+      {"\xed\xa0\x80", "\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd"},                  // surrogate
+      {"\xf4\x90\x80\x80", "\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd"},  // past U+10FFFF
+  }));
+  AccessLog log(1, kSeed);
+  REQUIRE(log.configure(to(folder.file("log"))).ok());
+  AccessRecord record = example();
+  record.target = octets;
+  record.attempts = octets;
+  log.writer(0).record(record, kWallUs);
+  log.close();
+  const std::string line = contents(folder.file("log"));
+  CHECK(Json::parse(line)["path"] == text);
+  CHECK(Json::parse(line)["attempts"] == Json::array({text}));
+  // Nothing that a terminal acts on, but for the line's end.
+  for (size_t i = 0; i + 1 < line.size(); ++i) {
+    const auto octet = static_cast<uint8_t>(line[i]);
+    CHECK(octet >= 0x20);
+    CHECK(octet != 0x7f);
+    CHECK_FALSE((octet == 0xc2 && static_cast<uint8_t>(line[i + 1]) < 0xa0));
+  }
+}
+
+TEST_CASE("access log: random octets always parse, and valid UTF-8 survives") {
+  const TemporaryFolder folder;
+  constexpr uint64_t kOctetSeed = 20260301;
+  INFO("seed " << kOctetSeed);
+  balancer::Random random(kOctetSeed);
+  AccessLog log(1, kSeed);
+  REQUIRE(log.configure(to(folder.file("log"))).ok());
+  constexpr int kLines = 500;
+  for (int i = 0; i < kLines; ++i) {
+    std::string octets(random.below(300), '\0');
+    for (char& c : octets) c = static_cast<char>(random.below(256));
+    AccessRecord record = example();
+    record.target = octets;
+    record.request_id = octets;
+    record.method = octets;
+    log.writer(0).record(record, kWallUs);
+  }
+  CHECK(log.close());
+  CHECK(read_lines(folder.file("log")).size() == kLines);
+}
+
+TEST_CASE("access log: long texts are cut between characters, and the worst line fits") {
+  const TemporaryFolder folder;
+  AccessLog log(1, kSeed);
+  REQUIRE(log.configure(to(folder.file("log"))).ok());
+  const std::string controls(20'000, '\x01');
+  std::string euros;
+  while (euros.size() < 10'000) euros += "\xe2\x82\xac";
+  AccessRecord record = example();
+  record.target = euros;
+  log.writer(0).record(record, kWallUs);
+  for (std::string_view* text :
+       {&record.request_id, &record.client, &record.method, &record.authority, &record.target,
+        &record.service, &record.upstream, &record.endpoint, &record.attempts, &record.error}) {
+    *text = controls;
+  }
+  log.writer(0).record(record, kWallUs);
+  log.close();
+  const auto lines = read_lines(folder.file("log"));
+  REQUIRE(lines.size() == 2);
+  const std::string cut = lines[0]["path"];
+  CHECK(cut == euros.substr(0, AccessLog::kMostTargetBytes / 3 * 3) + "\xe2\x80\xa6");
+  CHECK(lines[1]["client"].get<std::string>().size() == AccessLog::kMostTextBytes + 3);
+  CHECK(log.stats().dropped == 0);
+}
+
+TEST_CASE("access log: workers' lines are all there, each whole and in its worker's order") {
+  const TemporaryFolder folder;
+  constexpr uint32_t kWorkers = 3;
+  constexpr uint64_t kEach = 5000;
+  AccessLog log(kWorkers, kSeed);
+  REQUIRE(log.configure(to(folder.file("log"))).ok());
+  std::vector<std::thread> workers;
+  for (uint32_t i = 0; i < kWorkers; ++i) {
+    workers.emplace_back([&log, i] {
+      const std::string name = std::to_string(i);
+      AccessRecord record = example();
+      record.service = name;
+      for (uint64_t n = 0; n < kEach; ++n) {
+        record.generation = n;
+        log.writer(i).record(record, kWallUs);
+      }
+    });
+  }
+  for (std::thread& worker : workers) worker.join();
+  CHECK(log.close());
+  const AccessLog::Stats stats = log.stats();
+  CHECK(stats.lines + stats.dropped == kWorkers * kEach);
+  CHECK(stats.lost == 0);
+  const auto lines = read_lines(folder.file("log"));
+  CHECK(lines.size() == stats.lines);
+  std::map<std::string, int64_t> last;
+  size_t disordered = 0;
+  for (const Json& line : lines) {
+    const auto [known, first] = last.try_emplace(line["service"].get<std::string>(), -1);
+    if (line["split_generation"].get<int64_t>() <= known->second) ++disordered;
+    known->second = line["split_generation"].get<int64_t>();
+  }
+  CHECK(disordered == 0);
+}
+
+// A FIFO whose reader is the test: a disk as slow as one likes.
+class Fifo {
+ public:
+  explicit Fifo(const std::string& path) {
+    REQUIRE(mkfifo(path.c_str(), 0600) == 0);
+    fd_ = open(path.c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+    REQUIRE(fd_ >= 0);
+  }
+  Fifo(const Fifo&) = delete;
+  Fifo& operator=(const Fifo&) = delete;
+  ~Fifo() { close(); }
+  void close() {
+    if (fd_ >= 0) ::close(fd_);
+    fd_ = -1;
+  }
+  void wait_for_data() const {
+    pollfd wait{fd_, POLLIN, 0};
+    REQUIRE(poll(&wait, 1, -1) == 1);
+  }
+  std::string read_until(size_t lines) {
+    std::string text;
+    while (static_cast<size_t>(std::count(text.begin(), text.end(), '\n')) < lines) {
+      wait_for_data();
+      char bytes[65536];
+      const ssize_t got = read(fd_, bytes, sizeof(bytes));
+      REQUIRE(got > 0);
+      text.append(bytes, static_cast<size_t>(got));
+    }
+    return text;
+  }
+
+ private:
+  int fd_ = -1;
+};
+
+TEST_CASE("access log: aged lines are handed over, younger ones wait") {
+  const TemporaryFolder folder;
+  Fifo fifo(folder.file("fifo"));
+  AccessLog log(1, kSeed);
+  REQUIRE(log.configure(to(folder.file("fifo"))).ok());
+  AccessLog::Writer& writer = log.writer(0);
+  writer.flush_aged(1);
+  writer.record(example(), kWallUs);
+  writer.flush_aged(1'000'000);
+  writer.record(example(), kWallUs);
+  writer.flush_aged(1'000'000 + AccessLog::kMostAgeUs - 1);
+  writer.flush_aged(1'000'000 + AccessLog::kMostAgeUs);
+  // Both in one write; a third is not old enough to come with them.
+  writer.record(example(), kWallUs);
+  writer.flush_aged(9'000'000);
+  fifo.wait_for_data();
+  CHECK(parse_lines(fifo.read_until(2)).size() == 2);
+  log.close();
+  CHECK(parse_lines(fifo.read_until(1)).size() == 1);
+}
+
+TEST_CASE("access log: when the disk is slow lines are dropped and counted, nobody waits") {
+  const TemporaryFolder folder;
+  Fifo fifo(folder.file("fifo"));
+  AccessLog log(1, kSeed);
+  REQUIRE(log.configure(to(folder.file("fifo"))).ok());
+  AccessLog::Writer& writer = log.writer(0);
+  uint64_t records = 0;
+  // All buffers are full at last; that this ends shows that record() returns.
+  while (log.stats().dropped < 100) {
+    writer.record(example(), kWallUs);
+    writer.flush_aged(records);
+    ++records;
+  }
+  const AccessLog::Stats stats = log.stats();
+  CHECK(stats.lines + stats.dropped == records);
+  // What the pipe holds comes on top.
+  CHECK(stats.lines * line_bytes() < AccessLog::kMostBytes + 2 * AccessLog::kBufferBytes);
+
+  // Once it is read again, all that was taken arrives.
+  std::string text;
+  std::thread reader([&] { text = fifo.read_until(stats.lines); });
+  reader.join();
+  CHECK(parse_lines(text).size() == stats.lines);
+  while (log.stats().lines == stats.lines) writer.record(example(), kWallUs);
+  CHECK(log.close());
+  CHECK(log.stats().lost == 0);
+}
+
+TEST_CASE("access log: a disk that hangs does not keep the process from ending") {
+  const TemporaryFolder folder;
+  Fifo fifo(folder.file("fifo"));
+  AccessLog log(1, kSeed);
+  REQUIRE(log.configure(to(folder.file("fifo"))).ok());
+  while (log.stats().dropped == 0) log.writer(0).record(example(), kWallUs);
+  CHECK_FALSE(log.close(1));
+  CHECK(log.close(1));  // there is nothing more to wait for
+}
+
+// The daemon's log into a pipe, at a time that the test sets.
+struct DaemonLogFixture {
+  DaemonLogFixture() { REQUIRE(pipe2(ends, O_CLOEXEC | O_NONBLOCK) == 0); }
+  ~DaemonLogFixture() {
+    ::close(ends[0]);
+    ::close(ends[1]);
+  }
+  std::vector<Json> lines() {
+    char bytes[65536];
+    const ssize_t got = read(ends[0], bytes, sizeof(bytes));
+    return parse_lines(std::string(bytes, got > 0 ? static_cast<size_t>(got) : 0));
+  }
+  int ends[2];
+};
+
+TEST_CASE("access log: a full disk is counted, told once a minute and not fatal") {
+  DaemonLogFixture pipe;
+  DaemonLog daemon_log(pipe.ends[1], LogLevel::info, [] { return kWallUs; });
+  const TemporaryFolder folder;
+  AccessLog log(1, kSeed);
+  REQUIRE(log.configure(to("/dev/full")).ok());
+  log.report(1, daemon_log);
+  CHECK(pipe.lines().empty());
+
+  const auto fail_some = [&] {
+    const uint64_t errors = log.stats().write_errors;
+    while (log.stats().write_errors == errors) log.writer(0).record(example(), kWallUs);
+  };
+  fail_some();
+  log.report(1'000'000, daemon_log);
+  const auto first = pipe.lines();
+  REQUIRE(first.size() == 1);
+  CHECK(first[0]["level"] == "warning");
+  CHECK(first[0]["kind"] == "access_log");
+  CHECK(first[0]["write_errors"].get<int>() >= 1);
+  CHECK(first[0]["lost"].get<int>() >= 1);
+  CHECK(first[0]["last_error"] == std::strerror(ENOSPC));
+
+  fail_some();
+  log.report(1'000'000 + AccessLog::kReportUs - 1, daemon_log);
+  CHECK(pipe.lines().empty());
+  log.report(1'000'000 + AccessLog::kReportUs, daemon_log);
+  CHECK(pipe.lines().size() == 1);
+  CHECK(log.close());
+  // All that was taken is accounted for.
+  CHECK(log.stats().lost == log.stats().lines);
+}
+
+TEST_CASE("access log: a reader that has gone is an error like any other") {
+  const TemporaryFolder folder;
+  Fifo fifo(folder.file("fifo"));
+  AccessLog log(1, kSeed);
+  REQUIRE(log.configure(to(folder.file("fifo"))).ok());
+  fifo.close();
+  log.writer(0).record(example(), kWallUs);
+  CHECK(log.close());
+  CHECK(log.stats().write_errors == 1);
+  CHECK(log.stats().lost == 1);
+}
+
+// While it lives a file may not grow past the limit: a full disk that a test
+// can empty again. The log's thread blocks SIGXFSZ with all other signals.
+class FileSizeLimit {
+ public:
+  explicit FileSizeLimit(rlim_t bytes) {
+    getrlimit(RLIMIT_FSIZE, &saved_);
+    const rlimit limit{bytes, saved_.rlim_max};
+    REQUIRE(setrlimit(RLIMIT_FSIZE, &limit) == 0);
+  }
+  FileSizeLimit(const FileSizeLimit&) = delete;
+  FileSizeLimit& operator=(const FileSizeLimit&) = delete;
+  ~FileSizeLimit() { setrlimit(RLIMIT_FSIZE, &saved_); }
+
+ private:
+  rlimit saved_{};
+};
+
+TEST_CASE("access log: after a torn line the next one begins on a line of its own") {
+  const TemporaryFolder folder;
+  AccessLog log(1, kSeed);
+  REQUIRE(log.configure(to(folder.file("log"))).ok());
+  AccessLog::Writer& writer = log.writer(0);
+  const size_t two_lines_and_a_half = line_bytes() * 5 / 2;
+  {
+    const FileSizeLimit limit(two_lines_and_a_half);
+    for (int i = 0; i < 5; ++i) writer.record(example(), kWallUs);
+    writer.flush_aged(1);
+    writer.flush_aged(1 + AccessLog::kMostAgeUs);
+    while (log.stats().write_errors == 0) std::this_thread::yield();
+  }
+  writer.record(example(), kWallUs);
+  CHECK(log.close());
+  CHECK(log.stats().lost == 3);
+  std::istringstream text(contents(folder.file("log")));
+  size_t whole = 0;
+  size_t torn = 0;
+  for (std::string line; std::getline(text, line);) ++(Json::accept(line) ? whole : torn);
+  CHECK(whole == 3);
+  CHECK(torn == 1);
+}
+
+TEST_CASE("access log: reopen follows a rotated file, from the next line on") {
+  const TemporaryFolder folder;
+  const std::string path = folder.file("log");
+  Fifo fifo(path);  // so that the test can wait for what was written
+  AccessLog log(1, kSeed);
+  REQUIRE(log.configure(to(path)).ok());
+  uint64_t now_us = 1;
+  const auto hand_over = [&](uint64_t number) {
+    AccessRecord record = example();
+    record.generation = number;
+    log.writer(0).record(record, kWallUs);
+    log.writer(0).flush_aged(now_us);
+    log.writer(0).flush_aged(now_us += AccessLog::kMostAgeUs);
+  };
+  hand_over(1);
+  CHECK(parse_lines(fifo.read_until(1))[0]["split_generation"] == 1);
+  hand_over(2);
+  std::filesystem::rename(path, path + ".1");
+  REQUIRE(log.reopen().ok());
+  AccessRecord last = example();
+  last.generation = 3;
+  log.writer(0).record(last, kWallUs);
+  CHECK(log.close());
+  CHECK(parse_lines(fifo.read_until(1))[0]["split_generation"] == 2);
+  const auto lines = read_lines(path);
+  REQUIRE(lines.size() == 1);
+  CHECK(lines[0]["split_generation"] == 3);
+}
+
+TEST_CASE("access log: off takes nothing, and a bad path changes nothing") {
+  const TemporaryFolder folder;
+  AccessLog log(1, kSeed);
+  REQUIRE(log.configure(to(folder.file("log"))).ok());
+  const conf::Status bad = log.configure(to(folder.file("missing/log")));
+  REQUIRE_FALSE(bad.ok());
+  CHECK_THAT(bad.error().detail, Catch::Contains("missing/log") && Catch::Contains(std::strerror(ENOENT)));
+  CHECK(log.enabled());
+  log.writer(0).record(example(), kWallUs);
+  REQUIRE(mkfifo(folder.file("unread").c_str(), 0600) == 0);
+  CHECK_FALSE(log.configure(to(folder.file("unread"))).ok());
+  REQUIRE(log.reopen().ok());
+  CHECK(log.close());
+  CHECK(read_lines(folder.file("log")).size() == 1);
+
+  AccessLog off(1, kSeed);
+  REQUIRE(off.configure(to("off")).ok());
+  CHECK_FALSE(off.enabled());
+  CHECK(off.reopen().ok());
+}
+
+TEST_CASE("access log: stdout is standard output") {
+  const TemporaryFolder folder;
+  const int file = open(folder.file("log").c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+  const int saved = fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 3);
+  fflush(stdout);
+  dup2(file, STDOUT_FILENO);
+  AccessLog log(1, kSeed);
+  const bool configured = log.configure(to("stdout")).ok();
+  dup2(saved, STDOUT_FILENO);
+  ::close(saved);
+  ::close(file);
+  REQUIRE(configured);
+  log.writer(0).record(example(), kWallUs);
+  CHECK(log.close());
+  CHECK(read_lines(folder.file("log")).size() == 1);
+}
+
+TEST_CASE("access log: a sample takes its share of the requests") {
+  const TemporaryFolder folder;
+  AccessLog log(1, kSeed);
+  constexpr uint64_t kRequests = 4000;
+  REQUIRE(log.configure(to(folder.file("log"), 0.25)).ok());
+  for (uint64_t i = 0; i < kRequests; ++i) log.writer(0).record(example(), kWallUs);
+  const uint64_t taken = log.stats().lines + log.stats().dropped;
+  CHECK(taken > kRequests / 5);
+  CHECK(taken < kRequests * 3 / 10);
+  REQUIRE(log.configure(to(folder.file("log"), 0)).ok());
+  for (uint64_t i = 0; i < kRequests; ++i) log.writer(0).record(example(), kWallUs);
+  CHECK(log.stats().lines + log.stats().dropped == taken);
+}
+
+}  // namespace
+}  // namespace sluice::proxy
