@@ -1,0 +1,31 @@
+#include "balancer/baseline.h"
+
+namespace sluice::balancer {
+
+void Baseline::add(uint64_t oks, uint64_t errors, uint64_t now_ms) {
+  if (current_.attempts == 0) current_.begun_ms = now_ms;
+  current_.attempts += oks + errors;
+  current_.errors += errors;
+  if (current_.attempts < kStretchAttempts || now_ms - current_.begun_ms < kStretchMs) return;
+  previous_ = current_;
+  current_ = {};
+}
+
+RateBounds Baseline::known() const {
+  return wilson(static_cast<double>(previous_.errors + current_.errors),
+                static_cast<double>(known_attempts()));
+}
+
+bool Baseline::freeze() {
+  if (known_attempts() < kLeastAttempts) return false;
+  frozen_bounds_ = known();
+  frozen_attempts_ = known_attempts();
+  return true;
+}
+
+bool Baseline::refine() {
+  if (frozen_attempts_ >= kFirmAttempts || known_attempts() < 2 * frozen_attempts_) return false;
+  return freeze();
+}
+
+}  // namespace sluice::balancer

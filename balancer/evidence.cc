@@ -1,0 +1,132 @@
+#include "balancer/evidence.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstdarg>
+#include <cstdio>
+
+namespace sluice::balancer {
+namespace {
+
+constexpr double kNsPerMs = 1e6;
+constexpr size_t kSamplesShown = 12;
+
+[[gnu::format(printf, 2, 3)]] void append(std::string& text, const char* format, ...) {
+  char line[512];
+  va_list arguments;
+  va_start(arguments, format);
+  const int length = std::vsnprintf(line, sizeof line, format, arguments);
+  va_end(arguments);
+  if (length > 0) text.append(line, std::min(static_cast<size_t>(length), sizeof line - 1));
+}
+
+double percent(double rate) {
+  return 100 * rate;
+}
+
+// Seconds from the origin of the report to `at_ms`.
+double seconds_since(uint64_t origin_ms, uint64_t at_ms) {
+  return (static_cast<double>(at_ms) - static_cast<double>(origin_ms)) / 1000;
+}
+
+void append_counts(std::string& text, const Evidence& evidence) {
+  for (const conf::Colour colour : conf::kColours) {
+    const ColourCounts& counts = evidence.counts[static_cast<size_t>(colour)];
+    const RateBounds bounds = counts.bounds();
+    append(text, "%-10s%llu attempts, %llu errors", to_string(colour),
+           static_cast<unsigned long long>(counts.attempts), static_cast<unsigned long long>(counts.errors));
+    if (counts.attempts > 0) {
+      append(text, ", %.2f %% (%.2f to %.2f)", percent(bounds.rate), percent(bounds.lower),
+             percent(bounds.upper));
+    }
+    for (size_t i = 0; i < counts.by_outcome.size(); ++i) {
+      if (counts.by_outcome[i] == 0) continue;
+      append(text, ", %llu %s", static_cast<unsigned long long>(counts.by_outcome[i]),
+             to_string(static_cast<Outcome>(i)));
+    }
+    text += '\n';
+    const LatencySummary& latency = evidence.latencies[static_cast<size_t>(colour)];
+    if (latency.count == 0) continue;
+    append(text, "          p50 %.3g ms, p95 %.3g ms, p99 %.3g ms, max %.3g ms\n",
+           static_cast<double>(latency.p50_ns) / kNsPerMs, static_cast<double>(latency.p95_ns) / kNsPerMs,
+           static_cast<double>(latency.p99_ns) / kNsPerMs, static_cast<double>(latency.max_ns) / kNsPerMs);
+  }
+  if (evidence.baseline_attempts == 0) {
+    text += "baseline  not learned yet: only the comparison judged\n";
+    return;
+  }
+  append(text, "baseline  blue %.2f %% (%.2f to %.2f) over %llu attempts before\n",
+         percent(evidence.baseline.rate), percent(evidence.baseline.lower), percent(evidence.baseline.upper),
+         static_cast<unsigned long long>(evidence.baseline_attempts));
+}
+
+void append_involved(std::string& text, const char* title, const std::vector<Involved>& list) {
+  if (list.empty()) return;
+  append(text, "%s\n", title);
+  for (const Involved& one : list) {
+    append(text, "  %-40s %llu errors, %.0f %% of all", one.label.c_str(),
+           static_cast<unsigned long long>(one.errors), percent(one.share_of_errors));
+    if (one.share_of_traffic > 0) append(text, " (%.1f %% of the traffic)", percent(one.share_of_traffic));
+    text += '\n';
+  }
+}
+
+// At most kSamplesShown of the samples, evenly spread, the last always.
+void append_samples(std::string& text, const Evidence& evidence, uint64_t origin_ms) {
+  const size_t count = evidence.samples.size();
+  if (count == 0) return;
+  text += "detectors (at: rise of green, rise of blue, comparison / its limit)\n";
+  const size_t stride = (count + kSamplesShown - 1) / kSamplesShown;
+  for (size_t i = (count - 1) % stride; i < count; i += stride) {
+    const DetectorSample& sample = evidence.samples[i];
+    append(text, "  %+9.3f s  %5.1f  %5.1f  %6.1f / %.1f\n", seconds_since(origin_ms, sample.at_ms),
+           sample.green_rise, sample.blue_rise, sample.comparison, sample.comparison_threshold);
+  }
+}
+
+void append_failed(std::string& text, const Evidence& evidence, uint64_t origin_ms) {
+  if (evidence.last_failed.empty()) return;
+  text += "last failed requests on green\n";
+  for (const FailedRequest& failed : evidence.last_failed) {
+    append(text, "  %+9.3f s  %-8s %s %s %s %s\n", seconds_since(origin_ms, failed.at_ms),
+           to_string(failed.outcome), failed.request_id.c_str(), failed.endpoint.c_str(),
+           failed.client.c_str(), failed.path.c_str());
+  }
+}
+
+}  // namespace
+
+std::string to_text(const Evidence& evidence) {
+  const uint64_t origin_ms = evidence.first_error_ms != 0 ? evidence.first_error_ms : evidence.step_began_ms;
+  std::string text;
+  append(text, "service   %s\n", evidence.service.c_str());
+  append(text, "verdict   %s", to_string(evidence.verdict.kind));
+  if (evidence.verdict.kind != Verdict::Kind::none) {
+    append(text, " by %s: %s", to_string(evidence.verdict.detector), evidence.verdict.reason.c_str());
+  }
+  text += '\n';
+  if (evidence.tripped_ms != 0 && evidence.first_error_ms != 0) {
+    append(text, "took      %.3f s from green's first error to the trip\n",
+           seconds_since(origin_ms, evidence.tripped_ms));
+  }
+  append_counts(text, evidence);
+  append(text, "share     green gets %.2f %% of the attempts\n", percent(evidence.green_share));
+  text += "splits   ";
+  for (const SplitChange& change : evidence.splits) {
+    append(text, " %.2f %% at %+.1f s", static_cast<double>(change.split) / 100,
+           seconds_since(origin_ms, change.at_ms));
+  }
+  text += '\n';
+  append_samples(text, evidence, origin_ms);
+  append_involved(text, "endpoints", evidence.endpoints);
+  append_involved(text, "clients", evidence.clients);
+  append_involved(text, "paths", evidence.paths);
+  if (evidence.held_back != 0) {
+    append(text, "held back %llu errors, because one client or path made most of them\n",
+           static_cast<unsigned long long>(evidence.held_back));
+  }
+  append_failed(text, evidence, origin_ms);
+  return text;
+}
+
+}  // namespace sluice::balancer

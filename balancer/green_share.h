@@ -1,0 +1,35 @@
+// GreenShare: θ, the share of attempts that green really gets.
+//
+// Without a reason for anything else it is the split, which is exact. Sticky
+// clients, overrides and retries can move it; so the share of the last few
+// thousand attempts is kept as well, and taken once it differs from the split
+// by more than chance (four standard deviations) explains.
+//
+// Thread: none of its own.
+#pragma once
+
+#include <cstdint>
+
+#include "conf/config.h"
+
+namespace sluice::balancer {
+
+class GreenShare {
+ public:
+  static constexpr double kLeastAttempts = 500;
+  static constexpr double kMostAttempts = 8000;  // then both counts are halved
+
+  void begin_step(conf::BasisPoints split);
+  void add(uint64_t blue, uint64_t green);
+
+  // Strictly between 0 and 1, so that no likelihood is ever zero.
+  double value() const { return value_; }
+
+ private:
+  double split_ = 0;
+  double value_ = 0.5;
+  double blue_ = 0;
+  double green_ = 0;
+};
+
+}  // namespace sluice::balancer

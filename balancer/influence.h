@@ -1,0 +1,82 @@
+// Influence: no client and no path decides alone.
+//
+// A client with a broken request can fail a hundred times a second, and with
+// sticky splits always on green. So an error only reaches the detectors while
+// its client has had at most
+//
+//   kFreeErrors + 2 · (its share of the traffic) · (all admitted errors)
+//
+// of them admitted. A client that makes all of the traffic may make all of the
+// errors, a crowd of small clients is never held, a small client counts three
+// times and then for twice its weight. A path over the same allowance is not
+// silenced, since one broken page is a fault of green: every kPathThinning-th
+// of its errors is still admitted, and the judgement takes that much longer.
+//
+// This keeps the bound of EProcess: the decision rests on the client, the path
+// and what was admitted before, never on the colour of the error at hand. An
+// error that is left out is an outcome of its own, whose factor is 1 for either
+// colour; the factors of all outcomes still have the expectation 1.
+//
+// Traffic knows the shares from a small sample of all attempts. Without a
+// sample (fewer than kLeastSamples) everything is admitted.
+//
+// Thread: none of their own.
+#pragma once
+
+#include <cstdint>
+#include <string_view>
+
+#include "balancer/heavy_hitters.h"
+
+namespace sluice::balancer {
+
+// Where a request came from or went to. Hash 0 means that it is not known.
+struct Origin {
+  uint64_t hash = 0;
+  std::string_view label;
+};
+
+class Traffic {
+ public:
+  static constexpr uint64_t kLeastSamples = 64;
+  static constexpr uint64_t kMostSamples = 4096;  // then all are halved
+
+  // One attempt of every so many, ok or not, of either colour.
+  void sample(const Origin& client, const Origin& path);
+
+  bool known() const { return clients_.total() >= kLeastSamples; }
+  double client_share(uint64_t hash) const { return share(clients_, hash); }
+  double path_share(uint64_t hash) const { return share(paths_, hash); }
+
+ private:
+  static constexpr size_t kPlaces = 32;
+  static double share(const HeavyHitters& table, uint64_t hash);
+
+  HeavyHitters clients_{kPlaces};
+  HeavyHitters paths_{kPlaces};
+};
+
+class Influence {
+ public:
+  static constexpr uint64_t kFreeErrors = 3;
+  static constexpr uint64_t kPathThinning = 4;
+
+  // `traffic` must outlive this.
+  explicit Influence(const Traffic& traffic) : traffic_(traffic) {}
+
+  // May this error be counted? Counts it if so.
+  bool admit(uint64_t client, uint64_t path);
+  void clear();
+
+ private:
+  static constexpr size_t kPlaces = 16;
+  bool over_allowance(const HeavyHitters& admitted, uint64_t hash, double traffic_share) const;
+
+  const Traffic& traffic_;
+  HeavyHitters clients_{kPlaces};
+  HeavyHitters paths_{kPlaces};
+  uint64_t admitted_ = 0;
+  uint64_t thinned_ = 0;
+};
+
+}  // namespace sluice::balancer

@@ -1,0 +1,415 @@
+#include "balancer/trip_breaker.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+
+#include "balancer/hash.h"
+
+namespace sluice::balancer {
+namespace {
+
+using conf::Colour;
+
+// Blue's recent rate, which EProcess builds its alternatives on, is a mean over
+// about kRecentAttempts that starts from the baseline with as much weight.
+constexpr double kRecentAttempts = 1000;
+constexpr double kUnknownRate = 0.003;
+constexpr uint64_t kSampleSpacingMs = 20;
+// Who makes at least this much of green's errors is named in a hold.
+constexpr double kMostErrors = 0.5;
+
+std::string percent_text(double rate) {
+  char text[32];
+  std::snprintf(text, sizeof text, "%.2f %%", 100 * rate);
+  return text;
+}
+
+size_t index(Colour colour) {
+  return static_cast<size_t>(colour);
+}
+
+template <typename T>
+void push_bounded(std::vector<T>& list, size_t limit, T value) {
+  if (list.size() == limit) list.erase(list.begin());
+  list.push_back(std::move(value));
+}
+
+std::vector<Involved> involved(const HeavyHitters& table, double (Traffic::*share)(uint64_t) const,
+                               const Traffic& traffic) {
+  std::vector<Involved> list;
+  for (const HeavyHitters::Entry& entry : table.ranking()) {
+    if (list.size() == Evidence::kInvolved) break;
+    list.push_back({entry.label, entry.estimate,
+                    static_cast<double>(entry.estimate) / static_cast<double>(table.total()),
+                    share == nullptr ? 0 : (traffic.*share)(entry.key)});
+  }
+  return list;
+}
+
+// "client 10.1.2.3" when one makes most of the errors, else empty.
+std::string heaviest(const HeavyHitters& table, const char* kind) {
+  const std::vector<HeavyHitters::Entry> ranking = table.ranking();
+  if (ranking.empty()) return {};
+  const auto guaranteed = static_cast<double>(ranking.front().guaranteed());
+  if (guaranteed < kMostErrors * static_cast<double>(table.total())) return {};
+  return std::string(kind) + " " + ranking.front().label;
+}
+
+}  // namespace
+
+TripBreaker::TripBreaker(std::string service, const conf::Trip& settings)
+    : service_(std::move(service)),
+      settings_(settings),
+      recent_({10}, 0.2),
+      comparison_({2, 5, 20}, 0.25),
+      window_(settings.window_ms) {
+  evidence_.service = service_;
+}
+
+void TripBreaker::configure(const conf::Trip& settings) {
+  if (settings.window_ms != settings_.window_ms) window_ = ErrorWindow(settings.window_ms);
+  settings_ = settings;
+}
+
+void TripBreaker::begin_step(conf::BasisPoints split, uint64_t now_ms) {
+  push_bounded(evidence_.splits, Evidence::kSplitChanges, SplitChange{now_ms, split});
+  if (tripped()) return;
+  split_ = split;
+  verdict_ = {};
+  std::vector<SplitChange> splits = std::move(evidence_.splits);
+  evidence_ = {};
+  evidence_.service = service_;
+  evidence_.splits = std::move(splits);
+  evidence_.step_began_ms = now_ms;
+  endpoints_.clear();
+  clients_.clear();
+  paths_.clear();
+  share_.begin_step(split);
+  window_.clear();
+  baseline_.freeze();
+  freeze_baseline();
+  clear_detectors();
+}
+
+void TripBreaker::freeze_baseline() {
+  if (!baseline_.frozen()) return;
+  for (Cusum* rise : {&green_rise_, &blue_rise_, &uncapped_rise_}) {
+    rise->set_normal_rate(baseline_.bounds().upper);
+  }
+}
+
+void TripBreaker::clear_detectors() {
+  for (Cusum* rise : {&green_rise_, &blue_rise_, &uncapped_rise_}) rise->clear();
+  recent_.clear();
+  comparison_.clear();
+  recent_influence_.clear();
+  comparison_influence_.clear();
+  excursion_ = {};
+  excursions_ = 0;
+  suspicious_excursions_ = 0;
+}
+
+bool TripBreaker::counts_as_error(Outcome outcome) const {
+  switch (outcome) {
+    case Outcome::http_5xx:
+      return settings_.on_5xx;
+    case Outcome::connect:
+      return settings_.on_connect;
+    case Outcome::reset:
+      return settings_.on_reset;
+    case Outcome::timeout:
+      return settings_.on_timeout;
+    case Outcome::slow:
+      return settings_.slow_ms > 0;
+    case Outcome::ok:
+    case Outcome::cancelled:
+      return false;
+  }
+  return false;
+}
+
+// Everything that must not depend on the attempts that come next.
+void TripBreaker::expect_next() {
+  const double rate = baseline_.frozen() ? baseline_.bounds().rate : kUnknownRate;
+  const double blue_rate = (blue_errors_ + rate * kRecentAttempts) / (blue_attempts_ + kRecentAttempts);
+  comparison_.expect(share_.value(), blue_rate);
+  recent_.expect(share_.value(), blue_rate);
+}
+
+void TripBreaker::begin_excursion_if_at_rest(uint64_t now_ms) {
+  if (!green_rise_.at_rest() || !blue_rise_.at_rest()) return;
+  excursion_ = {};
+  excursion_.began_ms = now_ms;
+  recent_.clear();
+  recent_influence_.clear();
+}
+
+// To be called after each admitted error.
+void TripBreaker::note_suspicion() {
+  if (excursion_.green_errors + excursion_.blue_errors == 1) ++excursions_;
+  if (excursion_.suspicious || green_rise_.value() < rise_threshold()) return;
+  excursion_.suspicious = true;
+  ++suspicious_excursions_;
+}
+
+double TripBreaker::rise_threshold() const {
+  const auto excursions = static_cast<double>(std::max<uint64_t>(1, excursions_));
+  return std::min(Cusum::kThreshold, kFirstRiseThreshold + 2 * std::log(excursions));
+}
+
+void TripBreaker::learn_blue(uint64_t oks, uint64_t errors, uint64_t now_ms) {
+  baseline_.add(oks, errors, now_ms);
+  blue_attempts_ += static_cast<double>(oks + errors);
+  blue_errors_ += static_cast<double>(errors);
+  while (blue_attempts_ > 2 * kRecentAttempts) {
+    blue_attempts_ /= 2;
+    blue_errors_ /= 2;
+  }
+  if (!judging()) return;
+  const bool started = !baseline_.frozen() && baseline_.freeze();
+  if (started || baseline_.refine()) freeze_baseline();
+}
+
+const Verdict& TripBreaker::add_oks(uint64_t blue, uint64_t green, uint64_t now_ms) {
+  if (judging()) {
+    evidence_.counts[index(Colour::blue)].attempts += blue;
+    evidence_.counts[index(Colour::green)].attempts += green;
+    window_.add(green, 0, now_ms);
+    expect_next();
+    comparison_.add_oks(blue, green);
+    if (baseline_.frozen()) {
+      begin_excursion_if_at_rest(now_ms);
+      recent_.add_oks(blue, green);
+      green_rise_.add_oks(green);
+      blue_rise_.add_oks(blue);
+      uncapped_rise_.add_oks(green);
+      excursion_.green_oks += green;
+      excursion_.blue_oks += blue;
+    }
+    share_.add(blue, green);
+  }
+  learn_blue(blue, 0, now_ms);
+  return judge(now_ms);
+}
+
+const Verdict& TripBreaker::add_error(const FailedAttempt& attempt, uint64_t now_ms) {
+  if (attempt.outcome == Outcome::cancelled) return verdict_;
+  const bool green = attempt.colour == Colour::green;
+  if (!counts_as_error(attempt.outcome)) return add_oks(green ? 0 : 1, green ? 1 : 0, now_ms);
+  if (judging()) {
+    note_error(attempt, now_ms);
+    const bool in_step = attempt.begun_ms == 0 || attempt.begun_ms >= evidence_.step_began_ms;
+    if (in_step) judge_error(attempt, now_ms);
+  }
+  if (!green) learn_blue(0, 1, now_ms);
+  return judge(now_ms);
+}
+
+void TripBreaker::judge_error(const FailedAttempt& attempt, uint64_t now_ms) {
+  const bool green = attempt.colour == Colour::green;
+  expect_next();
+  if (green) window_.add(0, 1, now_ms);
+  bool admitted = true;
+  if (attempt.by_lot) {
+    const uint64_t renewal = comparison_.renewal();
+    admitted = comparison_influence_.admit(attempt.client.hash, attempt.path.hash);
+    if (admitted) comparison_.add_error(attempt.colour);
+    if (comparison_.renewal() != renewal) comparison_influence_.clear();
+  }
+  if (baseline_.frozen()) {
+    begin_excursion_if_at_rest(now_ms);
+    if (green) uncapped_rise_.add_error();
+    admitted = recent_influence_.admit(attempt.client.hash, attempt.path.hash);
+    if (admitted) {
+      (green ? green_rise_ : blue_rise_).add_error();
+      ++(green ? excursion_.green_errors : excursion_.blue_errors);
+      note_suspicion();
+      if (attempt.by_lot) recent_.add_error(attempt.colour);
+    }
+  }
+  if (!admitted) ++evidence_.held_back;
+  share_.add(green ? 0 : 1, green ? 1 : 0);
+}
+
+void TripBreaker::note_error(const FailedAttempt& attempt, uint64_t now_ms) {
+  ColourCounts& counts = evidence_.counts[index(attempt.colour)];
+  ++counts.attempts;
+  ++counts.errors;
+  ++counts.by_outcome[static_cast<size_t>(attempt.outcome)];
+  if (attempt.colour != Colour::green) return;
+  if (evidence_.first_error_ms == 0) evidence_.first_error_ms = now_ms;
+  if (!attempt.endpoint.empty()) {
+    endpoints_.add(hash_finish(hash_append(kFnvOffset, attempt.endpoint)), attempt.endpoint);
+  }
+  if (attempt.client.hash != 0) clients_.add(attempt.client.hash, attempt.client.label);
+  if (attempt.path.hash != 0) paths_.add(attempt.path.hash, attempt.path.label);
+  if (attempt.request_id.empty()) return;
+  push_bounded(evidence_.last_failed, Evidence::kFailedRequests,
+               FailedRequest{now_ms, attempt.colour, attempt.outcome, std::string(attempt.request_id),
+                             std::string(attempt.endpoint), std::string(attempt.client.label),
+                             std::string(attempt.path.label)});
+}
+
+const Verdict& TripBreaker::judge(uint64_t now_ms) {
+  if (!judging()) return verdict_;
+  keep_sample(now_ms);
+  Verdict verdict = judge_ceiling(now_ms);
+  if (!verdict.tripped()) verdict = judge_comparison();
+  if (!verdict.tripped()) verdict = judge_rise(now_ms);
+  if (verdict.tripped()) {
+    trip(std::move(verdict), now_ms);
+  } else {
+    verdict_ = std::move(verdict);
+  }
+  return verdict_;
+}
+
+Verdict TripBreaker::judge_ceiling(uint64_t now_ms) const {
+  if (settings_.max_error_rate <= 0) return {};
+  const ErrorWindow::Counts counts = window_.counts(now_ms);
+  if (counts.attempts < std::max<uint64_t>(1, settings_.min_requests)) return {};
+  const double rate = static_cast<double>(counts.errors) / static_cast<double>(counts.attempts);
+  if (rate <= settings_.max_error_rate) return {};
+  return {Verdict::Kind::trip, Detector::ceiling,
+          "green's error rate is " + percent_text(rate) + " over the last " +
+              std::to_string(settings_.window_ms) + " ms, above max_error_rate " +
+              percent_text(settings_.max_error_rate)};
+}
+
+Verdict TripBreaker::judge_comparison() const {
+  if (!comparison_.alarmed(settings_.false_trip_rate)) return {};
+  return {Verdict::Kind::trip, Detector::comparison,
+          "green fails more than blue at the same time: " + rates_text()};
+}
+
+Verdict TripBreaker::judge_rise(uint64_t now_ms) const {
+  if (!baseline_.frozen()) return {};
+  const double rise = green_rise_.value();
+  if (rise < rise_threshold()) {
+    if (!uncapped_rise_.alarmed()) return {};
+    std::string who = heaviest(clients_, "client");
+    if (who.empty()) who = heaviest(paths_, "path");
+    return {Verdict::Kind::hold, Detector::rise,
+            "green's errors rose, but most come from " + (who.empty() ? "a few clients" : who)};
+  }
+  const std::string normal = "against " + percent_text(baseline_.bounds().rate) + " normally";
+  if (blue_rise_.alarmed()) {
+    return {Verdict::Kind::hold, Detector::rise,
+            "green's errors rose " + normal + ", but blue's rose too: " + rates_text()};
+  }
+  const bool blue_silent =
+      excursion_.blue_oks + excursion_.blue_errors == 0 && now_ms - excursion_.began_ms >= kBlueSilenceMs;
+  if (split_ == conf::kFullSplit || blue_silent) {
+    if (!green_rise_.alarmed()) return {};
+    return {Verdict::Kind::trip, Detector::rise, "green's errors rose " + normal + ": " + rates_text()};
+  }
+  if (green_worse_recently()) {
+    return {Verdict::Kind::trip, Detector::rise,
+            "green's errors rose " + normal + " and blue's did not: " + rates_text()};
+  }
+  if (!green_rise_.alarmed()) return {};
+  return {Verdict::Kind::hold, Detector::rise,
+          "green's errors rose " + normal + "; waiting for blue to show whether it is green alone"};
+}
+
+bool TripBreaker::green_worse_recently() const {
+  if (excursion_.blue_oks == 0) return false;
+  const auto m = static_cast<double>(std::max<uint64_t>(1, suspicious_excursions_));
+  if (recent_.alarmed(kSharedOutageRate * 2 / (m * (m + 1)))) return true;
+  return excursion_.green_errors == kBrokenAttempts && excursion_.green_oks == 0 &&
+         excursion_.blue_errors == 0 && recent_.broken_value() >= kBrokenEvidence;
+}
+
+void TripBreaker::trip(Verdict verdict, uint64_t now_ms) {
+  verdict_ = std::move(verdict);
+  evidence_.tripped_ms = now_ms;
+  const DetectorSample last = sample(now_ms);
+  if (!evidence_.samples.empty() && evidence_.samples.back().at_ms == now_ms) evidence_.samples.pop_back();
+  push_bounded(evidence_.samples, Evidence::kSamples, last);
+  evidence_ = compose_evidence();
+}
+
+const Verdict& TripBreaker::green_has_no_endpoint(uint64_t now_ms) {
+  if (judging()) {
+    trip({Verdict::Kind::trip, Detector::no_endpoint, "green has no endpoint left: " + rates_text()}, now_ms);
+  }
+  return verdict_;
+}
+
+conf::Status TripBreaker::trip_by_hand(std::string_view reason, uint64_t now_ms) {
+  if (tripped()) {
+    return conf::Error{conf::Error::Kind::refused, conf::Error::Source::operator_, false,
+                       "service " + service_ + " is already tripped: " + verdict_.reason};
+  }
+  trip({Verdict::Kind::trip, Detector::by_hand, reason.empty() ? "tripped by hand" : std::string(reason)},
+       now_ms);
+  return conf::Done{};
+}
+
+conf::Status TripBreaker::reset() {
+  if (!tripped()) {
+    return conf::Error{conf::Error::Kind::refused, conf::Error::Source::operator_, false,
+                       "service " + service_ + " is not tripped: there is nothing to reset"};
+  }
+  verdict_ = {};
+  split_ = 0;
+  clear_detectors();
+  return conf::Done{};
+}
+
+void TripBreaker::restore(Evidence evidence) {
+  verdict_ = evidence.verdict;
+  evidence_ = std::move(evidence);
+}
+
+DetectorSample TripBreaker::sample(uint64_t now_ms) const {
+  return {now_ms, green_rise_.value(), blue_rise_.value(), std::log(comparison_.value()),
+          std::log(comparison_.threshold(settings_.false_trip_rate))};
+}
+
+void TripBreaker::keep_sample(uint64_t now_ms) {
+  std::vector<DetectorSample>& samples = evidence_.samples;
+  if (!samples.empty() && now_ms - samples.back().at_ms < kSampleSpacingMs) return;
+  push_bounded(samples, Evidence::kSamples, sample(now_ms));
+}
+
+std::string TripBreaker::rates_text() const {
+  std::string text;
+  for (const Colour colour : {Colour::green, Colour::blue}) {
+    const ColourCounts& counts = evidence_.counts[index(colour)];
+    if (!text.empty()) text += ", ";
+    text += std::string(to_string(colour)) + " " + std::to_string(counts.errors) + " of " +
+            std::to_string(counts.attempts) + " attempts";
+  }
+  return text;
+}
+
+TripStatus TripBreaker::status() const {
+  return {.verdict = verdict_,
+          .enabled = settings_.enabled,
+          .judging = judging(),
+          .learning = !baseline_.frozen(),
+          .split = split_,
+          .green_share = share_.value(),
+          .baseline = baseline_.frozen() ? baseline_.bounds() : baseline_.known(),
+          .baseline_attempts = baseline_.frozen() ? baseline_.frozen_attempts() : baseline_.known_attempts(),
+          .detectors = sample(evidence_.samples.empty() ? 0 : evidence_.samples.back().at_ms),
+          .counts = evidence_.counts};
+}
+
+Evidence TripBreaker::compose_evidence() const {
+  Evidence copy = evidence_;
+  copy.verdict = verdict_;
+  copy.green_share = share_.value();
+  if (baseline_.frozen()) {
+    copy.baseline = baseline_.bounds();
+    copy.baseline_attempts = baseline_.frozen_attempts();
+  }
+  copy.endpoints = involved(endpoints_, nullptr, traffic_);
+  copy.clients = involved(clients_, &Traffic::client_share, traffic_);
+  copy.paths = involved(paths_, &Traffic::path_share, traffic_);
+  return copy;
+}
+
+}  // namespace sluice::balancer

@@ -1,0 +1,195 @@
+// TripBreaker: the judge of one service. It is told how attempts end and says
+// whether green must go.
+//
+//   serving ── trip (a detector, no endpoint, by hand) ──> tripped
+//      ^                                                      │
+//      └──────────────────────── reset() ─────────────────────┘
+//
+// While serving, the verdict is `none` or `hold`; a hold says why a rollout
+// must not go on and passes with its cause. A trip stays until reset().
+//
+// How it decides (docs/judge.md has the reasons and the figures):
+//
+//   A  green's Cusum against blue's frozen Baseline. It trips alone at
+//      Cusum::kThreshold only where blue cannot be asked: at split 100, or with
+//      no blue attempt for kBlueSilenceMs. Otherwise it needs
+//      rise_threshold() and the word of a second EProcess, `recent`, which begins when both
+//      Cusums leave rest and must find green worse than blue *since then*.
+//      Blue's own Cusum alarm holds A.
+//   B  an EProcess over the whole step; the chance that it ever trips a green
+//      that fails like blue is at most `false_trip_rate`.
+//   -  max_error_rate, a plain ceiling, if it is set.
+//
+// Before kLeastAttempts of blue's are known (a cold start) only B judges. At
+// split 0 nothing is judged and blue is learned.
+//
+// What the caller owes: each attempt is told once. One that is in flight past
+// its deadline is told as an error then and not again when it ends. Attempts
+// that were cancelled, or that the proxy itself refused, are not told at all.
+//
+// Thread: the control thread. Owner: the service's control state. Memory: fixed
+// but for the labels. Times: milliseconds on one clock that never goes back.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+#include "balancer/baseline.h"
+#include "balancer/cusum.h"
+#include "balancer/eprocess.h"
+#include "balancer/error_window.h"
+#include "balancer/evidence.h"
+#include "balancer/green_share.h"
+#include "balancer/heavy_hitters.h"
+#include "balancer/influence.h"
+#include "conf/config.h"
+#include "conf/result.h"
+
+namespace sluice::balancer {
+
+// One attempt that did not end well. The text is copied.
+struct FailedAttempt {
+  conf::Colour colour = conf::Colour::green;
+  Outcome outcome = Outcome::http_5xx;
+  // The split chose the colour. False for a retry, a rescue, an override: those
+  // count for A, but say nothing when colours are compared.
+  bool by_lot = true;
+  uint64_t begun_ms = 0;  // before the step: kept as evidence, not judged; 0: not known, judged
+  std::string_view request_id;
+  std::string_view endpoint;
+  Origin client;
+  Origin path;
+};
+
+// What `show trip` says.
+struct TripStatus {
+  Verdict verdict;
+  bool enabled = true;
+  bool judging = false;   // the split is above 0 and nothing has tripped
+  bool learning = false;  // no baseline yet: A rests, B judges
+  conf::BasisPoints split = 0;
+  double green_share = 0;
+  RateBounds baseline;
+  uint64_t baseline_attempts = 0;  // known so far while learning
+  DetectorSample detectors;
+  std::array<ColourCounts, 2> counts;  // by conf::Colour, since the step began
+};
+
+class TripBreaker {
+ public:
+  // What green's rise must reach for `recent` to be asked, in the k-th excursion
+  // of a step: this much + 2 ln k, at most Cusum::kThreshold. The chances of
+  // an excursion by chance, e^-threshold, so have a sum over all k.
+  static constexpr double kFirstRiseThreshold = 10;
+  // The chance that `recent` blames green for a shared outage, the first of a
+  // step; the m-th has 2/(m(m+1)) of it.
+  static constexpr double kSharedOutageRate = 1.0 / 800;
+  // Green broken outright: its first kBrokenAttempts since both were at rest
+  // all failed, blue answered, and `broken` is this many times as likely.
+  static constexpr uint64_t kBrokenAttempts = 7;
+  static constexpr double kBrokenEvidence = 256;
+  static constexpr uint64_t kBlueSilenceMs = 5000;
+
+  TripBreaker(std::string service, const conf::Trip& settings);
+  TripBreaker(const TripBreaker&) = delete;
+  TripBreaker& operator=(const TripBreaker&) = delete;
+
+  // A reload's new settings; latches and evidence stay.
+  void configure(const conf::Trip& settings);
+
+  // Every change of the split begins a step: the baseline is frozen and the
+  // evidence starts anew. While tripped only the history notes it.
+  void begin_step(conf::BasisPoints split, uint64_t now_ms);
+
+  // Ok attempts since the last call, of both colours. To be called before each
+  // add_error with what the counters have then, and now and then without one.
+  const Verdict& add_oks(uint64_t blue, uint64_t green, uint64_t now_ms);
+  // An outcome that [trip] `on` does not list counts as ok.
+  const Verdict& add_error(const FailedAttempt& attempt, uint64_t now_ms);
+  // A small sample of all attempts, one of 64 for example; see Influence.
+  void sample_traffic(const Origin& client, const Origin& path) { traffic_.sample(client, path); }
+
+  const Verdict& green_has_no_endpoint(uint64_t now_ms);
+
+  // The operator's commands. Refused: a trip of what is tripped, a reset of
+  // what is not. After a reset the split must be told by begin_step.
+  conf::Status trip_by_hand(std::string_view reason, uint64_t now_ms);
+  conf::Status reset();
+  // A trip that the journal remembers.
+  void restore(Evidence evidence);
+
+  const Verdict& verdict() const { return verdict_; }
+  bool tripped() const { return verdict_.tripped(); }
+  TripStatus status() const;
+  // As of the trip while tripped, else as of now.
+  Evidence evidence() const { return tripped() ? evidence_ : compose_evidence(); }
+
+ private:
+  bool counts_as_error(Outcome outcome) const;
+  bool judging() const { return settings_.enabled && split_ > 0 && !tripped(); }
+  void freeze_baseline();
+  void clear_detectors();
+  void begin_excursion_if_at_rest(uint64_t now_ms);
+  void note_suspicion();
+  void expect_next();
+  void learn_blue(uint64_t oks, uint64_t errors, uint64_t now_ms);
+  void judge_error(const FailedAttempt& attempt, uint64_t now_ms);
+  void note_error(const FailedAttempt& attempt, uint64_t now_ms);
+
+  const Verdict& judge(uint64_t now_ms);
+  Verdict judge_ceiling(uint64_t now_ms) const;
+  Verdict judge_comparison() const;
+  Verdict judge_rise(uint64_t now_ms) const;
+  double rise_threshold() const;
+  bool green_worse_recently() const;
+  void trip(Verdict verdict, uint64_t now_ms);
+
+  Evidence compose_evidence() const;
+  DetectorSample sample(uint64_t now_ms) const;
+  void keep_sample(uint64_t now_ms);
+  std::string rates_text() const;
+
+  const std::string service_;
+  conf::Trip settings_;
+  conf::BasisPoints split_ = 0;
+  Verdict verdict_;
+
+  Baseline baseline_;
+  GreenShare share_;
+  double blue_attempts_ = 0;  // decayed; blue's recent rate for EProcess
+  double blue_errors_ = 0;
+
+  // A; meaningful once the baseline is frozen.
+  Cusum green_rise_{0};
+  Cusum blue_rise_{0};
+  Cusum uncapped_rise_{0};  // of green, as if Influence admitted everything
+  // What has happened since both rises left rest.
+  struct Excursion {
+    uint64_t began_ms = 0;
+    uint64_t green_oks = 0;
+    uint64_t green_errors = 0;
+    uint64_t blue_oks = 0;
+    uint64_t blue_errors = 0;
+    bool suspicious = false;  // green's rise has reached rise_threshold()
+  } excursion_;
+  uint64_t excursions_ = 0;             // of this step in which anything failed
+  uint64_t suspicious_excursions_ = 0;  // of those
+  EProcess recent_;
+  // B.
+  EProcess comparison_;
+  ErrorWindow window_;
+
+  Traffic traffic_;
+  Influence recent_influence_{traffic_};
+  Influence comparison_influence_{traffic_};
+
+  // Grows with each error and is complete once tripped. Until then what the
+  // tables below and the detectors hold is added by compose_evidence().
+  Evidence evidence_;
+  HeavyHitters endpoints_{16};
+  HeavyHitters clients_{16};
+  HeavyHitters paths_{16};
+};
+
+}  // namespace sluice::balancer
