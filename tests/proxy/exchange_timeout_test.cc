@@ -1,0 +1,343 @@
+// Everything that may take too long, by virtual time.
+#include "fixtures.h"
+
+using namespace sluice;
+using namespace sluice::proxy;
+using namespace sluice::proxy::test;
+using balancer::Outcome;
+using balancer::Refusal;
+using conf::Colour;
+
+namespace {
+
+conf::Config impatient() {
+  conf::Config config = one_service();
+  conf::Timeouts& timeouts = web(config).timeouts;
+  timeouts.connect_ms = 100;
+  timeouts.first_byte_ms = 200;
+  timeouts.idle_ms = 300;
+  timeouts.client_header_ms = 400;
+  timeouts.client_idle_ms = 500;
+  timeouts.client_body_ms = 250;
+  web(config).retry.max = 0;
+  return config;
+}
+
+const std::string kPut = "PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\n";
+
+}  // namespace
+
+TEST_CASE("exchange_timeout: connect") {
+  DataPath path(impatient());
+  path.dialer.connects = false;
+  auto client = path.connect();
+  client->send(kGet);
+  path.pass_ms(95);
+  CHECK(client->received().empty());
+  path.pass_ms(15);
+  CHECK(status_of(client->received()) == 504);
+  CHECK(contains(client->received(), "error=connection_timeout"));
+  CHECK(path.attempts(Colour::blue, Outcome::connect) == 1);
+  CHECK(path.origin(0).was_closed());
+}
+
+TEST_CASE("exchange_timeout: first byte, counted from the request's last") {
+  DataPath path(impatient());
+  auto client = path.connect();
+  client->send(kPut + "01234");
+  path.pass_ms(190);
+  client->send("56789");
+  path.pass_ms(190);
+  CHECK(client->received().empty());
+  path.pass_ms(20);
+  CHECK(status_of(client->received()) == 504);
+  CHECK(contains(client->received(), "error=http_response_timeout"));
+  CHECK(path.attempts(Colour::blue, Outcome::timeout) == 1);
+  CHECK(client->open());
+}
+
+TEST_CASE("exchange_timeout: an answer that stands still is cut off, one that goes on is not") {
+  DataPath path(impatient());
+  auto client = path.connect();
+  client->send(kGet);
+  path.run();
+  path.origin(0).send("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n");
+  for (int i = 0; i < 5; ++i) {
+    path.pass_ms(290);
+    path.origin(0).send("x");
+    path.run();
+  }
+  CHECK(client->open());
+  path.pass_ms(310);
+  CHECK(client->was_closed());
+  CHECK(path.attempts(Colour::blue, Outcome::timeout) == 1);
+  CHECK(path.reporter.finished[0].aborted);
+}
+
+TEST_CASE("exchange_timeout: an origin that does not take the body is timed out") {
+  conf::Config config = impatient();
+  DataPath path(config);
+  auto client = path.connect();
+  client->send("PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\n");
+  path.run();
+  path.origin(0).set_room(0);
+  client->send(pattern(1'000'000));
+  path.pass_ms(320);
+  CHECK(status_of(client->received()) == 504);
+  CHECK(path.attempts(Colour::blue, Outcome::timeout) == 1);
+}
+
+TEST_CASE("exchange_timeout: a body that stops arriving is the client's fault") {
+  DataPath path(impatient());
+  auto client = path.connect();
+  client->send(kPut + "012");
+  path.pass_ms(240);
+  client->send("3");
+  path.pass_ms(240);
+  CHECK(client->received().empty());
+  path.pass_ms(20);
+  CHECK(status_of(client->received()) == 408);
+  CHECK(client->saw_end());
+  CHECK(path.attempts(Colour::blue, Outcome::timeout) == 0);
+  CHECK(path.attempts(Colour::blue, Outcome::cancelled) == 1);
+  CHECK(path.reporter.failures.empty());
+}
+
+TEST_CASE("exchange_timeout: a slow upload is not the upstream's fault, however its idle timeout is set") {
+  conf::Config config = impatient();
+  web(config).timeouts.client_body_ms = 10'000;
+  DataPath path(config);
+  auto client = path.connect();
+  client->send(kPut + "012");
+  path.pass_ms(2000);
+  CHECK(client->received().empty());
+  CHECK(path.reporter.failures.empty());
+  client->send("3456789");
+  path.run();
+  CHECK(body_of(path.origin(0).received()) == "0123456789");
+  path.origin(0).send(kOk);
+  path.run();
+  CHECK(client->received() == kOk);
+}
+
+TEST_CASE("exchange_timeout: a head that does not arrive is a 408, a silent client is let go") {
+  DataPath path(impatient());
+  auto silent = path.connect();
+  auto slow = path.connect();
+  slow->send("GET / HT");
+  for (int i = 0; i < 3; ++i) {
+    path.pass_ms(130);
+    slow->send("T");  // progress does not help: the head as a whole has its time
+  }
+  CHECK(slow->received().empty());
+  path.pass_ms(20);
+  CHECK(status_of(slow->received()) == 408);
+  CHECK(contains(slow->received(), "Proxy-Status: sluice; error=http_request_error"));
+  CHECK(silent->was_closed());
+  CHECK(silent->received().empty());
+  path.pass_ms(DownstreamConnection::kLingerMs + 50);
+  CHECK(slow->was_closed());
+}
+
+TEST_CASE("exchange_timeout: an idle connection is closed after its time, each request begins it anew") {
+  DataPath path(impatient());
+  auto client = path.connect();
+  for (int i = 0; i < 3; ++i) {
+    CHECK(path.ask(*client, kGet, kOk) == kOk);
+    path.pass_ms(490);
+    CHECK(client->open());
+  }
+  path.pass_ms(20);
+  CHECK(client->was_closed());
+  CHECK(client->take_received().empty());
+}
+
+TEST_CASE("exchange_timeout: the second head of a connection has its own time") {
+  DataPath path(impatient());
+  auto client = path.connect();
+  CHECK(path.ask(*client, kGet, kOk) == kOk);
+  path.pass_ms(450);
+  client->send("GET");
+  path.pass_ms(390);
+  CHECK(client->open());
+  path.pass_ms(20);
+  CHECK(status_of(client->received()) == 408);
+}
+
+TEST_CASE("exchange_timeout: an idle upstream connection is let go after its time") {
+  DataPath path(impatient());
+  auto client = path.connect();
+  CHECK(path.ask(*client, kGet, kOk) == kOk);
+  path.pass_ms(290);
+  CHECK_FALSE(path.origin(0).saw_end());
+  path.pass_ms(20);
+  CHECK(path.origin(0).saw_end());
+  CHECK(path.cap(Colour::blue).used() == 1);  // until the peer has let go too
+  path.origin(0).end();
+  path.run();
+  CHECK(path.cap(Colour::blue).used() == 0);
+}
+
+TEST_CASE("exchange_timeout: an upstream that does not let go is reset") {
+  DataPath path(impatient());
+  auto client = path.connect();
+  CHECK(path.ask(*client, kGet, kOk) == kOk);
+  path.pass_ms(310);
+  CHECK(path.origin(0).saw_end());
+  path.pass_ms(UpstreamConnection::kCloseWaitMs + 20);
+  CHECK(path.origin(0).was_reset());
+  CHECK(path.cap(Colour::blue).used() == 0);
+}
+
+TEST_CASE("exchange_timeout: the whole request has a limit, wherever it is") {
+  conf::Config config = impatient();
+  web(config).timeouts.request_ms = 150;
+  web(config).timeouts.connect_ms = 5000;
+  web(config).timeouts.first_byte_ms = 5000;
+  SECTION("connecting") {
+    DataPath path(config);
+    path.dialer.connects = false;
+    auto client = path.connect();
+    client->send(kGet);
+    path.pass_ms(140);
+    CHECK(client->received().empty());
+    path.pass_ms(20);
+    CHECK(status_of(client->received()) == 504);
+    CHECK(path.origin(0).was_closed());
+  }
+  SECTION("waiting for the answer") {
+    DataPath path(config);
+    auto client = path.connect();
+    client->send(kGet);
+    path.pass_ms(160);
+    CHECK(status_of(client->received()) == 504);
+    CHECK(path.attempts(Colour::blue, Outcome::timeout) == 1);
+  }
+  SECTION("within the answer") {
+    DataPath path(config);
+    auto client = path.connect();
+    client->send(kGet);
+    path.run();
+    path.origin(0).send("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc");
+    path.pass_ms(160);
+    CHECK(client->was_closed());
+    CHECK(path.reporter.finished[0].aborted);
+  }
+  SECTION("a next request begins anew") {
+    DataPath path(config);
+    auto client = path.connect();
+    for (int i = 0; i < 3; ++i) {
+      client->send(kGet);
+      path.pass_ms(120);
+      path.origin(0).send(kOk);
+      path.run();
+      CHECK(client->take_received() == kOk);
+    }
+  }
+}
+
+TEST_CASE("exchange_timeout: slow is counted when it becomes known, and the answer goes on") {
+  conf::Config config = impatient();
+  web(config).trip.slow_ms = 100;
+  DataPath path(config);
+  auto client = path.connect();
+  client->send(kGet);
+  path.pass_ms(95);
+  CHECK(path.reporter.failures.empty());
+  path.pass_ms(25);
+  REQUIRE(path.reporter.failures.size() == 1);
+  CHECK(path.reporter.failures[0].outcome == Outcome::slow);
+  path.origin(0).send(kOk);
+  path.run();
+  CHECK(client->take_received() == kOk);
+  CHECK(path.attempts(Colour::blue, Outcome::slow) == 1);
+  CHECK(path.attempts(Colour::blue, Outcome::ok) == 0);
+  CHECK(path.ask(*client, kGet, kOk) == kOk);
+  CHECK(path.attempts(Colour::blue, Outcome::ok) == 1);
+}
+
+TEST_CASE(
+    "exchange_timeout: a client that stands still within its answer is let go, one that goes on is not") {
+  DataPath path(impatient());
+  auto slow = path.connect();
+  slow->set_room(0);
+  slow->send(kGet);
+  path.run();
+  path.origin(0).send(answer(200, pattern(1'000'000)));
+  for (int i = 0; i < 10; ++i) {
+    path.pass_ms(290);
+    slow->take(1000);
+    path.run();
+  }
+  CHECK(slow->open());
+  CHECK(path.reporter.failures.empty());
+  path.pass_ms(620);
+  CHECK(slow->was_closed());
+  CHECK(path.reporter.failures.empty());
+  CHECK(path.counters(Colour::blue).aborted.get() == 1);
+}
+
+TEST_CASE("exchange_timeout: a client that asks ahead and then stands still is let go all the same") {
+  DataPath path(impatient());
+  auto client = path.connect();
+  client->set_room(0);
+  client->send(kGet);
+  path.run();
+  path.origin(0).send(answer(200, pattern(500'000)));
+  path.run();
+  // It takes so much that less than the high watermark waits, but more than
+  // the low one, so that the upstream stays paused; then it asks ahead.
+  client->take(client->pending() - 50'000);
+  path.run();
+  client->send(kGet);
+  path.pass_ms(3000);
+  CHECK(client->was_closed());
+}
+
+TEST_CASE("exchange_timeout: a client that slowly takes the end of its answer gets it whole") {
+  for (const bool last : {false, true}) {
+    CAPTURE(last);
+    DataPath path(impatient());
+    auto client = path.connect();
+    client->set_room(0);
+    client->send(last ? "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n" : kGet);
+    path.run();
+    path.origin(0).send(answer(200, pattern(100'000)));
+    path.run();
+    CHECK(path.reporter.finished.size() == 1);
+    for (int i = 0; i < 60; ++i) {
+      client->take(2000);
+      path.pass_ms(200);
+    }
+    CHECK((body_of(client->received()) == pattern(100'000)));
+  }
+}
+
+TEST_CASE("exchange_timeout: a finished answer that nobody takes is not kept for ever") {
+  DataPath path(impatient());
+  auto client = path.connect();
+  client->set_room(0);
+  client->send(kGet);
+  path.run();
+  path.origin(0).send(answer(200, pattern(100'000)));
+  path.run();
+  path.pass_ms(5000);
+  CHECK(client->was_closed());
+}
+
+TEST_CASE("exchange_timeout: a tunnel that is silent on both sides ends") {
+  DataPath path(impatient());
+  auto client = path.connect();
+  client->send("GET /ws HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n");
+  path.run();
+  path.origin(0).send("HTTP/1.1 101 Switching\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n");
+  for (int i = 0; i < 6; ++i) {
+    path.pass_ms(250);
+    (i % 2 == 0 ? *client : path.origin(0)).send("ping");
+    path.run();
+  }
+  CHECK(client->open());
+  path.pass_ms(320);
+  CHECK(client->was_closed());
+  CHECK(path.origin(0).was_closed());
+}
