@@ -60,6 +60,11 @@ struct alignas(64) UpstreamCounters {
 
   std::array<Counter, kCodes> responses;  // what clients got, by status
   std::array<Counter, kOutcomes> attempts;
+  // Of the ok attempts those that the lot at the current split did not place:
+  // begun under an earlier split, retries, rescues, overrides, what came to
+  // blue because green had no endpoint. They say nothing when colours are
+  // compared.
+  Counter ok_not_by_lot;
   std::array<Counter, kRefusals> refusals;
   Counter retries;
   Counter rescues;

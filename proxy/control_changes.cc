@@ -50,6 +50,7 @@ conf::Result<Split::Value> Control::set_weight(const std::string& service, conf:
 
 void Control::put_split(const std::string& service, conf::BasisPoints green, const std::string& source) {
   ServiceEntry& entry = *registry_.find(service);
+  judge_.split_changes(service);
   entry.state->split().set({green, entry.state->split().get().generation + 1});
   entry.split_source = source;
   entry.split_since_us = Loop::wall_clock_us();

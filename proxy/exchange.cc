@@ -33,7 +33,7 @@ void Exchange::begin(Downstream& downstream, StreamId stream) {
   colour_ = Colour::blue;
   request_complete_ = response_started_ = false;
   attempt_settled_ = true;
-  fresh_only_ = stale_retried_ = is_retry_ = is_rescue_ = pinned_ = false;
+  fresh_only_ = stale_retried_ = is_retry_ = is_rescue_ = by_lot_ = false;
   counted_ = in_queue_ = aborted_ = downstream_gone_ = false;
   last_ = by_close_ = false;
   status_ = 0;
@@ -94,10 +94,11 @@ Colour Exchange::choose_colour() {
   if (!conf().override_header.empty()) {
     if (const Field* field = head_.fields.find(conf().override_header); field != nullptr) {
       const std::string_view wish = head_.fields.value(*field);
-      pinned_ = wish == "green" || wish == "blue";
-      if (pinned_) return wish == "green" ? Colour::green : Colour::blue;
+      if (wish == "green") return Colour::green;
+      if (wish == "blue") return Colour::blue;
     }
   }
+  by_lot_ = true;
   if (split.green == 0) return Colour::blue;
   std::string_view key;
   const uint64_t number =
@@ -385,6 +386,9 @@ void Exchange::settle_attempt(Outcome outcome, uint16_t status) {
   attempt_settled_ = true;
   if (attempts_ <= kMostAttempts) outcomes_[attempts_ - 1] = outcome;
   balancer::UpstreamStats& mine = stats();
+  const bool compared = by_lot_ && !is_retry_ && !is_rescue_ &&
+                        generation_ == service_->plan->state->split().get().generation;
+  if (outcome == Outcome::ok && !compared) mine.counters.ok_not_by_lot.add();
   mine.counters.attempts[static_cast<size_t>(outcome)].add();
   mine.upstream_duration.record((context_.loop.now_us() - attempt_us_) * 1000);
   const bool failed = outcome != Outcome::ok && outcome != Outcome::cancelled;
@@ -392,7 +396,7 @@ void Exchange::settle_attempt(Outcome outcome, uint16_t status) {
   if (!failed) return;
   context_.reporter.attempt_failed({service_->plan->state.get(), &pool_->state(), endpoint_->state, outcome, status,
                                     request_id(), downstream_->client_ip(), head_.path(),
-                                    !pinned_ && !is_retry_ && !is_rescue_, attempt_us_, context_.loop.now_us()});
+                                    by_lot_ && !is_retry_ && !is_rescue_, attempt_us_, context_.loop.now_us()});
 }
 
 // Gives the upstream connection back; `complete`: nothing of it is outstanding.

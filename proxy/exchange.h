@@ -148,7 +148,7 @@ class Exchange {
   bool stale_retried_ = false;
   bool is_retry_ = false;
   bool is_rescue_ = false;
-  bool pinned_ = false;         // the override header chose the colour
+  bool by_lot_ = false;         // the split chose the colour, and nothing else
   bool counted_ = false;        // in the pool's `active`
   bool in_queue_ = false;
   bool aborted_ = false;        // the client did not get a complete answer

@@ -47,6 +47,7 @@ void Exchange::prepare_head() {
   forwarded_for_.clear();
   has_request_id_ = false;
   for (Field& field : fields.all()) {
+    if (field.dropped) continue;
     switch (field.id) {
       case FieldId::x_forwarded_for:
         field.dropped = true;

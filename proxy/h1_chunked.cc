@@ -12,9 +12,22 @@ int hex_digit(char c) {
   return -1;
 }
 
-// May a trailer with this meaning be passed on (RFC 9110, 6.5.1)? Not what
-// frames, routes or changes how the head was understood.
-bool allowed_in_trailers(FieldId id) { return id == FieldId::other || id == FieldId::x_request_id; }
+// Fields that mean something only in a head: what frames, routes, authenticates,
+// modifies the request or says how the content is to be read (RFC 9110, 6.5.1).
+constexpr std::string_view kHeadOnly[] = {
+    "accept-ranges",       "age",           "authentication-info", "authorization",    "cache-control",
+    "content-disposition", "content-encoding", "content-language", "content-location", "content-range",
+    "content-type",        "date",          "expires",             "if-match",         "if-modified-since",
+    "if-none-match",       "if-range",      "if-unmodified-since", "last-modified",    "location",
+    "pragma",              "range",         "retry-after",         "set-cookie",       "vary",
+    "warning",             "www-authenticate",
+};
+
+bool allowed_in_trailers(FieldId id, std::string_view name) {
+  if (id != FieldId::other) return false;
+  return std::none_of(std::begin(kHeadOnly), std::end(kHeadOnly),
+                      [name](std::string_view one) { return equal_fold(one, name); });
+}
 
 }  // namespace
 
@@ -120,7 +133,9 @@ ChunkedDecoder::Step ChunkedDecoder::read_trailers(Input& input, const conf::Lim
       problem_ = problem;
       return Step::bad;
     }
-    for (Field& field : trailers_.all()) field.dropped = !allowed_in_trailers(field.id);
+    for (Field& field : trailers_.all()) {
+      field.dropped = !allowed_in_trailers(field.id, trailers_.name(field));
+    }
   }
   input.consume(size);
   trailer_scanner_.restart();

@@ -121,7 +121,9 @@ void H1DownstreamCodec::write_response(Outbox& out, StreamId, const ResponseHead
   const bool open_ended = head.body == BodyKind::open_ended || head.body == BodyKind::until_close;
   if (!head.interim()) chunked_out_ = open_ended && minor_version_ >= 1;
   const Fields& fields = head.fields;
-  const bool plain = head.minor_version >= 1 && head.upgrade.empty() && !chunked_out_ && added.count == 0 &&
+  // What the upstream calls itself, or leaves out, is not this hop's to repeat.
+  const std::string_view start(fields.block(), std::min<size_t>(fields.block_size(), 13));
+  const bool plain = start.starts_with("HTTP/1.1 ") && start.ends_with(' ') && head.upgrade.empty() && !chunked_out_ && added.count == 0 &&
                      (head.interim() || (!last && minor_version_ >= 1));
   const bool verbatim =
       plain && std::none_of(fields.all().begin(), fields.all().end(), [](const Field& one) { return one.dropped; });
@@ -134,8 +136,7 @@ void H1DownstreamCodec::write_response(Outbox& out, StreamId, const ResponseHead
   char* const text =
       out.loop().scratch().allocate(size_of_fields(fields, added) + head.upgrade.size() + kFramingLines);
   Appender to(text);
-  // "HTTP/1.x" is the upstream's; this hop speaks 1.1.
-  to << "HTTP/1.1" << std::string_view(fields.block() + 8, first_line - 8) << "\r\n";
+  to << "HTTP/1.1 " << std::string_view(fields.block() + 9, 3) << " " << head.reason << "\r\n";
   append_fields(to, fields, added, first_line);
   if (chunked_out_) to << "Transfer-Encoding: chunked\r\n";
   if (head.status == 101) {

@@ -65,7 +65,7 @@ HeadScanner::Verdict HeadScanner::scan(const Input& input, const conf::Limits& l
       return over_limit(input.size, limits);
     }
     const auto after = static_cast<uint32_t>(end - input.data) + 1;
-    const char* const text = input.data + line_begin_;
+    char* const text = input.data + line_begin_;
     const size_t size = after - line_begin_;
     if (size < 2 || end[-1] != '\r') return bad(400, "a line ends with LF alone");
     searched_ = line_begin_ = after;
@@ -76,7 +76,7 @@ HeadScanner::Verdict HeadScanner::scan(const Input& input, const conf::Limits& l
 }
 
 // Judges one complete line, given without its CRLF.
-HeadScanner::Verdict HeadScanner::line(const char* text, size_t size, const conf::Limits& limits, bool& done) {
+HeadScanner::Verdict HeadScanner::line(char* text, size_t size, const conf::Limits& limits, bool& done) {
   const bool start_line = lines_ == 0 && purpose_ != For::trailers;
   if (size == 0) {
     if (start_line && purpose_ == For::request) {
@@ -89,6 +89,9 @@ HeadScanner::Verdict HeadScanner::line(const char* text, size_t size, const conf
     return Verdict::complete;
   }
   if (has_control(text, size, !start_line)) return bad(400, "a control character in the head");
+  // White space behind a value is SP or HTAB; llhttp knows only SP there behind
+  // a Content-Length.
+  for (size_t end = size; end > 0 && (text[end - 1] == ' ' || text[end - 1] == '\t'); --end) text[end - 1] = ' ';
   if (start_line) {
     first_line_size_ = static_cast<uint32_t>(size);
   } else if (*text == ' ' || *text == '\t') {

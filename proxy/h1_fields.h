@@ -49,7 +49,8 @@ class HeadScanner {
 
   // Looks at `input`, which begins where the head does (for a request after
   // empty lines, see skipped()) and has grown since the last call; what was
-  // looked at before is not looked at again.
+  // looked at before is not looked at again. White space behind a value may be
+  // changed in place.
   Verdict scan(const Input& input, const conf::Limits& limits);
 
   // After `complete`: the size of the empty lines before a request, and of the
@@ -66,7 +67,7 @@ class HeadScanner {
   static constexpr uint32_t kEmptyLinesAllowed = 4;
 
   Verdict bad(uint16_t status, const char* detail);
-  Verdict line(const char* text, size_t size, const conf::Limits& limits, bool& done);
+  Verdict line(char* text, size_t size, const conf::Limits& limits, bool& done);
   Verdict over_limit(size_t arrived, const conf::Limits& limits);
 
   For purpose_;

@@ -2,12 +2,12 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <array>
 #include <cassert>
 #include <charconv>
 #include <chrono>
 #include <cmath>
-#include <cstring>
 
 namespace sluice::proxy {
 
@@ -79,8 +79,7 @@ void JsonLine::put(std::string_view bytes) {
     overflowed_ = true;
     return;
   }
-  std::memcpy(at_, bytes.data(), bytes.size());
-  at_ += bytes.size();
+  at_ = std::copy(bytes.begin(), bytes.end(), at_);
 }
 
 void JsonLine::put_unsigned(uint64_t value) {

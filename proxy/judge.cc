@@ -23,7 +23,12 @@ balancer::Origin origin(std::string_view label) {
 uint64_t ok_attempts(const balancer::UpstreamState& upstream) {
   uint64_t sum = 0;
   for (uint32_t worker = 0; worker < upstream.workers(); ++worker) {
-    sum += upstream.stats(worker).counters.attempts[static_cast<size_t>(Outcome::ok)].get();
+    const balancer::UpstreamCounters& counters = upstream.stats(worker).counters;
+    // The worker sets apart before it counts, so read in this order the
+    // difference is never too large.
+    const uint64_t ok = counters.attempts[static_cast<size_t>(Outcome::ok)].get();
+    const uint64_t apart = counters.ok_not_by_lot.get();
+    sum += ok - std::min(ok, apart);
   }
   return sum;
 }
@@ -51,12 +56,17 @@ void Judge::configure() {
   }
 }
 
+void Judge::split_changes(const std::string& service) {
+  const ServiceEntry* const entry = control_.registry().find(service);
+  const auto found = cases_.find(service);
+  if (entry != nullptr && found != cases_.end()) feed_oks(*found->second, *entry);
+}
+
 void Judge::split_changed(const std::string& service) {
   const ServiceEntry* const entry = control_.registry().find(service);
   const auto found = cases_.find(service);
   if (entry == nullptr || found == cases_.end()) return;
   Case& one = *found->second;
-  feed_oks(one, *entry);
   one.green_had_endpoint = false;
   one.breaker.begin_step(entry->state->split().get().green, control_.loop().now_ms());
 }
@@ -75,8 +85,9 @@ void Judge::feed_oks(Case& one, const ServiceEntry& entry) {
   for (const Colour colour : conf::kColours) {
     const auto i = static_cast<size_t>(colour);
     const uint64_t now = ok_attempts(*entry.upstreams[i]);
-    fresh[i] = now - one.ok_seen[i];
-    one.ok_seen[i] = now;
+    // For a moment it may seem to shrink.
+    fresh[i] = now > one.ok_seen[i] ? now - one.ok_seen[i] : 0;
+    one.ok_seen[i] = std::max(now, one.ok_seen[i]);
   }
   one.breaker.add_oks(fresh[0], fresh[1], control_.loop().now_ms());
 }

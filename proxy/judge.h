@@ -39,6 +39,8 @@ class Judge {
 
   // Takes over the services and settings of the current configuration.
   void configure();
+  // The split is about to change: what has ended so far belongs to the old one.
+  void split_changes(const std::string& service);
   // The service has a new split: a step begins.
   void split_changed(const std::string& service);
   // A trip that was in force before the process was restarted.

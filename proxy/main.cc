@@ -1,3 +1,5 @@
 #include "admin/cli.h"
 
-int main(int argc, char** argv) { return sluice::admin::run_cli(argc, argv, SLUICE_VERSION); }
+int main(int argc, char** argv) {
+  return sluice::admin::run_cli(argc, argv, SLUICE_VERSION);
+}

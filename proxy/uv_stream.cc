@@ -85,11 +85,23 @@ void UvStream::on_read(uv_stream_t* handle, ssize_t size, const uv_buf_t* buffer
     return;
   }
   self.stop_reading();
-  if (size == UV_EOF) {
+  // When data and a reset arrive together libuv reports the end of the data as
+  // an orderly end; the socket still knows better.
+  if (size == UV_EOF) size = self.socket_error();
+  if (size == 0) {
     self.handler_->on_read_end();
   } else {
     self.handler_->on_stream_error(static_cast<int>(size));
   }
+}
+
+// What the kernel holds against the socket: a libuv error or 0.
+int UvStream::socket_error() const {
+  uv_os_fd_t fd = -1;
+  int error = 0;
+  socklen_t size = sizeof(error);
+  if (uv_fileno(reinterpret_cast<const uv_handle_t*>(&handle_), &fd) != 0) return 0;
+  return getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &size) == 0 ? -error : 0;
 }
 
 size_t UvStream::pending() const {
