@@ -1,6 +1,7 @@
 #include "conf/diff.h"
 
 #include <map>
+#include <utility>
 
 namespace sluice::conf {
 namespace {

@@ -1,9 +1,11 @@
 #include "conf/units.h"
 
+#include <algorithm>
 #include <charconv>
 #include <cmath>
 #include <limits>
 #include <span>
+#include <utility>
 
 namespace sluice::conf {
 namespace {

@@ -1,5 +1,7 @@
 #include "conf/validate.h"
 
+#include <iterator>
+#include <map>
 #include <set>
 #include <string>
 #include <utility>
@@ -73,7 +75,7 @@ class Validator {
       const Listener& listener = config_.listeners[i];
       const std::string path = item("listener", i);
       const bool has_peers = listener.bind.kind == Address::Kind::inet;
-      if (listener.proxy_protocol && has_peers && !is_written(path + ".trusted")) {
+      if (listener.proxy_protocol && has_peers && listener.trusted.empty()) {
         diagnostics_.add(at(path + ".proxy_protocol", listener.position),
                          path +
                              ": proxy_protocol is believed from trusted peers only, and there are none: add "
@@ -108,7 +110,7 @@ class Validator {
     }
   }
 
-  // True also for one that is there but could not be read.
+  // A service whose keys had errors is there all the same.
   bool is_service(const std::string& name) const { return config_.services.contains(name); }
 
   std::string nearest_service(std::string_view name) const {

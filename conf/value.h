@@ -43,7 +43,7 @@ constexpr const char* describe(Value::Kind kind) {
     case Value::Kind::integer:
       return "an integer";
     case Value::Kind::real:
-      return "a number";
+      return "a floating-point number";
     case Value::Kind::string:
       return "a string";
     case Value::Kind::array:

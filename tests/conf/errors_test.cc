@@ -75,7 +75,7 @@ TEST_CASE("a value of the wrong kind says what was expected") {
   check(
       {
           {"workers = \"2\"\n", "1:11 workers: expected a whole number, found a string"},
-          {"workers = 2.5\n", "1:11 workers: expected a whole number, found a number"},
+          {"workers = 2.5\n", "1:11 workers: expected a whole number, found a floating-point number"},
           {"workers = 1979-05-27\n", "1:11 workers: expected a whole number, found a date or time"},
           {"state_dir = 3\n", "1:13 state_dir: expected a string, found an integer"},
           {"drain_timeout = 30\n",

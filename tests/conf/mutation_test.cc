@@ -100,6 +100,15 @@ TEST_CASE("every prefix of a configuration parses or fails with positions") {
   }
 }
 
+TEST_CASE("texts that once broke the TOML library's assumptions are plain errors") {
+  CHECK(parse("[[[1]]]\n", "f").errors.size() == 1);
+  CHECK(parse("[[=\n", "f").errors.size() == 1);
+  CHECK(parse("ü = 1\n", "f").errors.size() == 1);
+  CHECK(parse("a = ü\n", "f").errors.size() == 1);
+  CHECK(parse("a = 1 ü\n", "f").errors.size() == 1);
+  parse_valid("state_dir = \"\"\"/a\\\n   ü\"\"\"\n" + std::string(kSmallConfig));
+}
+
 TEST_CASE("endless keys are refused, however they are written") {
   std::string bare, quoted, dots_in_quotes, deep_arrays, deep_tables;
   for (int i = 0; i < 100000; ++i) {
