@@ -1,0 +1,31 @@
+// The arguments that several commands share. A refusal says what is wrong and,
+// for a name, what was perhaps meant.
+//
+// Thread: the control thread's.
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <variant>
+
+#include "admin/command.h"
+#include "conf/config.h"
+
+namespace sluice::admin {
+
+std::variant<proxy::ServiceEntry*, Refusal> service_argument(const Call& call, const std::string& name);
+
+// "SVC/UPSTREAM".
+struct UpstreamName {
+  std::string service;
+  conf::Colour colour = conf::Colour::blue;
+  proxy::ServiceEntry* entry = nullptr;
+
+  size_t index() const { return static_cast<size_t>(colour); }
+};
+std::variant<UpstreamName, Refusal> upstream_argument(const Call& call, const std::string& word);
+
+// "green=25.5", exact to 0.01.
+std::variant<conf::BasisPoints, Refusal> green_argument(std::string_view word);
+
+}  // namespace sluice::admin

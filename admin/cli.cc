@@ -1,0 +1,68 @@
+#include "admin/cli.h"
+
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <string>
+
+#include "admin/ctl.h"
+#include "admin/demo.h"
+#include "admin/run.h"
+
+namespace sluice::admin {
+namespace {
+
+constexpr int kUsage = 2;
+
+void add_ctl(CLI::App& app, CtlOptions& options) {
+  CLI::App* const ctl = app.add_subcommand("ctl", "Send one admin command to a running sluice");
+  ctl->add_option("-s,--socket", options.socket,
+                  "The admin socket; else SLUICE_SOCKET, else the one in the file SLUICE_CONFIG")
+      ->type_name("SOCKET");
+  ctl->add_flag("--json", options.json, "Answer in JSON");
+  // What follows belongs to the command, dashes and all: show events -w.
+  ctl->prefix_command();
+  ctl->footer("CMD: see 'sluice ctl help'. Exit codes: 0 done, 1 refused, 2 usage or unreachable.");
+  ctl->callback([ctl, &options] { options.words = ctl->remaining(); });
+}
+
+}  // namespace
+
+int run_cli(int argc, char** argv, const char* version) {
+  CLI::App app("sluice splits a service's requests between blue and green");
+  app.require_subcommand(1);
+  std::string file;
+  CLI::App* const run = app.add_subcommand("run", "Serve in the foreground");
+  run->add_option("-c,--config", file, "The configuration")
+      ->envname("SLUICE_CONFIG")
+      ->required()
+      ->type_name("FILE");
+  run->footer("SIGTERM drains and exits 0, SIGHUP reloads.");
+  CLI::App* const check = app.add_subcommand("check", "Check a configuration: exit 0, or 1 with every error");
+  check->add_option("file", file, "The configuration")
+      ->envname("SLUICE_CONFIG")
+      ->required()
+      ->type_name("FILE");
+  CtlOptions ctl;
+  add_ctl(app, ctl);
+  app.add_subcommand("version", "Print the version");
+  DemoOptions demo;
+  CLI::App* const show = app.add_subcommand("demo", "Two origins, the proxy and traffic, in one process tree");
+  show->add_flag("--fast", demo.fast, "A third of the time for each scene");
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? 0 : kUsage;
+  }
+  if (app.got_subcommand("version")) {
+    std::printf("sluice %s\n", version);
+    return 0;
+  }
+  if (app.got_subcommand("ctl")) return run_ctl(ctl);
+  if (app.got_subcommand(show)) {
+    demo.program = "/proc/self/exe";
+    return run_demo(demo);
+  }
+  return app.got_subcommand(run) ? run_proxy(file, version) : check_file(file);
+}
+
+}  // namespace sluice::admin

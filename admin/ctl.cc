@@ -1,0 +1,186 @@
+#include "admin/ctl.h"
+
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <string_view>
+
+#include "admin/command_line.h"
+#include "conf/address.h"
+#include "conf/parse.h"
+#include "conf/result.h"
+
+namespace sluice::admin {
+namespace {
+
+constexpr int kDone = 0;
+constexpr int kRefused = 1;
+constexpr int kUsage = 2;
+
+int complain(const std::string& message) {
+  std::fprintf(stderr, "sluice ctl: %s\n", message.c_str());
+  return kUsage;
+}
+
+conf::Error failure(std::string detail) {
+  return {conf::Error::Kind::unavailable, conf::Error::Source::operator_, false, std::move(detail)};
+}
+
+conf::Result<std::string> socket_path(const CtlOptions& options) {
+  if (!options.socket.empty()) return options.socket;
+  if (const char* const socket = std::getenv("SLUICE_SOCKET"); socket != nullptr && *socket != '\0') {
+    return std::string(socket);
+  }
+  const char* const file = std::getenv("SLUICE_CONFIG");
+  if (file == nullptr || *file == '\0') {
+    return failure("no socket was named; use -s SOCKET, or set SLUICE_SOCKET or SLUICE_CONFIG");
+  }
+  const conf::ParseOutcome outcome = conf::parse_file(file);
+  if (!outcome.ok()) {
+    return failure("SLUICE_CONFIG names a file with errors; mend it or use -s SOCKET\n" +
+                   outcome.to_string());
+  }
+  if (outcome.config->admin.socket.empty()) {
+    return failure(std::string(file) + " has no [admin] socket; use -s SOCKET");
+  }
+  return outcome.config->admin.socket;
+}
+
+std::string advice(int error) {
+  switch (error) {
+    case ENOENT:
+      return "; no sluice has that admin socket: is it running, and is this the path in its [admin] section?";
+    case ECONNREFUSED:
+      return "; the socket is there but nobody serves it: is sluice running?";
+    case EACCES:
+      return "; this user may not use it: see the mode in the [admin] section";
+    default:
+      return {};
+  }
+}
+
+conf::Result<int> connect_to(const std::string& path) {
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  if (path.size() > conf::kMaxSocketPath) return failure("the path of the socket is too long: " + path);
+  std::memcpy(address.sun_path, path.c_str(), path.size() + 1);
+  const int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  if (fd >= 0 && connect(fd, reinterpret_cast<const sockaddr*>(&address), sizeof(address)) == 0) return fd;
+  const int error = errno;
+  if (fd >= 0) close(fd);
+  return failure("cannot reach " + path + ": " + std::strerror(error) + advice(error));
+}
+
+// Prints the replies as they come, and keeps the worst of them. Replies are
+// told apart by the empty line that ends each, refusals by how they begin.
+class Printer {
+ public:
+  explicit Printer(bool json) : json_(json) {}
+
+  void add(std::string_view data) {
+    while (!data.empty()) {
+      const size_t feed = data.find('\n');
+      pending_.append(data.substr(0, feed));
+      if (feed == std::string_view::npos) return;
+      line();
+      data.remove_prefix(feed + 1);
+    }
+    std::fflush(stdout);
+  }
+  int exit_code() const { return replies_ == 0 ? kUsage : worst_; }
+  bool any() const { return replies_ > 0; }
+
+ private:
+  void line() {
+    const std::string text = std::move(pending_);
+    pending_.clear();
+    if (text.empty()) {
+      at_start_ = true;
+      ++replies_;
+      return;
+    }
+    if (std::exchange(at_start_, false)) refused_ = judge(text);
+    std::FILE* const out = refused_ && !json_ ? stderr : stdout;
+    std::fprintf(out, "%s\n", text.c_str());
+  }
+
+  bool judge(const std::string& text) {
+    const std::string_view refusal = json_ ? R"({"ok":false)" : "error: ";
+    if (!text.starts_with(refusal)) return false;
+    const bool usage = text.starts_with(json_ ? R"({"ok":false,"error":{"code":"usage")" : "error: usage: ");
+    worst_ = std::max(worst_, usage ? kUsage : kRefused);
+    return true;
+  }
+
+  const bool json_;
+  std::string pending_;
+  bool at_start_ = true;
+  bool refused_ = false;
+  int worst_ = kDone;
+  size_t replies_ = 0;
+};
+
+bool send_all(int fd, std::string_view data) {
+  while (!data.empty()) {
+    const ssize_t sent = send(fd, data.data(), data.size(), MSG_NOSIGNAL);
+    if (sent < 0 && errno == EINTR) continue;
+    // It may have refused already, and the reason can still be read.
+    if (sent < 0) return errno == EPIPE || errno == ECONNRESET;
+    data.remove_prefix(static_cast<size_t>(sent));
+  }
+  return true;
+}
+
+int converse(int fd, const std::string& line, bool json) {
+  if (!send_all(fd, line)) return complain(std::string("cannot send: ") + std::strerror(errno));
+  Printer printer(json);
+  char buffer[16 * 1024];
+  while (true) {
+    const ssize_t size = read(fd, buffer, sizeof(buffer));
+    if (size < 0 && errno == EINTR) continue;
+    if (size <= 0) break;
+    printer.add({buffer, static_cast<size_t>(size)});
+  }
+  if (!printer.any()) return complain("the server closed the connection without an answer; see its log");
+  return printer.exit_code();
+}
+
+}  // namespace
+
+std::string ctl_line(const CtlOptions& options) {
+  std::string line;
+  if (options.words.size() == 1) {
+    line = options.words.front();
+  } else {
+    for (const std::string& word : options.words) {
+      line += (line.empty() ? "" : " ") + (word == ";" ? word : quote_word(word));
+    }
+  }
+  std::replace(line.begin(), line.end(), '\n', ' ');
+  if (!options.json) return line + "\n";
+  std::string all;
+  for (const std::string_view command : split_commands(line)) {
+    all += (all.empty() ? "json " : "; json ") + std::string(command);
+  }
+  return all + "\n";
+}
+
+int run_ctl(const CtlOptions& options) {
+  const std::string line = ctl_line(options);
+  if (split_commands(line).empty()) return complain("no command was given; 'sluice ctl help' lists them");
+  const conf::Result<std::string> path = socket_path(options);
+  if (!path.ok()) return complain(path.error().detail);
+  const conf::Result<int> fd = connect_to(*path);
+  if (!fd.ok()) return complain(fd.error().detail);
+  const int code = converse(*fd, line, options.json);
+  close(*fd);
+  return code;
+}
+
+}  // namespace sluice::admin

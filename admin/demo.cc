@@ -1,0 +1,324 @@
+#include "admin/demo.h"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <csignal>
+#include <cstdio>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <functional>
+#include <nlohmann/json.hpp>
+#include <utility>
+#include <vector>
+
+#include "admin/demo_origin.h"
+#include "admin/demo_traffic.h"
+#include "admin/demo_view.h"
+#include "proxy/loop.h"
+#include "proxy/uv_stream.h"
+
+namespace sluice::admin {
+namespace {
+
+using nlohmann::json;
+
+// One command to the admin socket and its JSON answer; deletes itself.
+class AdminCall final : public proxy::Stream::Handler {
+ public:
+  using Done = std::function<void(const json&)>;  // a discarded value: no answer
+
+  static void start(proxy::Loop& loop, const std::string& socket, const std::string& command, Done done) {
+    new AdminCall(loop, socket, command, std::move(done));
+  }
+
+  void on_connected(int error) override {
+    if (error != 0) {
+      stream_->close();
+      return;
+    }
+    stream_->start_reading();
+    const iovec slice{line_.data(), line_.size()};
+    stream_->write(&slice, 1);
+  }
+  void on_read(char* data, size_t size) override { reply_.append(data, size); }
+  void on_read_end() override { stream_->close(); }
+  void on_stream_error(int) override { stream_->close(); }
+  void on_drained() override {}
+  void on_stream_closed() override {
+    done_(json::parse(reply_, nullptr, false));
+    delete this;
+  }
+
+ private:
+  AdminCall(proxy::Loop& loop, const std::string& socket, const std::string& command, Done done)
+      : stream_(std::make_unique<proxy::UvStream>(loop, proxy::UvStream::Kind::unix_socket)),
+        line_("json " + command + "\n"),
+        done_(std::move(done)) {
+    conf::Address address;
+    address.kind = conf::Address::Kind::unix_socket;
+    address.host = socket;
+    stream_->set_handler(this);
+    stream_->connect(address);
+  }
+
+  std::unique_ptr<proxy::UvStream> stream_;
+  std::string line_;
+  std::string reply_;
+  Done done_;
+};
+
+// One part of the script.
+struct Scene {
+  uint64_t lasts_ms;
+  const char* text;
+  const char* command;   // to the admin socket; empty: none
+  double green_errors;   // share of green's answers that fail
+  bool until_trip;       // ends early when green has been tripped
+};
+
+constexpr Scene kScript[] = {
+    {2500, "Blue serves everything.", "", 0, false},
+    {2500, "Green gets 10 %.", "set weight web green=10", 0, false},
+    {2500, "Green gets 50 %.", "set weight web green=50", 0, false},
+    {2500, "Green serves everything.", "set weight web green=100", 0, false},
+    {2500, "Back to blue.", "set weight web green=0", 0, false},
+    {3000, "A new candidate gets 25 %.", "set weight web green=25", 0, false},
+    {15000, "The candidate has gone bad: every fifth answer is an error.", "", 0.2, true},
+    {2500, "sluice has put everything back on blue by itself.", "", 0.2, false},
+};
+
+class Demo {
+ public:
+  explicit Demo(const DemoOptions& options)
+      : options_(options),
+        loop_(proxy::Loop::random_seed()),
+        blue_(loop_, "blue"),
+        green_(loop_, "green"),
+        view_(isatty(STDOUT_FILENO) == 1, isatty(STDOUT_FILENO) == 1 && std::getenv("NO_COLOR") == nullptr),
+        draw_timer_([](void* self) { static_cast<Demo*>(self)->draw(); }, this),
+        scene_timer_([](void* self) { static_cast<Demo*>(self)->next_scene(); }, this),
+        poll_timer_([](void* self) { static_cast<Demo*>(self)->poll(); }, this) {}
+
+  int run();
+
+ private:
+  static constexpr uint64_t kDrawMs = 1000;
+  static constexpr uint64_t kPollMs = 100;
+  static constexpr uint32_t kRequestsPerSecond = 400;
+
+  bool prepare();
+  bool start_proxy();
+  void poll();
+  void see(const json& split, const json& events);
+  void proxy_is_up(const json& info);
+  void next_scene();
+  void draw();
+  void end(const std::string& closing, int code);
+  void close_handles();
+
+  const DemoOptions options_;
+  proxy::Loop loop_;
+  DemoOrigin blue_;
+  DemoOrigin green_;
+  std::unique_ptr<DemoTraffic> traffic_;
+  DemoView view_;
+  std::string folder_;
+  std::string socket_;
+  uv_process_t child_{};
+  uv_signal_t interrupt_{};
+  bool child_runs_ = false;
+  proxy::Timer draw_timer_;
+  proxy::Timer scene_timer_;
+  proxy::Timer poll_timer_;
+  size_t scene_ = 0;  // one past the current
+  bool started_ = false;
+  bool ending_ = false;
+  bool saw_trip_ = false;
+  int code_ = 1;
+  std::string closing_;
+  DemoPicture picture_;
+  DemoTraffic::Counts counted_;
+  uint64_t drawn_us_ = 0;
+};
+
+bool Demo::prepare() {
+  std::string pattern = (std::filesystem::temp_directory_path() / "sluice-demo-XXXXXX").string();
+  if (mkdtemp(pattern.data()) == nullptr) {
+    std::perror("sluice demo: no temporary folder");
+    return false;
+  }
+  folder_ = pattern;
+  socket_ = folder_ + "/admin.sock";
+  for (DemoOrigin* const origin : {&blue_, &green_}) {
+    if (const conf::Status status = origin->listen(); !status.ok()) {
+      std::fprintf(stderr, "sluice demo: %s\n", status.error().detail.c_str());
+      return false;
+    }
+  }
+  std::ofstream file(folder_ + "/sluice.toml");
+  file << "[admin]\nsocket = \"" << socket_ << "\"\n\n[log]\nlevel = \"error\"\n\n"
+       << "[[listener]]\nbind = \"127.0.0.1:0\"\n\n[service.web]\nrescue = true\n\n"
+       << "[service.web.blue]\nendpoints = [\"127.0.0.1:" << blue_.port() << "\"]\n\n"
+       << "[service.web.green]\nendpoints = [\"127.0.0.1:" << green_.port() << "\"]\n";
+  return static_cast<bool>(file.flush());
+}
+
+bool Demo::start_proxy() {
+  std::string config = folder_ + "/sluice.toml";
+  std::string program = options_.program;
+  std::string verb = "run";
+  std::string flag = "-c";
+  char* arguments[] = {program.data(), verb.data(), flag.data(), config.data(), nullptr};
+  uv_stdio_container_t stdio[3] = {};
+  stdio[0].flags = UV_IGNORE;
+  stdio[1].flags = UV_IGNORE;
+  stdio[2].flags = UV_INHERIT_FD;
+  stdio[2].data.fd = STDERR_FILENO;
+  uv_process_options_t process{};
+  process.file = program.c_str();
+  process.args = arguments;
+  process.stdio = stdio;
+  process.stdio_count = 3;
+  process.exit_cb = [](uv_process_t* handle, int64_t status, int) {
+    auto& self = *static_cast<Demo*>(handle->data);
+    const proxy::Loop::Scope scope(self.loop_);
+    self.child_runs_ = false;
+    uv_close(reinterpret_cast<uv_handle_t*>(handle), nullptr);
+    if (!self.ending_) self.end(fmt::format("The proxy ended too early, with code {}.", status), 1);
+  };
+  child_.data = this;
+  const int error = uv_spawn(loop_.uv(), &child_, &process);
+  if (error != 0) {
+    std::fprintf(stderr, "sluice demo: cannot start %s: %s\n", program.c_str(), uv_strerror(error));
+    return false;
+  }
+  child_runs_ = true;
+  return true;
+}
+
+// Asks the proxy what it is doing: first whether it is there, then the split.
+void Demo::poll() {
+  if (ending_) return;
+  loop_.arm(poll_timer_, kPollMs);
+  if (!started_) {
+    AdminCall::start(loop_, socket_, "show info", [this](const json& reply) { proxy_is_up(reply); });
+    return;
+  }
+  AdminCall::start(loop_, socket_, "show split", [this](const json& split) {
+    if (ending_) return;
+    AdminCall::start(loop_, socket_, "show events", [this, split](const json& events) { see(split, events); });
+  });
+}
+
+void Demo::proxy_is_up(const json& info) {
+  if (started_ || ending_ || !info.is_object() || !info.value("ok", false)) return;
+  started_ = true;
+  const std::string address = info["info"][0]["listeners"][0]["address"];
+  conf::Address proxy;
+  proxy.host = "127.0.0.1";
+  proxy.port = static_cast<uint16_t>(std::stoi(address.substr(address.rfind(':') + 1)));
+  traffic_ = std::make_unique<DemoTraffic>(loop_, proxy, kRequestsPerSecond);
+  traffic_->start();
+  drawn_us_ = loop_.now_us();
+  loop_.arm(draw_timer_, kDrawMs);
+  next_scene();
+}
+
+void Demo::see(const json& split, const json& events) {
+  if (ending_ || !split.is_object() || !split.value("ok", false)) return;
+  picture_.split = split["split"][0]["green"];
+  if (!events.is_object() || !events.value("ok", false)) return;
+  for (const json& event : events["events"]) {
+    const std::string type = event.value("type", "");
+    picture_.news = event.value("message", "");
+    if (type == "tripped") picture_.tripped = saw_trip_ = true;
+  }
+  if (saw_trip_ && scene_ > 0 && kScript[scene_ - 1].until_trip) next_scene();
+}
+
+void Demo::next_scene() {
+  if (ending_) return;
+  if (scene_ == std::size(kScript)) {
+    end(saw_trip_ ? "Green failed and was taken out; clients were served by blue all the while."
+                  : "Green failed and was not taken out: that is a bug.",
+        saw_trip_ ? 0 : 1);
+    return;
+  }
+  const Scene& scene = kScript[scene_++];
+  picture_.scene = scene.text;
+  green_.set_error_share(scene.green_errors);
+  if (*scene.command != 0) AdminCall::start(loop_, socket_, scene.command, [](const json&) {});
+  loop_.arm(scene_timer_, options_.fast && !scene.until_trip ? scene.lasts_ms / 3 : scene.lasts_ms);
+}
+
+void Demo::draw() {
+  if (ending_) return;
+  loop_.arm(draw_timer_, options_.fast ? kDrawMs / 3 : kDrawMs);
+  const DemoTraffic::Counts now = traffic_->counts();
+  for (size_t i = 0; i < 2; ++i) {
+    picture_.rates.answers[i] = now.answers[i] - counted_.answers[i];
+    picture_.rates.errors[i] = now.errors[i] - counted_.errors[i];
+  }
+  picture_.rates.failures = now.failures - counted_.failures;
+  picture_.seconds = static_cast<double>(loop_.now_us() - drawn_us_) / 1e6;
+  counted_ = now;
+  drawn_us_ = loop_.now_us();
+  view_.draw(picture_);
+}
+
+void Demo::end(const std::string& closing, int code) {
+  if (ending_) return;
+  ending_ = true;
+  code_ = code;
+  closing_ = closing;
+  if (child_runs_) uv_process_kill(&child_, SIGTERM);
+  close_handles();
+}
+
+void Demo::close_handles() {
+  draw_timer_.disarm();
+  scene_timer_.disarm();
+  poll_timer_.disarm();
+  if (traffic_ != nullptr) traffic_->close();
+  blue_.close();
+  green_.close();
+  uv_close(reinterpret_cast<uv_handle_t*>(&interrupt_), nullptr);
+}
+
+int Demo::run() {
+  uv_signal_init(loop_.uv(), &interrupt_);
+  interrupt_.data = this;
+  uv_signal_start(
+      &interrupt_,
+      [](uv_signal_t* handle, int) {
+        auto& self = *static_cast<Demo*>(handle->data);
+        const proxy::Loop::Scope scope(self.loop_);
+        self.end("Interrupted.", 130);
+      },
+      SIGINT);
+  std::signal(SIGPIPE, SIG_IGN);
+  {
+    const proxy::Loop::Scope scope(loop_);
+    if (prepare() && start_proxy()) {
+      loop_.arm(poll_timer_, kPollMs);
+    } else {
+      end("", 1);
+    }
+  }
+  loop_.run();  // until every handle is gone, the child's too
+  loop_.close();
+  if (!folder_.empty()) {
+    std::error_code ignored;
+    std::filesystem::remove_all(folder_, ignored);
+  }
+  if (!closing_.empty()) view_.finish(closing_);
+  return code_;
+}
+
+}  // namespace
+
+int run_demo(const DemoOptions& options) { return Demo(options).run(); }
+
+}  // namespace sluice::admin

@@ -1,0 +1,91 @@
+#include "admin/http.h"
+
+#include <arpa/inet.h>
+#include <unistd.h>
+
+#include <utility>
+
+#include "admin/http_connection.h"
+#include "proxy/head.h"
+#include "proxy/listen_socket.h"
+#include "proxy/uv_stream.h"
+
+namespace sluice::admin {
+
+using conf::Address;
+
+bool is_safe_host(std::string_view authority) {
+  // HTTP/1.0 may leave Host out, which no browser does.
+  if (authority.empty()) return true;
+  std::string_view host = authority;
+  if (host.front() == '[') {
+    const size_t end = host.find(']');
+    if (end == std::string_view::npos) return false;
+    in6_addr address;
+    return inet_pton(AF_INET6, std::string(host.substr(1, end - 1)).c_str(), &address) == 1;
+  }
+  host = host.substr(0, host.find(':'));
+  if (proxy::equal_fold(host, "localhost")) return true;
+  in_addr address;
+  return inet_pton(AF_INET, std::string(host).c_str(), &address) == 1;
+}
+
+HttpServer::HttpServer(proxy::Control& control) : control_(control) {}
+
+HttpServer::~HttpServer() = default;
+
+conf::Status HttpServer::start(const Address& bind) {
+  const proxy::Loop::Scope scope(control_.loop());
+  conf::Result<proxy::ListenSockets> sockets = proxy::open_listen_sockets(bind, 1);
+  if (!sockets.ok()) return sockets.error();
+  address_ = sockets->address;
+  const int fd = sockets->fds.front();
+  int error = 0;
+  if (bind.kind == Address::Kind::unix_socket) {
+    uv_pipe_init(control_.loop().uv(), &listener_.pipe, 0);
+    error = uv_pipe_open(&listener_.pipe, fd);
+  } else {
+    uv_tcp_init(control_.loop().uv(), &listener_.tcp);
+    error = uv_tcp_open(&listener_.tcp, fd);
+  }
+  if (error != 0) ::close(fd);
+  auto* const handle = reinterpret_cast<uv_stream_t*>(&listener_);
+  handle->data = this;
+  listening_ = true;
+  control_.on_stop([this] { close(); });
+  constexpr int kBacklog = 128;
+  if (error == 0) {
+    error = uv_listen(handle, kBacklog, [](uv_stream_t* listener, int status) {
+      HttpServer& self = *static_cast<HttpServer*>(listener->data);
+      const proxy::Loop::Scope in_callback(self.control_.loop());
+      if (status == 0) self.accept();
+    });
+  }
+  if (error != 0) {
+    return conf::Error{conf::Error::Kind::io, conf::Error::Source::system, false,
+                       "cannot listen on " + bind.to_string() + ": " + uv_strerror(error)};
+  }
+  return conf::Done{};
+}
+
+void HttpServer::accept() {
+  const bool is_unix = address_.kind == Address::Kind::unix_socket;
+  auto stream = std::make_unique<proxy::UvStream>(
+      control_.loop(), is_unix ? proxy::UvStream::Kind::unix_socket : proxy::UvStream::Kind::tcp);
+  if (stream->accept(reinterpret_cast<uv_stream_t*>(&listener_)) != 0 ||
+      connections_.size() >= kMostConnections) {
+    proxy::UvStream::discard(std::move(stream));
+    return;
+  }
+  connections_.push_back(std::make_unique<HttpConnection>(*this, std::move(stream)));
+  connections_.back()->start();
+}
+
+void HttpServer::close() {
+  if (!std::exchange(listening_, false)) return;
+  if (address_.kind == Address::Kind::unix_socket) unlink(address_.host.c_str());
+  uv_close(reinterpret_cast<uv_handle_t*>(&listener_), nullptr);
+  for (const auto& connection : connections_) connection->close();
+}
+
+}  // namespace sluice::admin

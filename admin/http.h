@@ -1,0 +1,70 @@
+// HttpServer: the read-only side of administration, for probes and scrapers.
+//
+//   /live           200 as long as the process answers
+//   /ready          200, or 503 while it drains or a service has no endpoint
+//   /health         JSON: status, version, uptime and every check by its name
+//   /metrics        Prometheus text, OpenMetrics where Accept prefers it
+//   /metrics.json   the same numbers
+//   /               what there is
+//
+// Nothing can be changed here: only GET and HEAD are answered and no request
+// has a body. Requests are read with the proxy's own strict HTTP/1 codec under
+// small limits. A Host that is neither localhost nor an address is refused with
+// 421, since a page in a browser could otherwise have its own name resolve to
+// this server and read what it says (DNS rebinding); an address in Host cannot
+// come about that way.
+//
+// Owner: the composition root, which destroys it after Control::run() has
+// returned. Thread: the control thread's.
+#pragma once
+
+#include <uv.h>
+
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "conf/config.h"
+#include "conf/result.h"
+#include "proxy/control.h"
+#include "proxy/h1_downstream_codec.h"
+
+namespace sluice::admin {
+
+class HttpConnection;
+
+// Whom a request to the admin server may name as its host.
+bool is_safe_host(std::string_view authority);
+
+class HttpServer {
+ public:
+  static constexpr size_t kMostConnections = 128;
+
+  explicit HttpServer(proxy::Control& control);
+  HttpServer(const HttpServer&) = delete;
+  HttpServer& operator=(const HttpServer&) = delete;
+  ~HttpServer();
+
+  // Listens until the control loop ends. Errors say what is in the way.
+  conf::Status start(const conf::Address& bind);
+  const conf::Address& address() const { return address_; }  // with the real port
+
+ private:
+  friend class HttpConnection;
+
+  void accept();
+  void close();
+
+  proxy::Control& control_;
+  proxy::CodecWorkspace workspace_;
+  conf::Address address_;
+  union {
+    uv_tcp_t tcp;
+    uv_pipe_t pipe;
+  } listener_{};
+  bool listening_ = false;
+  std::vector<std::unique_ptr<HttpConnection>> connections_;
+};
+
+}  // namespace sluice::admin

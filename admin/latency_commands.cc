@@ -1,0 +1,222 @@
+// The commands that say how long requests take.
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "admin/arguments.h"
+#include "admin/command_table.h"
+#include "admin/latency.h"
+#include "admin/listing.h"
+
+namespace sluice::admin {
+namespace {
+
+using balancer::Histogram;
+using balancer::HistogramBuckets;
+using balancer::HistogramSnapshot;
+using balancer::UpstreamStats;
+using conf::Colour;
+using proxy::ServiceEntry;
+
+constexpr struct {
+  double fraction;
+  const char* key;
+  const char* title;
+} kQuantiles[] = {{0.5, "p50_s", "P50"},  {0.9, "p90_s", "P90"},       {0.95, "p95_s", "P95"},
+                  {0.99, "p99_s", "P99"}, {0.999, "p99_9_s", "P99.9"}, {1.0, "max_s", "MAX"}};
+
+const char* name_of(Span span) {
+  constexpr const char* names[] = {"1s", "10s", "1m", "5m"};
+  return names[static_cast<size_t>(span)];
+}
+
+Json row_of(const std::string& service, Colour colour, const char* name, const LatencyWindow& window) {
+  const double seconds = static_cast<double>(window.duration_us) / 1e6;
+  Json row = {{"service", service},
+              {"upstream", conf::to_string(colour)},
+              {"window", name},
+              {"window_s", seconds},
+              {"requests", window.requests.count()},
+              {"rate_per_s", seconds > 0 ? static_cast<double>(window.requests.count()) / seconds : 0.0},
+              {"error_rate", window.attempts == 0 ? Json()
+                                                  : Json(static_cast<double>(window.failed) /
+                                                         static_cast<double>(window.attempts))}};
+  for (const auto& quantile : kQuantiles) {
+    row[quantile.key] = window.requests.count() == 0
+                            ? Json()
+                            : Json(static_cast<double>(window.requests.quantile_ns(quantile.fraction)) / 1e9);
+  }
+  row["p99_to_blue"] = nullptr;
+  return row;
+}
+
+std::unique_ptr<LatencyWindow> look(const Latencies& latencies, const balancer::UpstreamState& state,
+                                    size_t window) {
+  return window < std::size(kSpans) ? latencies.window(state, kSpans[window]) : latencies.since_start(state);
+}
+
+// The rows of a service: blue and green beside each other in each window.
+void add_rows(const Call& call, const std::string& name, const ServiceEntry& entry,
+              std::optional<Colour> only, std::vector<Json>& rows) {
+  for (size_t i = 0; i <= std::size(kSpans); ++i) {
+    const char* const title = i < std::size(kSpans) ? name_of(kSpans[i]) : "start";
+    Json blue_p99;
+    for (const Colour colour : conf::kColours) {
+      if (colour == Colour::green && !call.control().service_conf(name).has_green) continue;
+      const auto window = look(call.context.latencies, *entry.upstreams[static_cast<size_t>(colour)], i);
+      Json row = row_of(name, colour, title, *window);
+      const Json& p99 = row["p99_s"];
+      if (colour == Colour::blue) {
+        blue_p99 = p99;
+      } else if (p99.is_number() && blue_p99.is_number() && blue_p99.get<double>() > 0) {
+        row["p99_to_blue"] = p99.get<double>() / blue_p99.get<double>();
+      }
+      if (!only.has_value() || *only == colour) rows.push_back(std::move(row));
+    }
+  }
+}
+
+std::string as_rate(const Json& value) {
+  return fmt::format("{:.1f}", value.get<double>());
+}
+std::string as_ratio(const Json& value) {
+  return value.is_number() ? fmt::format("{:.2f}x", value.get<double>()) : "-";
+}
+
+Outcome show_latency(const Call& call) {
+  std::vector<Json> rows;
+  if (const std::string* const word = call.argument(0); word == nullptr) {
+    for (const auto& [name, entry] : call.control().registry().services()) {
+      add_rows(call, name, entry, std::nullopt, rows);
+    }
+  } else if (word->find('/') == std::string::npos) {
+    const auto found = service_argument(call, *word);
+    if (const auto* refusal = std::get_if<Refusal>(&found)) return *refusal;
+    add_rows(call, *word, *std::get<ServiceEntry*>(found), std::nullopt, rows);
+  } else {
+    const auto found = upstream_argument(call, *word);
+    if (const auto* refusal = std::get_if<Refusal>(&found)) return *refusal;
+    const auto& upstream = std::get<UpstreamName>(found);
+    add_rows(call, upstream.service, *upstream.entry, upstream.colour, rows);
+  }
+  std::vector<Column> columns{{"service", "SERVICE"},
+                              {"window", "WINDOW"},
+                              {"upstream", "UPSTREAM"},
+                              {"requests", "REQUESTS"},
+                              {"rate_per_s", "RATE/S", as_rate},
+                              {"error_rate", "ERRORS", as_percent}};
+  for (const auto& quantile : kQuantiles) columns.push_back({quantile.key, quantile.title, as_duration});
+  columns.push_back({"p99_to_blue", "P99/BLUE", as_ratio});
+  return listing(call.format, "latency", rows, columns);
+}
+
+constexpr struct {
+  const char* name;
+  Histogram UpstreamStats::*member;
+} kMeasures[] = {{"request", &UpstreamStats::request_duration},
+                 {"upstream", &UpstreamStats::upstream_duration},
+                 {"connect", &UpstreamStats::connect_duration},
+                 {"first-byte", &UpstreamStats::first_byte_duration},
+                 {"queue", &UpstreamStats::queue_duration}};
+
+// The bars of the picture: bounds of 1, 2 and 5 times the powers of ten.
+struct Bar {
+  uint64_t from_ns;
+  uint64_t to_ns;
+  uint64_t count;
+};
+
+std::vector<Bar> bars_of(const HistogramSnapshot& snapshot) {
+  std::vector<Bar> bars;
+  uint64_t from = 0;
+  uint64_t decade = 1'000;
+  size_t step = 0;
+  for (size_t index = 0; index < HistogramBuckets::kCount;) {
+    constexpr uint64_t kSteps[] = {1, 2, 5};
+    const uint64_t to = decade * kSteps[step];
+    uint64_t count = 0;
+    while (index < HistogramBuckets::kCount && HistogramBuckets::middle_ns(index) < to) {
+      count += snapshot.bucket(index++);
+    }
+    bars.push_back({from, to, count});
+    from = to;
+    step = (step + 1) % 3;
+    if (step == 0) decade *= 10;
+  }
+  const auto used = [](const Bar& bar) { return bar.count != 0; };
+  bars.erase(std::find_if(bars.rbegin(), bars.rend(), used).base(), bars.end());
+  bars.erase(bars.begin(), std::find_if(bars.begin(), bars.end(), used));
+  return bars;
+}
+
+std::string picture(const std::vector<Bar>& bars, uint64_t total) {
+  constexpr uint64_t kWidth = 50;
+  uint64_t most = 1;
+  for (const Bar& bar : bars) most = std::max(most, bar.count);
+  std::string text;
+  uint64_t so_far = 0;
+  for (const Bar& bar : bars) {
+    so_far += bar.count;
+    const uint64_t width = (bar.count * kWidth + most - 1) / most;
+    text += fmt::format(
+        "{:>7} - {:<7} {:>10} {:>7.2f}%  {}\n", as_duration(static_cast<double>(bar.from_ns) / 1e9),
+        as_duration(static_cast<double>(bar.to_ns) / 1e9), bar.count,
+        100.0 * static_cast<double>(so_far) / static_cast<double>(total), std::string(width, '#'));
+  }
+  return text;
+}
+
+Outcome show_histogram(const Call& call) {
+  const auto found = upstream_argument(call, call.arguments[0]);
+  if (const auto* refusal = std::get_if<Refusal>(&found)) return *refusal;
+  const auto& upstream = std::get<UpstreamName>(found);
+  const std::string measure = call.argument(1) != nullptr ? *call.argument(1) : "request";
+  const auto* const known = std::find_if(std::begin(kMeasures), std::end(kMeasures),
+                                         [&](const auto& one) { return measure == one.name; });
+  if (known == std::end(kMeasures)) {
+    return Refusal{"usage", "the measure is request, upstream, connect, first-byte or queue"};
+  }
+  const balancer::UpstreamState& state = *upstream.entry->upstreams[upstream.index()];
+  const auto sum = std::make_unique<HistogramSnapshot>();
+  for (uint32_t worker = 0; worker < state.workers(); ++worker)
+    (state.stats(worker).*(known->member)).add_to(*sum);
+  const std::vector<Bar> bars = bars_of(*sum);
+  if (call.format == Format::text) {
+    return Output{fmt::format("{} {}, since the start: {} values\n{}", call.arguments[0], measure,
+                              sum->count(), picture(bars, sum->count()))};
+  }
+  Json rows = Json::array();
+  for (const Bar& bar : bars) {
+    rows.push_back({{"from_s", static_cast<double>(bar.from_ns) / 1e9},
+                    {"to_s", static_cast<double>(bar.to_ns) / 1e9},
+                    {"count", bar.count}});
+  }
+  return either(call.format,
+                {{"service", upstream.service},
+                 {"upstream", conf::to_string(upstream.colour)},
+                 {"measure", measure},
+                 {"count", sum->count()},
+                 {"histogram", std::move(rows)}},
+                {});
+}
+
+constexpr Command kCommands[] = {
+    {"show latency", "[SVC[/UPSTREAM]]",
+     "Quantiles of what requests took, with rate and error rate, blue beside green. Over the last second, 10 "
+     "seconds, "
+     "minute, 5 minutes and since the start; P99/BLUE is green's p99 against blue's.",
+     false, at_once<show_latency>},
+    {"show histogram", "SVC/UPSTREAM [MEASURE]",
+     "A picture of the distribution since the start. MEASURE is request (the default), upstream, connect, "
+     "first-byte "
+     "or queue.",
+     false, at_once<show_histogram>},
+};
+
+}  // namespace
+
+std::span<const Command> latency_commands() {
+  return kCommands;
+}
+
+}  // namespace sluice::admin

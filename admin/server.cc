@@ -1,0 +1,129 @@
+#include "admin/server.h"
+
+#include <fmt/format.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <utility>
+
+#include "conf/address.h"
+#include "proxy/listen_socket.h"
+
+namespace sluice::admin {
+namespace {
+
+constexpr int kBacklog = 128;
+
+conf::Error failure(const std::string& path, int error) {
+  std::string detail = fmt::format("cannot listen on the admin socket {}: {}", path, std::strerror(error));
+  if (error == ENOENT) detail += "; make its directory first";
+  if (error == EACCES) detail += "; choose a directory that this user may write to";
+  return {conf::Error::Kind::io, conf::Error::Source::system, false, std::move(detail)};
+}
+
+std::string credentials_of(int fd) {
+  ucred peer{};
+  socklen_t size = sizeof(peer);
+  if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) != 0) return "unknown";
+  return fmt::format("uid {} pid {}", peer.uid, peer.pid);
+}
+
+}  // namespace
+
+Server::Server(proxy::Control& control)
+    : control_(control),
+      commands_(make_command_table()),
+      waits_(control),
+      latencies_(control),
+      context_{control, commands_, waits_, latencies_, {}} {}
+
+Server::~Server() {
+  if (fd_ >= 0) ::close(fd_);
+}
+
+// The inode is born with the descriptor's mode, less the umask, so that the
+// path is at no time wider than wanted; and nobody connects before listen().
+conf::Status Server::bind(uint32_t mode) {
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  if (path_.size() > conf::kMaxSocketPath) return failure(path_, ENAMETOOLONG);
+  std::memcpy(address.sun_path, path_.c_str(), path_.size() + 1);
+  fd_ = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+  if (fd_ < 0 || fchmod(fd_, mode) != 0 ||
+      ::bind(fd_, reinterpret_cast<const sockaddr*>(&address), sizeof(address)) != 0) {
+    return failure(path_, errno);
+  }
+  if (chmod(path_.c_str(), mode) != 0 || lstat(path_.c_str(), &bound_) != 0) {
+    const int error = errno;
+    unlink(path_.c_str());
+    return failure(path_, error);
+  }
+  return conf::Done{};
+}
+
+conf::Status Server::start(const std::string& path, uint32_t mode) {
+  path_ = path;
+  const proxy::Loop::Scope scope(control_.loop());
+  if (const conf::Status cleared = proxy::clear_unix_path(path); !cleared.ok()) return cleared.error();
+  if (const conf::Status bound = bind(mode); !bound.ok()) return bound.error();
+  uv_pipe_init(control_.loop().uv(), &listener_, 0);
+  listener_.data = this;
+  listening_ = true;
+  latencies_.start();
+  control_.on_stop([this] { close(); });
+  int error = uv_pipe_open(&listener_, fd_);
+  if (error == 0) {
+    fd_ = -1;
+    error =
+        uv_listen(reinterpret_cast<uv_stream_t*>(&listener_), kBacklog, [](uv_stream_t* handle, int status) {
+          Server& self = *static_cast<Server*>(handle->data);
+          const proxy::Loop::Scope in_callback(self.control_.loop());
+          if (status == 0) self.accept();
+        });
+  }
+  if (error != 0) return failure(path_, -error);
+  return conf::Done{};
+}
+
+void Server::accept() {
+  // libuv has accepted already; the stream will have this descriptor.
+  const int fd = listener_.accepted_fd;
+  auto stream = std::make_unique<proxy::UvStream>(control_.loop(), proxy::UvStream::Kind::unix_socket);
+  if (stream->accept(reinterpret_cast<uv_stream_t*>(&listener_)) != 0) {
+    proxy::UvStream::discard(std::move(stream));
+    return;
+  }
+  if (sessions_.size() >= kMostSessions) {
+    const std::string text =
+        render(Refusal{"unavailable", fmt::format("{} admin sessions are open, which is the most; "
+                                                  "close one or try again",
+                                                  kMostSessions)},
+               Format::text) +
+        "\n\n";
+    const iovec slice{const_cast<char*>(text.data()), text.size()};
+    stream->write(&slice, 1);
+    proxy::UvStream::discard(std::move(stream));
+    return;
+  }
+  sessions_.push_back(std::make_unique<Session>(
+      context_, std::move(stream), fd, credentials_of(fd), [this](Session* session) {
+        std::erase_if(sessions_, [session](const auto& one) { return one.get() == session; });
+      }));
+  sessions_.back()->start();
+}
+
+void Server::close() {
+  if (!std::exchange(listening_, false)) return;
+  struct stat now {};
+  if (lstat(path_.c_str(), &now) == 0 && now.st_dev == bound_.st_dev && now.st_ino == bound_.st_ino) {
+    unlink(path_.c_str());
+  }
+  uv_close(reinterpret_cast<uv_handle_t*>(&listener_), nullptr);
+  for (const auto& session : sessions_) session->close();
+  waits_.close();
+}
+
+}  // namespace sluice::admin

@@ -1,0 +1,60 @@
+// Server: the admin socket, the only way to change anything.
+//
+// A unix socket on the control thread's loop. Its path gets its mode before
+// anybody can connect, is never taken from a process that still serves it, and
+// is removed at the end if it is still ours. Who connects is read from the
+// kernel (SO_PEERCRED, unix(7)) and travels with each change as Actor::who.
+//
+// Owner: the composition root, which destroys it after Control::run() has
+// returned. Thread: the control thread's.
+#pragma once
+
+#include <sys/stat.h>
+#include <uv.h>
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "admin/command.h"
+#include "admin/command_table.h"
+#include "admin/latency.h"
+#include "admin/session.h"
+#include "admin/wait.h"
+#include "conf/result.h"
+
+namespace sluice::admin {
+
+class Server {
+ public:
+  static constexpr size_t kMostSessions = 64;
+
+  explicit Server(proxy::Control& control);
+  Server(const Server&) = delete;
+  Server& operator=(const Server&) = delete;
+  ~Server();
+
+  // Listens until the control loop ends. Errors say what is in the way.
+  conf::Status start(const std::string& path, uint32_t mode);
+
+  Context& context() { return context_; }
+
+ private:
+  conf::Status bind(uint32_t mode);
+  void accept();
+  void close();
+
+  proxy::Control& control_;
+  const CommandTable commands_;
+  Waits waits_;
+  Latencies latencies_;
+  Context context_;
+  std::string path_;
+  struct stat bound_ {};
+  int fd_ = -1;  // until the handle has it
+  uv_pipe_t listener_{};
+  bool listening_ = false;
+  std::vector<std::unique_ptr<Session>> sessions_;
+};
+
+}  // namespace sluice::admin
