@@ -166,12 +166,12 @@ class Origin:
 
 def _has_ended(connection):
     """Has the peer closed, though the script has not read that far yet?"""
+    poller = select.poll()
     try:
-        return connection.sock.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) == b""
-    except BlockingIOError:
-        return False
-    except OSError:
+        poller.register(connection.sock, select.POLLRDHUP)
+    except ValueError:  # closed here
         return True
+    return bool(poller.poll(0))
 
 
 @contextmanager
