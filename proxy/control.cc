@@ -94,6 +94,7 @@ conf::Status Control::start() {
     }
   }
   for (const auto& worker : workers_) worker->start();
+  health_.configure();
   start_signals();
   loop_.arm(ticker_, Judge::kTickMs);
   state_ = RunState::running;
@@ -259,6 +260,7 @@ void Control::save_service(const std::string& service) {
 void Control::tick() {
   loop_.arm(ticker_, Judge::kTickMs);
   if (state_ != RunState::running) return;
+  health_.tick();
   judge_.tick();
   watch_caps();
 }
@@ -295,6 +297,7 @@ void Control::redirect_green(const std::string& service, std::function<void()> d
 void Control::publish_plan(std::function<void()> done) {
   const auto plan = registry_.build(config_, resolver_.names(), Loop::wall_clock_us());
   judge_.configure();
+  health_.configure();
   const auto countdown = std::make_shared<Countdown>(worker_count(), std::move(done));
   for (const auto& worker : workers_) {
     worker->post([this, one = worker.get(), plan, max_queued = config_.overload.max_queued, countdown] {
@@ -378,6 +381,7 @@ void Control::finish() {
     worker->post([one = worker.get()] { one->stop(); });
   }
   for (const auto& closer : closers_) closer();
+  health_.close();
   resolver_.close();
   for (const auto& handle : signals_) uv_close(reinterpret_cast<uv_handle_t*>(handle.get()), nullptr);
   mailbox_.close();

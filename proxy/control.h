@@ -30,6 +30,7 @@
 #include "conf/result.h"
 #include "balancer/saved_state.h"
 #include "proxy/event_log.h"
+#include "proxy/health_monitor.h"
 #include "proxy/judge.h"
 #include "proxy/loop.h"
 #include "proxy/mailbox.h"
@@ -109,6 +110,7 @@ class Control {
   conf::Status trip(const std::string& service, const std::string& reason, const Actor& actor);
   conf::Status reset(const std::string& service, const Actor& actor);
   const Judge& judge() const { return judge_; }
+  const HealthMonitor& health() const { return health_; }
 
   // Reads the file again. All or nothing: on any error the old one stays whole.
   void reload(const Actor& actor, std::function<void(conf::Result<ReloadReport>)> done);
@@ -136,6 +138,8 @@ class Control {
   // write, until one succeeds; true without a state_dir.
   bool state_saved() const { return store_ == nullptr || !store_->failing(); }
 
+  // An endpoint's condition was changed: workers, waiters and the judge look.
+  void endpoints_changed(const std::string& service, conf::Colour colour);
   // For the judge and the rollouts, who have decided already.
   void put_split(const std::string& service, conf::BasisPoints green, const std::string& source);
   void save_service(const std::string& service);
@@ -192,6 +196,7 @@ class Control {
   std::vector<Watcher> watchers_;
   uint64_t next_watcher_ = 1;
   Judge judge_{*this};
+  HealthMonitor health_{*this};
   Timer ticker_;
   balancer::PosixFileSystem files_;
   std::unique_ptr<balancer::StateStore> store_;

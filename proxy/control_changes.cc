@@ -107,15 +107,23 @@ conf::Status Control::set_endpoint_mode(const std::string& service, conf::Colour
   const balancer::EndpointMode before = condition.mode;
   condition.mode = mode;
   state->set_condition(condition);
-  (*found)->upstreams[static_cast<size_t>(colour)]->bump_epoch();
-  // Requests that wait may have somewhere to go now, or nowhere.
-  for (const auto& worker : workers_) worker->wake_for_caps();
+  endpoints_changed(service, colour);
   add_event("endpoint_mode_changed", service,
             "endpoint " + endpoint + " of " + service + "/" + conf::to_string(colour) + " went from " +
                 to_string(before) + " to " + to_string(mode),
             {{"upstream", conf::to_string(colour)}, {"endpoint", endpoint}, {"mode", to_string(mode)}, {"who", actor.who}});
   changed();
   return conf::Done{};
+}
+
+void Control::endpoints_changed(const std::string& service, conf::Colour colour) {
+  ServiceEntry* const entry = registry_.find(service);
+  if (entry == nullptr) return;
+  entry->upstreams[static_cast<size_t>(colour)]->bump_epoch();
+  // Requests that wait may have somewhere to go now, or nowhere.
+  for (const auto& worker : workers_) worker->wake_for_caps();
+  judge_.look_at_endpoints(service);
+  changed();
 }
 
 conf::Status Control::set_maintenance(const std::string& service, bool on, const Actor& actor) {

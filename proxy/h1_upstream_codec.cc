@@ -24,11 +24,8 @@ constexpr conf::Limits kLimits = [] {
 
 void H1UpstreamCodec::write_request(Outbox& out, StreamId, const RequestHead& head, const AddedFields& added,
                                     std::string_view authority_if_none) {
-  state_ = State::head;
-  interim_ = 0;
-  context_ = {head.method, head.upgrade};
+  expect_response(head);
   request_ended_ = false;
-  chunked_.reset();
   chunked_request_ = head.body == BodyKind::open_ended;
   const Fields& fields = head.fields;
   const bool add_host = fields.find(FieldId::host) == nullptr;
@@ -55,6 +52,14 @@ void H1UpstreamCodec::write_request(Outbox& out, StreamId, const RequestHead& he
   to << "\r\n";
   out.loop().scratch().shrink(to.at());
   out.add(text, static_cast<size_t>(to.at() - text));
+}
+
+void H1UpstreamCodec::expect_response(const RequestHead& head) {
+  state_ = State::head;
+  interim_ = 0;
+  context_ = {head.method, head.upgrade};
+  request_ended_ = true;
+  chunked_.reset();
 }
 
 void H1UpstreamCodec::write_data(Outbox& out, StreamId, const char* data, size_t size) {

@@ -28,6 +28,8 @@ class H1UpstreamCodec final : public UpstreamCodec {
   bool can_open_stream() const override { return state_ == State::ready; }
   void write_request(Outbox& out, StreamId stream, const RequestHead& head, const AddedFields& added,
                      std::string_view authority_if_none) override;
+  // A request for `head` is written elsewhere, whole; its answer comes here.
+  void expect_response(const RequestHead& head);
   void write_data(Outbox& out, StreamId stream, const char* data, size_t size) override;
   void write_end(Outbox& out, StreamId stream, const Fields* trailers) override;
   CodecEvent next(Input& input) override;
