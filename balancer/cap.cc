@@ -11,6 +11,7 @@ Cap::Cap(std::string name, uint32_t max, Wake wake)
 void Cap::set_max(uint32_t max) {
   max_.store(max, std::memory_order_seq_cst);
   wake_if_free();
+  ask_to_shrink();
 }
 
 bool Cap::try_acquire(uint64_t since_us) {
@@ -60,6 +61,11 @@ uint64_t Cap::oldest_waiter() const {
     if (since < oldest) oldest = since;
   }
   return oldest;
+}
+
+void Cap::ask_to_shrink() {
+  for (uint32_t over = used() > max() ? used() - max() : 0; over > 0 && ask_reclaim(kMaxWorkers); --over) {
+  }
 }
 
 bool Cap::ask_reclaim(uint32_t asker) {

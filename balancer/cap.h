@@ -85,6 +85,8 @@ class Cap {
   // one; false if there is none. The asked worker finds the wish by
   // take_reclaims() after it was woken.
   bool ask_reclaim(uint32_t asker);
+  // Asks for as many idle connections as are over the limit.
+  void ask_to_shrink();
   uint32_t take_reclaims(uint32_t worker) {
     return slots_[worker].reclaims.exchange(0, std::memory_order_acq_rel);
   }

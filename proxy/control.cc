@@ -18,7 +18,7 @@ using balancer::Split;
 // Takes a worker's news to the control thread.
 class Control::WorkerReporter final : public Reporter {
  public:
-  explicit WorkerReporter(Control& control) : control_(control) {}
+  WorkerReporter(Control& control, AccessLog::Writer& access) : control_(control), access_(access) {}
 
   void attempt_failed(const AttemptFailure& failure) override {
     FailureNote note{failure.service->name(),
@@ -39,11 +39,13 @@ class Control::WorkerReporter final : public Reporter {
     SampleNote note{service.name(), std::string(client), std::string(path)};
     control_.mailbox_.post([this, note = std::move(note)] { control_.judge_.on_sample(note); });
   }
-  void request_finished(const AccessRecord&) override {}
-  bool wants_access() const override { return false; }
+  void request_finished(const AccessRecord& record) override { access_.record(record, Loop::wall_clock_us()); }
+  bool wants_access() const override { return control_.access_log_.enabled(); }
+  void turn_ended(uint64_t now_us) override { access_.flush_aged(now_us); }
 
  private:
   Control& control_;
+  AccessLog::Writer& access_;
 };
 
 Control::Control(conf::Config config, std::string version)
@@ -57,6 +59,8 @@ Control::Control(conf::Config config, std::string version)
       resolver_(
           loop_, [this] { names_changed(); },
           [this](const std::string& problem) { add_event("dns_failed", "", problem); }),
+      access_log_(registry_.workers(), loop_.random().next()),
+      daemon_log_(STDERR_FILENO, parse_log_level(config_.log.level).value_or(LogLevel::info)),
       drain_deadline_([](void* self) { static_cast<Control*>(self)->stop_workers(); }, this),
       ticker_([](void* self) { static_cast<Control*>(self)->tick(); }, this) {}
 
@@ -77,9 +81,10 @@ std::set<std::string> Control::dns_names() const {
 conf::Status Control::start() {
   const Loop::Scope scope(loop_);
   if (const conf::Status opened = open_store(); !opened.ok()) return opened.error();
+  if (const conf::Status opened = access_log_.configure(config_.log); !opened.ok()) return opened.error();
   const uint32_t count = std::min(registry_.workers(), balancer::kMaxWorkers);
   for (uint32_t i = 0; i < count; ++i) {
-    reporters_.push_back(std::make_unique<WorkerReporter>(*this));
+    reporters_.push_back(std::make_unique<WorkerReporter>(*this, access_log_.writer(i)));
     workers_.push_back(std::make_unique<Worker>(i, loop_.random().next(), *reporters_.back(), queued_));
   }
   resolver_.watch(dns_names());
@@ -145,6 +150,9 @@ void Control::on_signal(uv_signal_t* handle, int number) {
   const Loop::Scope scope(self.loop_);
   const Actor actor{"signal", strsignal(number)};
   if (number == SIGHUP) {
+    if (const conf::Status opened = self.access_log_.reopen(); !opened.ok()) {
+      self.add_event("log_not_reopened", "", opened.error().detail);
+    }
     self.reload(actor, [&self](const conf::Result<ReloadReport>& report) {
       if (!report.ok()) self.add_event("reload_failed", "", report.error().detail);
     });
@@ -158,6 +166,7 @@ void Control::on_signal(uv_signal_t* handle, int number) {
 int Control::run() {
   loop_.run();
   for (const auto& worker : workers_) worker->join();
+  access_log_.close();
   return loop_.close() == 0 ? 0 : 70;
 }
 
@@ -261,6 +270,8 @@ void Control::tick() {
   loop_.arm(ticker_, Judge::kTickMs);
   if (state_ != RunState::running) return;
   health_.tick();
+  access_log_.report(loop_.now_us(), daemon_log_);
+  daemon_log_.write_suppressed();
   judge_.tick();
   watch_caps();
 }
@@ -401,6 +412,20 @@ void Control::changed() {
   for (const Watcher& watcher : watchers_) watcher.call();
 }
 
+namespace {
+
+// What somebody should look at is a warning.
+LogLevel level_of(std::string_view type) {
+  constexpr std::string_view kWarnings[] = {
+      "tripped",       "judge_holds", "endpoint_down",    "endpoint_ejected", "cap_warning",
+      "reload_failed", "dns_failed",  "log_not_reopened", "state_not_saved",
+  };
+  return std::find(std::begin(kWarnings), std::end(kWarnings), type) == std::end(kWarnings) ? LogLevel::info
+                                                                                             : LogLevel::warning;
+}
+
+}  // namespace
+
 void Control::add_event(std::string type, std::string service, std::string message,
                         std::vector<std::pair<std::string, std::string>> fields) {
   Event event;
@@ -409,6 +434,10 @@ void Control::add_event(std::string type, std::string service, std::string messa
   event.service = std::move(service);
   event.message = std::move(message);
   event.fields = std::move(fields);
+  std::vector<LogField> logged;
+  if (!event.service.empty()) logged.emplace_back("service", event.service);
+  for (const auto& [name, value] : event.fields) logged.emplace_back(name, value);
+  daemon_log_.write(level_of(event.type), event.type, event.message, logged);
   events_.add(std::move(event));
 }
 

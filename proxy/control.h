@@ -29,6 +29,8 @@
 #include "conf/diff.h"
 #include "conf/result.h"
 #include "balancer/saved_state.h"
+#include "proxy/access_log.h"
+#include "proxy/daemon_log.h"
 #include "proxy/event_log.h"
 #include "proxy/health_monitor.h"
 #include "proxy/judge.h"
@@ -188,6 +190,8 @@ class Control {
   std::vector<std::unique_ptr<Worker>> workers_;
   Registry registry_;
   Resolver resolver_;
+  AccessLog access_log_;
+  DaemonLog daemon_log_;
   EventLog events_;
   std::vector<OpenListener> listeners_;
   uint64_t next_listener_ = 1;

@@ -61,6 +61,12 @@ void Control::reload(const Actor& actor, std::function<void(conf::Result<ReloadR
                                        entry->split_source + "), the file says " + percent(service.split));
     }
   }
+  if (const conf::Status opened = access_log_.configure(next.log); !opened.ok()) {
+    while (listeners_.size() > before) close_listener(listeners_.back().id);
+    done(opened.error());
+    return;
+  }
+  daemon_log_.set_level(parse_log_level(next.log.level).value_or(LogLevel::info));
   apply_file_splits(next);
   config_ = std::move(next);
   resolver_.watch(dns_names());

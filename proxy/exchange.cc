@@ -43,7 +43,7 @@ void Exchange::begin(Downstream& downstream, StreamId stream) {
   attempt_us_ = waiting_since_us_ = queue_us_ = connect_us_ = first_byte_us_ = 0;
   body_bytes_ = response_bytes_ = generation_ = 0;
   replay_.clear();
-  replay_lost_ = false;
+  replay_lost_ = has_trailers_ = false;
   prepare_head();
   route();
 }
@@ -80,6 +80,7 @@ void Exchange::route() {
     if (++context_.attempts_seen % Reporter::kSampleEvery == 0) {
       context_.reporter.attempt_sampled(*service_->plan->state, downstream_->client_ip(), head_.path());
     }
+    pool_->earn_retry(conf().retry.budget);
     arm_deadline();
     attempt();
   }
@@ -232,7 +233,6 @@ void Exchange::use(UpstreamConnection& connection) {
   endpoint_ = &connection.endpoint();
   ++endpoint_->active;
   ++pool_->active;
-  if (is_retry_) ++pool_->retrying;
   if (is_rescue_) ++pool_->rescuing;
   counted_ = true;
   if (attempts_ < kMostAttempts) tried_[attempts_] = endpoint_;
@@ -261,7 +261,7 @@ void Exchange::send_request() {
   upstream_->codec().write_request(upstream_->out(), 0, head_, added, endpoint_->state->authority());
   if (!replay_.empty()) write_body(replay_.data(), replay_.size());
   if (request_complete_) {
-    end_body(nullptr);
+    end_body(has_trailers_ ? &trailers_ : nullptr);
   } else if (expects_more_body()) {
     downstream_->resume_body();
   }
@@ -305,6 +305,11 @@ void Exchange::write_body(const char* data, size_t size) {
 
 void Exchange::on_request_end(Fields* trailers) {
   request_complete_ = true;
+  if (trailers != nullptr && !trailers->all().empty() && !replay_lost_) {
+    trailers_ = *trailers;
+    trailers_.own();
+    has_trailers_ = true;
+  }
   if (phase_ == Phase::streaming && upstream_ != nullptr) end_body(trailers);
 }
 
@@ -406,7 +411,6 @@ void Exchange::leave_upstream(bool complete) {
     counted_ = false;
     --endpoint_->active;
     --pool_->active;
-    if (is_retry_) --pool_->retrying;
     if (is_rescue_) --pool_->rescuing;
   }
   if (connection == nullptr) return;

@@ -134,6 +134,8 @@ class Exchange {
 
   RequestHead head_;
   std::vector<char> replay_;       // the body so far, while it is small enough
+  Fields trailers_;                // of a body that is kept
+  bool has_trailers_ = false;
   std::string forwarded_for_;      // built for the added fields
   char made_request_id_[32];
   bool has_request_id_ = false;  // the client's is passed on

@@ -49,6 +49,7 @@ bool Exchange::try_again(const UpstreamFailure& failure, uint16_t status) {
   }
   if (retry_permitted(failure, status)) {
     stats().counters.retries.add();
+    pool_->spend_retry();
     leave_upstream(false);
     ++retries_;
     is_retry_ = true;
@@ -61,7 +62,7 @@ bool Exchange::try_again(const UpstreamFailure& failure, uint16_t status) {
 bool Exchange::retry_permitted(const UpstreamFailure& failure, uint16_t status) const {
   const conf::Retry& retry = conf().retry;
   if (retries_ >= retry.max || attempts_ >= kMostAttempts || !may_replay()) return false;
-  if (!pool_->retry_allowed(retry.budget)) return false;
+  if (!pool_->retry_allowed()) return false;
   if (failure.outcome == Outcome::connect) return retry.on_connect;
   if (!is_idempotent(head_.method)) return false;
   if (status != 0) {

@@ -11,6 +11,7 @@ namespace {
 using Kind = CodecEvent::Kind;
 
 constexpr Problem kIncomplete{502, "http_response_incomplete", "the upstream closed before the end of its answer"};
+constexpr Problem kNotHttp{502, "http_protocol_error", "the upstream does not speak HTTP/1"};
 constexpr Problem kTooManyInterim{502, "http_protocol_error", "the upstream sent too many interim answers"};
 
 constexpr conf::Limits kLimits = [] {
@@ -110,6 +111,9 @@ CodecEvent H1UpstreamCodec::next(Input& input) {
 
 CodecEvent H1UpstreamCodec::read_head(Input& input) {
   if (input.size == 0) return {Kind::more};
+  // Another protocol is told at once, not when its first line never ends.
+  const std::string_view begin(input.data, std::min<size_t>(input.size, 7));
+  if (begin != std::string_view("HTTP/1.").substr(0, begin.size())) return fail(kNotHttp);
   switch (scanner_.scan(input, kLimits)) {
     case HeadScanner::Verdict::more: return {Kind::more};
     case HeadScanner::Verdict::bad: return fail(scanner_.problem());

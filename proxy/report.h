@@ -84,6 +84,8 @@ class Reporter {
   virtual void attempt_sampled(const balancer::ServiceState& service, std::string_view client,
                                std::string_view path) = 0;
   virtual void request_finished(const AccessRecord& record) = 0;
+  // The worker's loop is about to wait.
+  virtual void turn_ended(uint64_t now_us) { static_cast<void>(now_us); }
   // Is there anybody who wants request_finished()?
   virtual bool wants_access() const = 0;
 };

@@ -35,8 +35,9 @@ struct PooledEndpoint : balancer::EndpointLoad {
 class UpstreamPool {
  public:
   static constexpr uint64_t kFairnessUs = 10'000;
-  static constexpr uint32_t kLeastRetries = 3;   // at once, whatever the budget
-  static constexpr uint32_t kLeastRescues = 10;  // likewise
+  static constexpr double kFirstRetries = 10;    // in hand at the beginning
+  static constexpr double kMostRetries = 100;    // that can be saved up
+  static constexpr uint32_t kLeastRescues = 10;  // at once, however little goes on
 
   UpstreamPool(WorkerContext& context, std::shared_ptr<balancer::UpstreamState> state);
   UpstreamPool(const UpstreamPool&) = delete;
@@ -77,16 +78,16 @@ class UpstreamPool {
   void close_idle();
   void close_all();
 
-  // May another retry begin, with `budget` as the share of requests under way?
-  bool retry_allowed(double budget) const {
-    return retrying < kLeastRetries || retrying < budget * active;
-  }
+  // The retry budget: each request earns the share of a retry that [retry]
+  // budget says, each retry spends a whole one (as in Twitter's Finagle).
+  void earn_retry(double share) { retries_ = retries_ + share < kMostRetries ? retries_ + share : kMostRetries; }
+  bool retry_allowed() const { return retries_ >= 1; }
+  void spend_retry() { retries_ -= 1; }
   // May another of green's requests be replayed here? Bounded by what this
   // upstream carries anyway, so that a rescue can't drown it.
   bool rescue_allowed() const { return rescuing < kLeastRescues || rescuing < active / 2; }
   uint32_t rescuing = 0;
   uint32_t active = 0;    // exchanges at this upstream, from this worker
-  uint32_t retrying = 0;  // those of them that are retries
 
  private:
   friend class UpstreamConnection;
@@ -109,6 +110,7 @@ class UpstreamPool {
   std::unique_ptr<balancer::Picker> picker_;
   std::unordered_map<UpstreamConnection*, std::unique_ptr<UpstreamConnection>> connections_;
   uint32_t idle_total_ = 0;
+  double retries_ = kFirstRetries;
   Exchange* first_waiter_ = nullptr;
   Exchange* last_waiter_ = nullptr;
   balancer::Cap* blocked_on_ = nullptr;  // where this pool's waiters stand

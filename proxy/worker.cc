@@ -42,6 +42,7 @@ Worker::~Worker() = default;
 
 void Worker::note_connections() {
   connection_count_.store(static_cast<uint32_t>(connections_.size()), std::memory_order_relaxed);
+  context_.reporter.turn_ended(loop_.now_us());
   if (on_empty_ && connections_.size() == 0) std::exchange(on_empty_, nullptr)();
 }
 
