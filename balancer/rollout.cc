@@ -425,8 +425,8 @@ void Rollout::wait_for_gate(Moment at, conf::BasisPoints next, RolloutActions& a
 }
 
 void Rollout::wait_for_smoke(Moment at, RolloutActions& actions) {
-  if (smoke_.state == Question::State::no && at.now_ms - smoke_.since_ms >= kAskAgainMs) smoke_ = {};
   if (smoke_.state == Question::State::yes) return;
+  if (at.now_ms - smoke_.since_ms >= kAskAgainMs) smoke_ = {};  // also a round that never ended
   if (smoke_.state == Question::State::none) {
     smoke_ = {Question::State::asked, at.now_ms, ""};
     actions.push_back({.kind = Kind::smoke, .number = plan_.smoke_requests});

@@ -1,16 +1,16 @@
 // Rollout: moves a service from blue to green in steps, judges each, and goes
 // back when it must. One per service, for as long as the service is there.
 //
-//                        start, retry
-//   idle, completed, ─────────────────────> preflight ──┐ green is healthy, the
-//   aborted, tripped                           │        │ caps hold both colours
-//   (tripped: after reset)                     │        v
-//                           pause, by hand     │     holding ──┐ all that
-//                    paused <──────────────────┴────── │  ^    │ judge_step()
-//                      └───── resume: back to where it was└────┘ wants: next step
-//                                                      │
-//                                                      v after the last step
-//                                                  completed
+//   idle, completed, aborted, tripped (after a reset)
+//        │ start, retry
+//        v
+//   preflight ── green is healthy, the caps hold both colours ──> holding <─┐
+//        │  ^                                                      │ ^ │ │  │ next
+//        │  │                                                      │ │ │ └──┘ step
+//        │  └──────────────── resume: back to where it was ────────│─┘ │
+//        └──── pause, a change by hand ────> paused <──────────────┘   │ last step
+//                                                                      v passed
+//                                                                  completed
 //
 //   abort, deadline:  any of preflight, holding, paused, completed
 //                     ──> returning (over return_ms) ──> aborted, split 0
