@@ -276,6 +276,21 @@ TEST_CASE("rollout: a pause stops the hold's clock and a resume goes on with it"
   CHECK(bench.rollout.split() == 10000);
 }
 
+TEST_CASE("rollout: a pre-flight that was paused goes on as a pre-flight") {
+  Bench bench;
+  bench.service.endpoints_out = 1;
+  REQUIRE(bench.start(plan_of({1000, 10000})));
+  bench.run(5'000);
+  bench.keep(bench.rollout.split_changed(500, bench.at));
+  CHECK(bench.rollout.state() == RolloutState::paused);
+  bench.keep(*bench.rollout.resume(bench.at));
+  CHECK(bench.rollout.state() == RolloutState::preflight);
+  bench.run(5'000);
+  CHECK(bench.rollout.split() == 500);
+  bench.keep(bench.rollout.split_changed(2000, bench.at));
+  CHECK(!bench.rollout.resume(bench.at));  // the first step would take away what was given by hand
+}
+
 TEST_CASE("rollout: a change by hand pauses it, and resume begins the step anew") {
   Bench bench;
   REQUIRE(bench.start(plan_of({1000, 2500, 10000})));
