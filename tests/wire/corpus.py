@@ -89,7 +89,6 @@ class Seen:
     case: dict
     raw: bytearray = field(default_factory=bytearray)
     requests: list = field(default_factory=list)
-    canaries: list = field(default_factory=list)
     problems: list = field(default_factory=list)
 
     def whole(self):
@@ -146,10 +145,12 @@ class Recorder:
                 return
             request.service = connection.origin.name
             seen = self.seen
+            last = "close" in request.options("connection") or request.version == "1.0"
             if request.target.startswith(CANARY):
-                seen.canaries.append(request)
                 connection.body(request)
                 self._reply(connection, request)
+                if last:
+                    return
                 continue
             seen.requests.append(request)
             script = seen.case.get("origin")
@@ -168,6 +169,8 @@ class Recorder:
                 return
             if early:
                 connection.body(request)
+            if last:
+                return
 
     @staticmethod
     def _reply(connection, request):

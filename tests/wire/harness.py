@@ -12,6 +12,7 @@ code 0 without a sanitizer's report, or the test fails.
 """
 
 import argparse
+import hashlib
 import json
 import os
 import re
@@ -21,6 +22,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import traceback
 from pathlib import Path
@@ -45,6 +47,13 @@ def equal(got, wanted, what):
         raise Failure(f"{what}: {got!r}, expected {wanted!r}")
 
 
+def refused(reply, code):
+    """`reply`: of an admin command in JSON."""
+    equal(reply["ok"], False, "ok")
+    equal(reply["error"]["code"], code, "the error code")
+    expect(reply["error"]["message"], "an error without a message")
+
+
 def binary():
     path = os.environ.get("SLUICE_BINARY") or str(SOURCE / "build/release/sluice")
     if not os.access(path, os.X_OK):
@@ -57,7 +66,42 @@ def sanitized():
     return b"__asan_init" in Path(binary()).read_bytes() or b"__tsan_init" in Path(binary()).read_bytes()
 
 
+def run_at_once(work, count):
+    """work() in `count` threads; the first error of any."""
+    errors = []
+
+    def guarded():
+        try:
+            work()
+        except BaseException as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=guarded) for _ in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if errors:
+        raise errors[0]
+
+
+KiB, MiB = 1024, 1024 * 1024
+
+
+def pattern(size):
+    """Octets in which no shift, loss or repetition goes unnoticed."""
+    block = b"".join(number.to_bytes(4, "big") for number in range(16 * KiB))
+    return (block * (size // len(block) + 1))[:size]
+
+
+def digest(data):
+    return hashlib.sha256(data).hexdigest()
+
+
 # ---------------------------------------------------------------- configuration
+
+CALM = {"trip": {"enabled": False}}  # faults on purpose must not move the split
+LATER = {"connect": "20s", "first_byte": "20s", "idle": "20s"}  # never, in a test
 
 
 def _value(value):

@@ -357,6 +357,15 @@ class Client(Wire):
         return self.answer()
 
 
+def proxy_error(response):
+    """The error type in Proxy-Status (RFC 9209, 2.1.1); None where there is none."""
+    for part in response.get("proxy-status", "").split(";"):
+        name, _, value = part.strip().partition("=")
+        if name == "error":
+            return value
+    return None
+
+
 def wait_until(condition, seconds=10.0, what="the condition"):
     """For what can only be polled; fails loudly when the time runs out."""
     deadline = time.monotonic() + seconds

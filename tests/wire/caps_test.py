@@ -1,0 +1,147 @@
+"""Caps on connections and the queues behind them."""
+
+import sys
+import threading
+
+from harness import CALM, LATER, Sluice, equal, expect, main, run_at_once
+from http1 import proxy_error, wait_until
+from origin import Origin
+
+
+class Gate:
+    """An origin that answers when it is told to."""
+
+    def __init__(self):
+        self.go = threading.Event()
+
+    def script(self, connection):
+        while connection.request() is not None:
+            connection.wait(self.go)
+            connection.reply(200, body=b"ok")
+
+
+def capped(**keys):
+    return {**CALM, "timeouts": LATER, "blue": {"max_connections": 1, "queue_timeout": "10s", **keys}}
+
+
+def ask_from(sluice):
+    client = sluice.client(timeout=20)
+    client.ask("GET", "/")
+    return client
+
+
+def queue_of(sluice, depth):
+    wait_until(lambda: sluice.admin.upstream()["queue_depth"] == depth, what=f"a queue of {depth}")
+
+
+def test_full_queue_refuses_at_once():
+    gate = Gate()
+    with Origin(gate.script) as origin, Sluice(origin, service=capped(max_queue=2)) as sluice:
+        first = ask_from(sluice)
+        origin.wait_for_requests(1)
+        waiting = [ask_from(sluice) for _ in range(2)]
+        queue_of(sluice, 2)
+        answer = sluice.get("/")
+        equal((answer.status, proxy_error(answer)), (503, "connection_limit_reached"), "what the client sees")
+        gate.go.set()
+        for client in [first, *waiting]:
+            equal(client.answer().status, 200, "the status of those that waited")
+            client.close()
+        row = sluice.admin.upstream()
+        equal(row["rejected"]["queue_full"], 1, "refusals")
+        equal((row["attempts_failed"], row["queue_depth"], origin.most_open), (0, 0, 1), "failures, queue, connections")
+
+
+def test_place_in_the_queue_is_lost_when_its_time_is_up():
+    gate = Gate()
+    with Origin(gate.script) as origin, Sluice(origin, service=capped(queue_timeout="300ms")) as sluice:
+        first = ask_from(sluice)
+        origin.wait_for_requests(1)
+        answer = sluice.get("/")
+        equal((answer.status, proxy_error(answer)), (503, "connection_limit_reached"), "what the client sees")
+        gate.go.set()
+        equal(first.answer().status, 200, "the status of the first")
+        first.close()
+        row = sluice.admin.upstream()
+        equal((row["rejected"]["queue_timeout"], row["attempts_failed"]), (1, 0), "refusals and failures")
+
+
+def test_client_that_leaves_gives_up_its_place():
+    gate = Gate()
+    with Origin(gate.script) as origin, Sluice(origin, service=capped()) as sluice:
+        first = ask_from(sluice)
+        origin.wait_for_requests(1)
+        gone, patient = ask_from(sluice), ask_from(sluice)
+        queue_of(sluice, 2)
+        gone.close()
+        queue_of(sluice, 1)
+        gate.go.set()
+        for client in (first, patient):
+            equal(client.answer().status, 200, "the status of those that stayed")
+            client.close()
+        equal(len(origin.requests), 2, "requests at the origin")
+        equal(sluice.admin.upstream()["rejected"]["client_gone"], 1, "those that left")
+
+
+def test_queue_is_first_in_first_out():
+    gate = Gate()
+    with Origin(gate.script) as origin, Sluice(origin, service=capped(), workers=1) as sluice:
+        clients = []
+        for number in range(6):
+            client = sluice.client(timeout=20)
+            client.ask("GET", f"/{number}")
+            clients.append(client)
+            if number == 0:
+                origin.wait_for_requests(1)
+            else:
+                queue_of(sluice, number)
+        gate.go.set()
+        for client in clients:
+            equal(client.answer().status, 200, "the status")
+            client.close()
+        equal([one.target for one in origin.requests], [f"/{number}" for number in range(6)], "the order")
+
+
+def test_cap_is_never_exceeded():
+    with Origin() as origin:
+        service = {**CALM, "blue": {"max_connections": 4, "max_queue": 1000, "queue_timeout": "20s"}}
+        with Sluice(origin, service=service, workers=2) as sluice:
+
+            def ask():
+                with sluice.client(timeout=30) as client:
+                    for _ in range(15):
+                        equal(client.get("/").status, 200, "the status")
+
+            run_at_once(ask, 40)
+            row = sluice.admin.upstream()
+            expect(origin.most_open <= 4, f"the origin saw {origin.most_open} connections at once")
+            expect(row["peak_connections"] <= 4, f"the cap was at {row['peak_connections']}")
+            equal((row["attempts"]["ok"], row["queue_depth"]), (600, 0), "answers and the queue at the end")
+
+
+def test_lowered_cap_is_reached_and_a_raised_one_used():
+    gate = Gate()
+    service = {**CALM, "blue": {"max_connections": 3, "queue_timeout": "20s"}}
+    with Origin(gate.script) as origin, Sluice(origin, service=service) as sluice:
+        clients = [ask_from(sluice) for _ in range(3)]
+        origin.wait_for_requests(3)
+        sluice.admin.do("set maxconn web/blue 1")
+        clients.append(ask_from(sluice))
+        queue_of(sluice, 1)
+        sluice.admin.do("set maxconn web/blue 4")
+        origin.wait_for_requests(4)
+        gate.go.set()
+        for client in clients:
+            equal(client.answer().status, 200, "the status")
+            client.close()
+        sluice.admin.do("set maxconn web/blue 1")
+
+        def reached():
+            equal(sluice.get("/").status, 200, "the status while the cap is being reached")
+            return sluice.admin.upstream()["connections"] <= 1
+
+        wait_until(reached, what="the lowered cap")
+
+
+if __name__ == "__main__":
+    sys.exit(main(globals()))
