@@ -1,0 +1,262 @@
+#include "admin/session.h"
+
+#include <fcntl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <catch2/catch.hpp>
+#include <cstdlib>
+#include <cstring>
+#include <memory>
+
+#include "fixtures.h"
+
+namespace sluice::admin::test {
+namespace {
+
+class Directory {
+ public:
+  Directory() {
+    char name[] = "/tmp/sluice-test-XXXXXX";
+    REQUIRE(mkdtemp(name) != nullptr);
+    path_ = name;
+  }
+  Directory(const Directory&) = delete;
+  Directory& operator=(const Directory&) = delete;
+  ~Directory() { rmdir(path_.c_str()); }
+  std::string socket() const { return path_ + "/admin.sock"; }
+
+ private:
+  std::string path_;
+};
+
+// A served admin socket.
+class Served {
+ public:
+  Served() { REQUIRE(proxy.server.start(directory.socket(), 0600).ok()); }
+  // The path goes with the loop's end, so before the directory.
+  Directory directory;
+  TestProxy proxy;
+};
+
+class Client {
+ public:
+  explicit Client(Served& served) : served_(served), fd_(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
+    sockaddr_un address{};
+    address.sun_family = AF_UNIX;
+    const std::string path = served.directory.socket();
+    std::memcpy(address.sun_path, path.c_str(), path.size() + 1);
+    REQUIRE(connect(fd_, reinterpret_cast<const sockaddr*>(&address), sizeof(address)) == 0);
+  }
+  Client(const Client&) = delete;
+  Client& operator=(const Client&) = delete;
+  ~Client() { leave(); }
+
+  void send(std::string_view text) {
+    while (!text.empty()) {
+      const ssize_t sent = ::send(fd_, text.data(), text.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
+      if (sent < 0) {
+        REQUIRE(errno == EAGAIN);
+        uv_run(served_.proxy.control.loop().uv(), UV_RUN_NOWAIT);
+        continue;
+      }
+      text.remove_prefix(static_cast<size_t>(sent));
+    }
+  }
+  void end_sending() { shutdown(fd_, SHUT_WR); }
+  void leave() {
+    if (fd_ >= 0) close(std::exchange(fd_, -1));
+  }
+  // Reads until the received text ends with `end`.
+  std::string until(const std::string& end) {
+    served_.proxy.run_until([&] {
+      receive();
+      return received_.ends_with(end) || !open_;
+    });
+    return std::exchange(received_, {});
+  }
+  std::string to_the_end() {
+    served_.proxy.run_until([&] {
+      receive();
+      return !open_;
+    });
+    return std::exchange(received_, {});
+  }
+
+ private:
+  void receive() {
+    char buffer[4096];
+    ssize_t size = 0;
+    while ((size = recv(fd_, buffer, sizeof(buffer), MSG_DONTWAIT)) > 0)
+      received_.append(buffer, static_cast<size_t>(size));
+    if (size == 0 || errno != EAGAIN) open_ = false;
+  }
+
+  Served& served_;
+  int fd_;
+  bool open_ = true;
+  std::string received_;
+};
+
+TEST_CASE("session: one line is answered, ended by an empty line, and the connection closes") {
+  Served served;
+  Client client(served);
+  client.send("maintenance web off\n");
+  CHECK(client.to_the_end() == "web: maintenance is off\n\n");
+}
+
+TEST_CASE("session: what comes last needs no line feed") {
+  Served served;
+  Client client(served);
+  client.send("maintenance web off");
+  client.end_sending();
+  CHECK(client.to_the_end() == "web: maintenance is off\n\n");
+}
+
+TEST_CASE("session: a line may come octet by octet") {
+  Served served;
+  Client client(served);
+  for (const char c : std::string("maintenance web off\r\n")) {
+    client.send({&c, 1});
+    uv_run(served.proxy.control.loop().uv(), UV_RUN_NOWAIT);
+  }
+  CHECK(client.to_the_end() == "web: maintenance is off\n\n");
+}
+
+TEST_CASE("session: commands of a line are answered in order, whatever became of those before") {
+  Served served;
+  Client client(served);
+  client.send("maintenance web off; maintenance wbe off; json maintenance plain off; json nonsense\n");
+  CHECK(client.to_the_end() ==
+        "web: maintenance is off\n\n"
+        "error: not_found: no service is called \"wbe\"; did you mean 'web'?\n\n"
+        "{\"ok\":true,\"service\":\"plain\",\"maintenance\":false}\n\n"
+        "{\"ok\":false,\"error\":{\"code\":\"usage\",\"message\":\"no command is called 'nonsense'; 'help' "
+        "lists what "
+        "there is\"}}\n\n");
+}
+
+TEST_CASE("session: a command that waits holds up those behind it, not the loop") {
+  Served served;
+  Client waiting(served);
+  waiting.send("wait 600 split web green=25; maintenance web off\n");
+  Client other(served);
+  other.send("set weight web green=25\n");
+  CHECK(other.to_the_end().starts_with("web: green has 25 %"));
+  CHECK(waiting.to_the_end() == "done\n\nweb: maintenance is off\n\n");
+}
+
+TEST_CASE("session: after prompt it stays, and quit ends it") {
+  Served served;
+  Client client(served);
+  client.send("prompt\n");
+  CHECK(client.until("> ") == "> ");
+  client.send("maintenance web off\n");
+  CHECK(client.until("> ") == "web: maintenance is off\n\n> ");
+  client.send("\n");
+  CHECK(client.until("> ") == "> ");
+  client.send("maintenance web off; maintenance web off\nmaintenance plain off\n");
+  CHECK(client.until("plain: maintenance is off\n\n> ") ==
+        "web: maintenance is off\n\nweb: maintenance is off\n\n> plain: maintenance is off\n\n> ");
+  client.send("quit\n");
+  CHECK(client.to_the_end().empty());
+}
+
+TEST_CASE("session: a line of 16 KiB is read, a longer one refused, and so is one without an end") {
+  Served served;
+  Client fits(served);
+  fits.send("maintenance web off" + std::string(kMaxLineBytes - 19, ' ') + "\n");
+  CHECK(fits.to_the_end() == "web: maintenance is off\n\n");
+  Client over(served);
+  over.send("maintenance web off" + std::string(kMaxLineBytes - 18, ' ') + "\n");
+  CHECK(over.to_the_end() == "error: usage: the line is longer than 16 KiB\n\n");
+  Client endless(served);
+  endless.send(std::string(1 << 20, 'x'));
+  CHECK(endless.to_the_end() == "error: usage: the line is longer than 16 KiB\n\n");
+}
+
+TEST_CASE("session: octets that are no text are refused like any unknown command") {
+  Served served;
+  Client client(served);
+  client.send(std::string("\0\xff\x1b[2J\n", 7));
+  CHECK(client.to_the_end().starts_with("error: usage: no command is called"));
+}
+
+TEST_CASE("session: a client that leaves gives up its wait, also when it had stopped sending before") {
+  Served served;
+  std::vector<std::unique_ptr<Client>> clients;
+  for (size_t i = 0; i < Waits::kMost; ++i) {
+    clients.push_back(std::make_unique<Client>(served));
+    clients.back()->send("wait 600 split web green=25\n");
+  }
+  Client refused(served);
+  refused.send("wait 600 split web green=25\n");
+  CHECK(refused.to_the_end().starts_with("error: unavailable: "));
+  clients[0]->leave();
+  Client again(served);
+  again.send("wait 0 split web green=25\n");
+  CHECK(again.to_the_end().starts_with("error: timeout: "));
+}
+
+TEST_CASE("session: one session too many is refused with the reason") {
+  Served served;
+  std::vector<std::unique_ptr<Client>> clients;
+  for (size_t i = 0; i < Server::kMostSessions; ++i) {
+    clients.push_back(std::make_unique<Client>(served));
+    clients.back()->send("prompt\n");
+    REQUIRE(clients.back()->until("> ") == "> ");
+  }
+  Client refused(served);
+  CHECK(refused.to_the_end().starts_with("error: unavailable: 64 admin sessions are open"));
+  clients.front()->send("quit\n");
+  CHECK(clients.front()->to_the_end().empty());
+  clients.front()->leave();
+  // The place comes back when the session's socket has closed, some turns later.
+  std::string reply;
+  for (int turn = 0; turn < 100 && (reply.empty() || reply.starts_with("error: unavailable")); ++turn) {
+    Client next(served);
+    next.send("maintenance web off\n");
+    reply = next.to_the_end();
+  }
+  CHECK(reply == "web: maintenance is off\n\n");
+}
+
+TEST_CASE("session: changes are logged with the user and process that the kernel names") {
+  Served served;
+  Client client(served);
+  client.send("set weight web green=25\n");
+  client.to_the_end();
+  const auto& fields = served.proxy.control.events().events().back().fields;
+  const std::string who = "uid " + std::to_string(getuid()) + " pid " + std::to_string(getpid());
+  CHECK(std::find(fields.begin(), fields.end(), std::pair<std::string, std::string>("who", who)) !=
+        fields.end());
+}
+
+TEST_CASE("server: the socket has its mode, is not taken from who serves it, and goes at the end") {
+  Directory directory;
+  {
+    TestProxy first;
+    REQUIRE(first.server.start(directory.socket(), 0620).ok());
+    struct stat status {};
+    REQUIRE(lstat(directory.socket().c_str(), &status) == 0);
+    CHECK(S_ISSOCK(status.st_mode));
+    CHECK((status.st_mode & 0777) == 0620);
+    TestProxy second;
+    CHECK(!second.server.start(directory.socket(), 0600).ok());
+    REQUIRE(lstat(directory.socket().c_str(), &status) == 0);
+    CHECK((status.st_mode & 0777) == 0620);
+  }
+  CHECK(access(directory.socket().c_str(), F_OK) != 0);
+}
+
+TEST_CASE("server: a missing directory and an over-long path are told with advice") {
+  TestProxy proxy;
+  const conf::Status missing = proxy.server.start("/nonexistent/sluice/admin.sock", 0600);
+  REQUIRE(!missing.ok());
+  CHECK(missing.error().detail.find("make its directory first") != std::string::npos);
+}
+
+}  // namespace
+}  // namespace sluice::admin::test
