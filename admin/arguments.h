@@ -4,6 +4,7 @@
 // Thread: the control thread's.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <string_view>
 #include <variant>
@@ -27,5 +28,18 @@ std::variant<UpstreamName, Refusal> upstream_argument(const Call& call, const st
 
 // "green=25.5", exact to 0.01.
 std::variant<conf::BasisPoints, Refusal> green_argument(std::string_view word);
+
+// Visits the service that was asked for, or all; the refusal if there is none.
+template <typename Visit>
+std::optional<Refusal> for_services(const Call& call, Visit visit) {
+  if (const std::string* const name = call.argument(0); name != nullptr) {
+    const auto found = service_argument(call, *name);
+    if (const auto* refusal = std::get_if<Refusal>(&found)) return *refusal;
+    visit(*name, *std::get<proxy::ServiceEntry*>(found));
+    return std::nullopt;
+  }
+  for (const auto& [name, entry] : call.control().registry().services()) visit(name, entry);
+  return std::nullopt;
+}
 
 }  // namespace sluice::admin

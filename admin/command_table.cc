@@ -184,6 +184,7 @@ CommandTable make_command_table() {
                        {"How long it takes", latency_commands()},
                        {"What goes on", traffic_commands()},
                        {"Changes of traffic", change_commands()},
+                       {"The judge", trip_commands()},
                        {"The process", process_commands()},
                        {"The session", session_commands()}});
 }

@@ -56,6 +56,7 @@ std::span<const Command> show_commands();
 std::span<const Command> latency_commands();
 std::span<const Command> traffic_commands();
 std::span<const Command> change_commands();
+std::span<const Command> trip_commands();
 std::span<const Command> process_commands();
 std::span<const Command> session_commands();
 

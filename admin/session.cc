@@ -132,7 +132,8 @@ void Session::run(const std::string& text) {
   timer_.disarm();
   conf::Result<ParsedCommand> parsed = parse_command(text);
   if (!parsed.ok()) {
-    write_reply(Refusal{"usage", parsed.error().detail}, Format::text);
+    const bool json = text.compare(0, 5, "json ") == 0;
+    write_reply(Refusal{"usage", parsed.error().detail}, json ? Format::json : Format::text);
     return;
   }
   format_ = parsed->format;

@@ -26,19 +26,6 @@ Json or_null(uint32_t max) {
   return max == Cap::kUnlimited ? Json() : Json(max);
 }
 
-// Visits the service that was asked for, or all; the refusal if there is none.
-template <typename Visit>
-std::optional<Refusal> for_services(const Call& call, Visit visit) {
-  if (const std::string* const name = call.argument(0); name != nullptr) {
-    const auto found = service_argument(call, *name);
-    if (const auto* refusal = std::get_if<Refusal>(&found)) return *refusal;
-    visit(*name, *std::get<ServiceEntry*>(found));
-    return std::nullopt;
-  }
-  for (const auto& [name, entry] : call.control().registry().services()) visit(name, entry);
-  return std::nullopt;
-}
-
 // Visits the upstreams that exist of the services that were asked for.
 template <typename Visit>
 std::optional<Refusal> for_upstreams(const Call& call, Visit visit) {

@@ -39,9 +39,22 @@ std::variant<WaitCheck, Refusal> wait_for_split(const Call& call, std::span<cons
   };
 }
 
+std::variant<WaitCheck, Refusal> wait_for_trip(const Call& call, std::span<const std::string> words) {
+  if (words.size() != 1) return Refusal{"usage", "write: wait SECONDS tripped SVC"};
+  const auto service = service_argument(call, words[0]);
+  if (const auto* refusal = std::get_if<Refusal>(&service)) return *refusal;
+  return [&control = call.control(), name = words[0]]() -> WaitProgress {
+    const proxy::ServiceEntry* const entry = control.registry().find(name);
+    if (entry == nullptr) return {State::impossible, fmt::format("service '{}' is gone", name)};
+    if (entry->state->tripped()) return {State::met, {}};
+    return {State::pending, fmt::format("service '{}' is serving", name)};
+  };
+}
+
 constexpr WaitCondition kConditions[] = {
     {"ready", "", wait_for_ready},
     {"split", "SVC green=N", wait_for_split},
+    {"tripped", "SVC", wait_for_trip},
 };
 
 }  // namespace

@@ -28,6 +28,8 @@ class Cusum {
  public:
   static constexpr double kThreshold = 18.0;
   static constexpr double kCeiling = 2 * kThreshold;
+  // Below the weight of one error: what is left of it as good as over.
+  static constexpr double kRest = 1.0;
   static constexpr double kLeastNormalRate = 0.001;
   static constexpr double kMostNormalRate = 0.9;
 
@@ -47,7 +49,7 @@ class Cusum {
   double normal_rate() const { return normal_rate_; }
   // The larger of the two sums.
   double value() const;
-  bool at_rest() const { return value() <= 0; }
+  bool at_rest() const { return value() <= kRest; }
   bool alarmed() const { return value() >= kThreshold; }
 
  private:

@@ -7,8 +7,8 @@
 //   kFreeErrors + 2 · (its share of the traffic) · (all admitted errors)
 //
 // of them admitted. A client that makes all of the traffic may make all of the
-// errors, a crowd of small clients is never held, a small client counts three
-// times and then for twice its weight. A path over the same allowance is not
+// errors, a crowd of small clients is never held, a small client counts twice
+// and then for twice its weight. A path over the same allowance is not
 // silenced, since one broken page is a fault of green: every kPathThinning-th
 // of its errors is still admitted, and the judgement takes that much longer.
 //
@@ -58,7 +58,7 @@ class Traffic {
 
 class Influence {
  public:
-  static constexpr uint64_t kFreeErrors = 3;
+  static constexpr uint64_t kFreeErrors = 2;
   static constexpr uint64_t kPathThinning = 4;
 
   // `traffic` must outlive this.

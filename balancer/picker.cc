@@ -67,7 +67,7 @@ EndpointLoad* Picker::pick(Random& random, uint64_t epoch, const EndpointLoad* c
   if (eligible_.size() == 1) return eligible_[0].load;
   switch (balance_) {
     case conf::Balance::p2c: return pick_two_choices(random, tried, tried_count)->load;
-    case conf::Balance::round_robin: return pick_round_robin(tried, tried_count);
+    case conf::Balance::round_robin: return pick_round_robin(random, tried, tried_count);
     case conf::Balance::random: {
       Eligible& drawn = draw(random);
       if (was_tried(drawn.load, tried, tried_count)) return any_untried(random, tried, tried_count)->load;
@@ -92,7 +92,7 @@ Picker::Eligible* Picker::pick_two_choices(Random& random, const EndpointLoad* c
   return second_load < first_load ? second : first;
 }
 
-EndpointLoad* Picker::pick_round_robin(const EndpointLoad* const* tried, size_t tried_count) {
+EndpointLoad* Picker::pick_round_robin(Random& random, const EndpointLoad* const* tried, size_t tried_count) {
   const auto later = [](const Eligible& a, const Eligible& b) { return a.deadline > b.deadline; };
   for (size_t attempt = 0;; ++attempt) {
     std::pop_heap(eligible_.begin(), eligible_.end(), later);
@@ -101,8 +101,9 @@ EndpointLoad* Picker::pick_round_robin(const EndpointLoad* const* tried, size_t 
     virtual_time_ = std::max(virtual_time_, due.deadline);
     due.deadline = virtual_time_ + 1.0 / due.weight;
     std::push_heap(eligible_.begin(), eligible_.end(), later);
-    if (attempt < tried_count && was_tried(load, tried, tried_count)) continue;
-    return load;
+    if (!was_tried(load, tried, tried_count)) return load;
+    // A heavy one may be due again and again.
+    if (attempt == tried_count) return any_untried(random, tried, tried_count)->load;
   }
 }
 

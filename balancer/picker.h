@@ -65,7 +65,7 @@ class Picker {
   Eligible& draw(Random& random);
   Eligible& draw_another(Random& random, const Eligible* first);
   Eligible* pick_two_choices(Random& random, const EndpointLoad* const* tried, size_t tried_count);
-  EndpointLoad* pick_round_robin(const EndpointLoad* const* tried, size_t tried_count);
+  EndpointLoad* pick_round_robin(Random& random, const EndpointLoad* const* tried, size_t tried_count);
   Eligible* any_untried(Random& random, const EndpointLoad* const* tried, size_t tried_count);
 
   std::vector<Entry> entries_;

@@ -61,7 +61,7 @@ std::string heaviest(const HeavyHitters& table, const char* kind) {
 TripBreaker::TripBreaker(std::string service, const conf::Trip& settings)
     : service_(std::move(service)),
       settings_(settings),
-      recent_({10}, 0.2),
+      recent_({10}, 0.05),
       comparison_({2, 5, 20}, 0.25),
       window_(settings.window_ms) {
   evidence_.service = service_;
@@ -315,10 +315,11 @@ Verdict TripBreaker::judge_rise(uint64_t now_ms) const {
 
 bool TripBreaker::green_worse_recently() const {
   if (excursion_.blue_oks == 0) return false;
+  const double caution = std::max(1.0, share_.value() / (1 - share_.value()));
   const auto m = static_cast<double>(std::max<uint64_t>(1, suspicious_excursions_));
-  if (recent_.alarmed(kSharedOutageRate * 2 / (m * (m + 1)))) return true;
+  if (recent_.alarmed(kSharedOutageRate / caution * 2 / (m * (m + 1)))) return true;
   return excursion_.green_errors == kBrokenAttempts && excursion_.green_oks == 0 &&
-         excursion_.blue_errors == 0 && recent_.broken_value() >= kBrokenEvidence;
+         excursion_.blue_errors == 0 && recent_.broken_value() >= kBrokenEvidence * caution;
 }
 
 void TripBreaker::trip(Verdict verdict, uint64_t now_ms) {

@@ -83,10 +83,13 @@ class TripBreaker {
   // an excursion by chance, e^-threshold, so have a sum over all k.
   static constexpr double kFirstRiseThreshold = 10;
   // The chance that `recent` blames green for a shared outage, the first of a
-  // step; the m-th has 2/(m(m+1)) of it.
+  // step, at a split of up to 50; the m-th has 2/(m(m+1)) of it. Above 50 it is
+  // smaller by (1-θ)/θ, since there patience costs little and few attempts of
+  // blue decide.
   static constexpr double kSharedOutageRate = 1.0 / 800;
   // Green broken outright: its first kBrokenAttempts since both were at rest
-  // all failed, blue answered, and `broken` is this many times as likely.
+  // all failed, blue answered, and `broken` is this many times as likely (above
+  // a split of 50 more, as above).
   static constexpr uint64_t kBrokenAttempts = 7;
   static constexpr double kBrokenEvidence = 256;
   static constexpr uint64_t kBlueSilenceMs = 5000;

@@ -86,6 +86,10 @@ void DownstreamConnection::settle(bool from_stash, const Input& input) {
     stash_.append(input.data, input.size);
   }
   if (lingering_) return;
+  if (read_ended_ && exchange_ != nullptr && stash_.empty()) {
+    tell_half_close();
+    return;
+  }
   if (read_ended_ && exchange_ == nullptr) {
     end();
     return;
@@ -226,12 +230,21 @@ void DownstreamConnection::on_read_end() {
     return;
   }
   if (exchange_ != nullptr) {
-    if (!exchange_->on_downstream_half_closed()) gone();
+    if (stash_.empty()) tell_half_close();
     return;
   }
   // Answers may still be on their way out; nothing more will be asked.
   last_ = true;
   end();
+}
+
+// The exchange has got all that the client will ever send.
+void DownstreamConnection::tell_half_close() {
+  if (std::exchange(end_told_, true)) {
+    await();
+    return;
+  }
+  if (!exchange_->on_downstream_half_closed()) gone();
 }
 
 void DownstreamConnection::on_stream_error(int) { gone(); }
@@ -245,6 +258,7 @@ void DownstreamConnection::gone() {
 
 void DownstreamConnection::on_drained() {
   if (lingering_) {
+    if (stream_->pending() > 0) return;  // not yet all
     if (read_ended_) {
       close();
     } else {

@@ -106,6 +106,7 @@ class DownstreamConnection final : public Downstream, public Stream::Handler {
   void expect(Waiting what, uint64_t delay_ms);
   void on_deadline();
   void end();
+  void tell_half_close();
   void close();
 
   WorkerContext& context_;
@@ -125,6 +126,7 @@ class DownstreamConnection final : public Downstream, public Stream::Handler {
   Waiting waiting_ = Waiting::nothing;
   const bool trusted_;
   bool read_ended_ = false;
+  bool end_told_ = false;   // the exchange knows that
   bool last_ = false;       // serve no further request
   bool unclean_ = false;    // the client may be sending what nobody will read
   bool lingering_ = false;

@@ -29,6 +29,7 @@ void Exchange::begin(Downstream& downstream, StreamId stream) {
   pool_ = nullptr;
   upstream_ = nullptr;
   endpoint_ = nullptr;
+  endpoint_name_.clear();
   phase_ = Phase::starting;
   colour_ = Colour::blue;
   request_complete_ = response_started_ = false;
@@ -231,6 +232,7 @@ void Exchange::redirect() {
 void Exchange::use(UpstreamConnection& connection) {
   upstream_ = &connection;
   endpoint_ = &connection.endpoint();
+  endpoint_name_ = endpoint_->state->name();
   ++endpoint_->active;
   ++pool_->active;
   if (is_rescue_) ++pool_->rescuing;
@@ -413,6 +415,7 @@ void Exchange::leave_upstream(bool complete) {
     --pool_->active;
     if (is_rescue_) --pool_->rescuing;
   }
+  endpoint_ = nullptr;
   if (connection == nullptr) return;
   if (complete) {
     connection->release();

@@ -163,7 +163,8 @@ class Exchange {
   uint32_t retries_ = 0;
   const PooledEndpoint* tried_[kMostAttempts];
   balancer::Outcome outcomes_[kMostAttempts];
-  PooledEndpoint* endpoint_ = nullptr;
+  PooledEndpoint* endpoint_ = nullptr;  // during an attempt
+  std::string endpoint_name_;           // of the last attempt
   uint64_t generation_ = 0;
 
   uint64_t started_us_ = 0;

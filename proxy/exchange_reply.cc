@@ -167,7 +167,7 @@ void Exchange::describe(SessionInfo& info, uint64_t now_us) const {
   if (service_ == nullptr) return;
   info.service = service_->plan->conf.name;
   info.upstream = conf::to_string(colour_);
-  if (endpoint_ != nullptr) info.endpoint = endpoint_->state->name();
+  info.endpoint = endpoint_name_;
 }
 
 void Exchange::log() const {
@@ -186,7 +186,7 @@ void Exchange::log() const {
     record.service = service_->plan->conf.name;
     record.upstream = conf::to_string(colour_);
   }
-  if (endpoint_ != nullptr) record.endpoint = endpoint_->state->name();
+  record.endpoint = endpoint_name_;
   record.error = error_;
   record.attempts = attempts;
   record.status = status_;

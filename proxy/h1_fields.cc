@@ -86,7 +86,7 @@ HeadScanner::Verdict HeadScanner::line(char* text, size_t size, const conf::Limi
     }
     if (start_line) return bad(502, "an empty line instead of a status line");
     done = true;
-    return Verdict::complete;
+    return over_limit(line_begin_, limits) == Verdict::bad ? Verdict::bad : Verdict::complete;
   }
   if (has_control(text, size, !start_line)) return bad(400, "a control character in the head");
   // White space behind a value is SP or HTAB; llhttp knows only SP there behind

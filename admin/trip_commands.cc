@@ -1,0 +1,114 @@
+// The judge's commands: what it knows, a trip by hand, and clearing the latch.
+#include <fmt/format.h>
+
+#include "admin/arguments.h"
+#include "admin/command_table.h"
+#include "admin/listing.h"
+#include "admin/totals.h"
+#include "balancer/trip_breaker.h"
+
+namespace sluice::admin {
+namespace {
+
+using balancer::TripStatus;
+
+Json counts_json(const balancer::ColourCounts& counts) {
+  const balancer::RateBounds bounds = counts.bounds();
+  Json by_outcome = Json::object();
+  for (size_t i = 1; i < balancer::kOutcomes; ++i) {
+    by_outcome[to_string(static_cast<balancer::Outcome>(i))] = counts.by_outcome[i];
+  }
+  return {{"attempts", counts.attempts}, {"errors", counts.errors},       {"rate", bounds.rate},
+          {"rate_low", bounds.lower},      {"rate_high", bounds.upper}, {"by_outcome", by_outcome}};
+}
+
+Json trip_json(const std::string& name, const proxy::ServiceEntry& entry, const TripStatus& status) {
+  const bool tripped = entry.state->tripped();
+  const auto& detectors = status.detectors;
+  return {{"service", name},
+          {"state", tripped ? "tripped" : "serving"},
+          {"enabled", status.enabled},
+          {"judging", status.judging},
+          {"learning", status.learning},
+          {"verdict", to_string(status.verdict.kind)},
+          {"detector", to_string(status.verdict.detector)},
+          {"reason", tripped ? entry.trip_reason : status.verdict.reason},
+          {"since", tripped ? Json(rfc3339(entry.tripped_at_us)) : Json()},
+          {"green_share", status.green_share},
+          {"baseline_rate", status.baseline.rate},
+          {"baseline_attempts", status.baseline_attempts},
+          {"rise", detectors.green_rise},
+          {"blue_rise", detectors.blue_rise},
+          {"rise_threshold", balancer::Cusum::kThreshold},
+          {"comparison_log", detectors.comparison},
+          {"comparison_log_threshold", detectors.comparison_threshold},
+          {"blue", counts_json(status.counts[0])},
+          {"green", counts_json(status.counts[1])}};
+}
+
+Outcome show_trip(const Call& call) {
+  std::vector<Json> rows;
+  std::string reports;
+  const auto refusal = for_services(call, [&](const std::string& name, const proxy::ServiceEntry& entry) {
+    const balancer::TripBreaker* const breaker = call.control().judge().find(name);
+    if (breaker == nullptr) return;
+    rows.push_back(trip_json(name, entry, breaker->status()));
+    rows.back()["judged"] = breaker->status().learning ? "learning" : breaker->status().judging ? "yes" : "no";
+    const balancer::Evidence* const last = call.control().judge().last_trip(name);
+    if (last != nullptr && entry.state->tripped()) reports += "\n" + balancer::to_text(*last);
+  });
+  if (refusal.has_value()) return *refusal;
+  Outcome table = listing(call.format, "trip", rows,
+                          {{"service", "SERVICE"},
+                           {"state", "STATE"},
+                           {"judged", "JUDGED"},
+                           {"rise", "RISE"},
+                           {"rise_threshold", "AT"},
+                           {"comparison_log", "COMPARISON"},
+                           {"comparison_log_threshold", "AT"},
+                           {"reason", "REASON"}});
+  if (call.format == Format::text && std::holds_alternative<Output>(table)) std::get<Output>(table).body += reports;
+  return table;
+}
+
+Outcome trip(const Call& call) {
+  const std::string& service = call.arguments[0];
+  const auto found = service_argument(call, service);
+  if (const auto* refusal = std::get_if<Refusal>(&found)) return *refusal;
+  std::string reason;
+  for (size_t i = 1; i < call.arguments.size(); ++i) reason += (i > 1 ? " " : "") + call.arguments[i];
+  const conf::Status tripped = call.control().trip(service, reason, call.actor);
+  if (!tripped.ok()) return Refusal{tripped.error()};
+  const uint64_t generation = call.control().registry().find(service)->state->split().get().generation;
+  return either(call.format, {{"service", service}, {"state", "tripped"}, {"green", 0.0}, {"generation", generation}},
+                fmt::format("{}: tripped, everything goes to blue until 'reset {}'", service, service));
+}
+
+Outcome reset(const Call& call) {
+  const std::string& service = call.arguments[0];
+  const auto found = service_argument(call, service);
+  if (const auto* refusal = std::get_if<Refusal>(&found)) return *refusal;
+  const conf::Status done = call.control().reset(service, call.actor);
+  if (!done.ok()) return Refusal{done.error()};
+  return either(call.format, {{"service", service}, {"state", "serving"}},
+                fmt::format("{}: the latch is cleared; green gets requests again when its weight is set", service));
+}
+
+constexpr Command kCommands[] = {
+    {"show trip", "[SVC]",
+     "What the judge of each service knows: its detectors and their thresholds, both colours' counts, and why it "
+     "tripped or holds. While tripped, the evidence follows.",
+     false, at_once<show_trip>},
+    {"trip", "SVC [REASON...]",
+     "Puts everything back on blue now. It stays there until reset. Wins in every state.", true, at_once<trip>},
+    {"reset", "SVC", "Clears the latch after a trip. Green's share stays 0 until it is set again.", true,
+     at_once<reset>},
+};
+
+}  // namespace
+
+std::span<const Command> trip_commands() {
+  return kCommands;
+}
+
+}  // namespace sluice::admin

@@ -1,0 +1,71 @@
+#include "balancer/influence.h"
+
+#include <catch2/catch.hpp>
+
+namespace sluice::balancer {
+namespace {
+
+constexpr uint64_t kPath = 77;
+
+// `clients` clients of equal weight, one path.
+Traffic even_traffic(uint64_t clients) {
+  Traffic traffic;
+  for (uint64_t i = 0; i < 1000; ++i) traffic.sample({1 + i % clients, {}}, {kPath, {}});
+  return traffic;
+}
+
+uint64_t admitted(Influence& influence, uint64_t client, uint64_t path, int errors) {
+  uint64_t count = 0;
+  for (int i = 0; i < errors; ++i) count += influence.admit(client, path) ? 1 : 0;
+  return count;
+}
+
+TEST_CASE("influence: without a sample of the traffic everything is admitted") {
+  const Traffic traffic;
+  Influence influence(traffic);
+  CHECK(admitted(influence, 5, kPath, 1000) == 1000);
+}
+
+TEST_CASE("influence: a small client alone is held, and again after clear") {
+  const Traffic traffic = even_traffic(500);
+  Influence influence(traffic);
+  CHECK(admitted(influence, 5000, kPath, 1000) == Influence::kFreeErrors);
+  influence.clear();
+  CHECK(admitted(influence, 5000, kPath, 1000) == Influence::kFreeErrors);
+}
+
+TEST_CASE("influence: a client that makes the traffic may make the errors") {
+  const Traffic traffic = even_traffic(1);
+  Influence influence(traffic);
+  CHECK(admitted(influence, 1, kPath, 1000) == 1000);
+}
+
+TEST_CASE("influence: a crowd is not held, whatever its clients weigh") {
+  for (const uint64_t clients : {2, 3, 10, 400}) {
+    INFO(clients << " clients");
+    const Traffic traffic = even_traffic(clients);
+    Influence influence(traffic);
+    uint64_t count = 0;
+    for (uint64_t i = 0; i < 1000; ++i) count += influence.admit(1 + i % clients, kPath) ? 1 : 0;
+    CHECK(count >= 990);
+  }
+}
+
+TEST_CASE("influence: a path that makes the errors is thinned, not silenced") {
+  Traffic traffic;
+  for (uint64_t i = 0; i < 1000; ++i) traffic.sample({1 + i, {}}, {1 + i % 20, {}});
+  Influence influence(traffic);
+  uint64_t count = 0;
+  for (uint64_t i = 0; i < 1000; ++i) count += influence.admit(1 + i, 7) ? 1 : 0;
+  CHECK(count >= 1000 / Influence::kPathThinning);
+  CHECK(count <= 400);
+}
+
+TEST_CASE("influence: what has no hash is admitted") {
+  const Traffic traffic = even_traffic(500);
+  Influence influence(traffic);
+  CHECK(admitted(influence, 0, 0, 100) == 100);
+}
+
+}  // namespace
+}  // namespace sluice::balancer

@@ -1,0 +1,76 @@
+// What the tests of the judge share: a TripBreaker with traffic whose every
+// attempt is drawn by chance from a seed, on a virtual clock.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "balancer/random.h"
+#include "balancer/trip_breaker.h"
+
+namespace sluice::balancer {
+
+struct ErrorRates {
+  double blue = 0;
+  double green = 0;
+};
+
+class JudgedTraffic {
+ public:
+  static constexpr uint64_t kAttemptsPerMs = 1;
+
+  explicit JudgedTraffic(uint64_t seed, const conf::Trip& settings = {})
+      : breaker("web", settings), random_(seed) {}
+
+  uint64_t now_ms() const { return 1'000'000 + attempts_ / kAttemptsPerMs; }
+
+  void begin_step(conf::BasisPoints split) {
+    split_ = split;
+    breaker.begin_step(split, now_ms());
+  }
+
+  // Blue alone at split 0, its errors evenly spread.
+  void warm_up(double rate, uint64_t attempts = 20'000) {
+    begin_step(0);
+    double owed = 0;
+    for (uint64_t i = 0; i < attempts; ++i) {
+      owed += rate;
+      tell(conf::Colour::blue, owed >= 1);
+      if (owed >= 1) owed -= 1;
+    }
+  }
+
+  // Runs until a trip or for `attempts`, and returns the green ones among them.
+  uint64_t run(const ErrorRates& rates, uint64_t attempts) {
+    uint64_t green_attempts = 0;
+    for (uint64_t i = 0; i < attempts && !breaker.tripped(); ++i) {
+      const bool green = random_.below(conf::kFullSplit) < split_;
+      green_attempts += green ? 1 : 0;
+      tell(green ? conf::Colour::green : conf::Colour::blue,
+           random_.unit() < (green ? rates.green : rates.blue));
+    }
+    return green_attempts;
+  }
+
+  void tell(conf::Colour colour, bool error) {
+    ++attempts_;
+    const bool green = colour == conf::Colour::green;
+    if (!error) {
+      breaker.add_oks(green ? 0 : 1, green ? 1 : 0, now_ms());
+      return;
+    }
+    FailedAttempt attempt;
+    attempt.colour = colour;
+    attempt.begun_ms = now_ms();
+    breaker.add_error(attempt, now_ms());
+  }
+
+  TripBreaker breaker;
+
+ private:
+  Random random_;
+  conf::BasisPoints split_ = 0;
+  uint64_t attempts_ = 0;
+};
+
+}  // namespace sluice::balancer

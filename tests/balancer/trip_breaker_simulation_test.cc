@@ -1,0 +1,80 @@
+// The judge's promises in small, seeded form; bench/trip has them at full size.
+#include <algorithm>
+#include <catch2/catch.hpp>
+#include <vector>
+
+#include "judge_fixtures.h"
+
+namespace sluice::balancer {
+namespace {
+
+constexpr uint64_t kFirstSeed = 900;
+
+struct Delays {
+  uint64_t median = 0;
+  uint64_t p95 = 0;
+};
+
+Delays delays(const ErrorRates& healthy, const ErrorRates& faulty, conf::BasisPoints split, uint64_t runs) {
+  std::vector<uint64_t> green_attempts;
+  for (uint64_t run = 0; run < runs; ++run) {
+    JudgedTraffic traffic(kFirstSeed + run);
+    traffic.warm_up(healthy.blue);
+    traffic.begin_step(split);
+    traffic.run(healthy, 1000);
+    REQUIRE_FALSE(traffic.breaker.tripped());
+    green_attempts.push_back(traffic.run(faulty, 100'000));
+    REQUIRE(traffic.breaker.tripped());
+  }
+  std::sort(green_attempts.begin(), green_attempts.end());
+  return {green_attempts[runs / 2], green_attempts[runs * 95 / 100]};
+}
+
+TEST_CASE("judge: 0.3 to 4.2 % at split 50 trips within 400 green attempts, 650 at the 95th percentile") {
+  const Delays found = delays({0.003, 0.003}, {0.003, 0.042}, 5000, 200);
+  CHECK(found.median <= 400);
+  CHECK(found.p95 <= 650);
+}
+
+TEST_CASE("judge: a green that fails always trips within 7 green attempts") {
+  for (const conf::BasisPoints split : {1000U, 5000U, 10000U}) {
+    INFO("split " << split);
+    const Delays found = delays({0, 0}, {0, 1}, split, 200);
+    CHECK(found.median <= 7);
+    CHECK(found.p95 <= 7);
+  }
+}
+
+TEST_CASE("judge: equal rates do not trip, from a warm and from a cold start") {
+  for (const double rate : {0.0, 0.003, 0.03, 0.2}) {
+    for (const conf::BasisPoints split : {100U, 5000U, 9900U}) {
+      for (const bool warm : {true, false}) {
+        INFO("rate " << rate << " split " << split << " warm " << warm << " seed " << kFirstSeed);
+        JudgedTraffic traffic(kFirstSeed);
+        if (warm) traffic.warm_up(rate);
+        traffic.begin_step(split);
+        traffic.run({rate, rate}, 100'000);
+        CHECK_FALSE(traffic.breaker.tripped());
+      }
+    }
+  }
+}
+
+TEST_CASE("judge: an outage that both share does not trip") {
+  for (const double rate : {0.042, 0.5, 1.0}) {
+    for (const conf::BasisPoints split : {1000U, 5000U, 9000U}) {
+      for (uint64_t run = 0; run < 20; ++run) {
+        INFO("rate " << rate << " split " << split << " seed " << kFirstSeed + run);
+        JudgedTraffic traffic(kFirstSeed + run);
+        traffic.warm_up(0.003);
+        traffic.begin_step(split);
+        traffic.run({0.003, 0.003}, 1000);
+        traffic.run({rate, rate}, 5000);
+        CHECK_FALSE(traffic.breaker.tripped());
+      }
+    }
+  }
+}
+
+}  // namespace
+}  // namespace sluice::balancer
