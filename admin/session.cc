@@ -34,8 +34,11 @@ void Session::start() {
 void Session::on_read(char* data, size_t size) {
   if (lingering_) return;
   input_.append(data, size);
-  // More than a line ahead waits in the socket.
-  if (answer_ != nullptr && input_.size() > kMaxLineBytes) stream_->stop_reading();
+  // More than a line ahead waits in the socket; an end of it is not seen then.
+  if (answer_ != nullptr && input_.size() > kMaxLineBytes) {
+    stream_->stop_reading();
+    expect(Waiting::hang_up, kHangUpPollMs);
+  }
   advance();
 }
 

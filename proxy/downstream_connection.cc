@@ -125,6 +125,11 @@ void DownstreamConnection::on_bad() {
     exchange_->on_bad_request(problem);
     return;
   }
+  answer_bad(problem);
+  context_.loop.defer(resume_);
+}
+
+void DownstreamConnection::answer_bad(const Problem& problem) {
   const std::string proxy_status = fmt::format("sluice; error={}; details=\"{}\"", problem.error, problem.detail);
   const std::string body = fmt::format("{} {}\n", problem.status, problem.detail);
   AddedFields added;
@@ -133,11 +138,11 @@ void DownstreamConnection::on_bad() {
   codec_.write_reply(out_, 0, problem.status, added, "text/plain; charset=utf-8", body, false, true);
   out_.flush();
   context_.unrouted[problem.status].add();
-  context_.loop.defer(resume_);
 }
 
 void DownstreamConnection::exchange_finished(StreamId stream, bool last) {
   exchange_ = nullptr;
+  drain_wanted_ = false;
   if (!codec_.finish_exchange(stream)) unclean_ = true;
   if (last || !codec_.keeps_alive()) last_ = true;
   context_.loop.defer(resume_);
@@ -161,15 +166,15 @@ void DownstreamConnection::begin_tunnel(StreamId) { context_.loop.defer(resume_)
 void DownstreamConnection::await() {
   const conf::Timeouts& timeouts = context_.plan->plan->client_timeouts;
   const bool blocked = exchange_ != nullptr && !exchange_->accepts_input();
-  if (exchange_ == nullptr) {
+  if (drain_wanted_ || stream_->pending() > 0) {
+    pending_at_check_ = stream_->pending();
+    if (waiting_ != Waiting::drain) expect(Waiting::drain, timeouts.idle_ms);
+  } else if (exchange_ == nullptr) {
     if (codec_.mid_message() || !stash_.empty()) {
       if (waiting_ != Waiting::head) expect(Waiting::head, timeouts.client_header_ms);
     } else if (requests_ > 0 || waiting_ == Waiting::nothing) {
       expect(Waiting::idle, timeouts.client_idle_ms);
     }
-  } else if (stream_->pending() > Stream::kHighWatermark) {
-    pending_at_check_ = stream_->pending();
-    if (waiting_ != Waiting::drain) expect(Waiting::drain, timeouts.idle_ms);
   } else if (!blocked && exchange_->awaits_body()) {
     expect(Waiting::body, timeouts.client_body_ms);
   } else {
@@ -180,6 +185,7 @@ void DownstreamConnection::await() {
   // A body that must wait for its upstream is left to the kernel; a little may
   // come ahead, which is how the client's leaving is noticed.
   const bool body_waits = blocked && exchange_->request_outstanding();
+  if (body_waits && exchange_->blocked_on_upstream()) exchange_->watch_upstream();
   if (stash_.size() > kMostAhead || (body_waits && (!stash_.empty() || exchange_->blocked_on_upstream()))) {
     stream_->stop_reading();
   } else {
@@ -200,9 +206,7 @@ void DownstreamConnection::on_deadline() {
         close();  // connected and never asked
         return;
       }
-      codec_.write_reply(out_, 0, 408, {}, "text/plain; charset=utf-8", "408 the request did not arrive in time\n",
-                         false, true);
-      context_.unrouted[408].add();
+      answer_bad({408, "http_request_error", "the request did not arrive in time"});
       last_ = unclean_ = true;
       end();
       return;
@@ -211,6 +215,10 @@ void DownstreamConnection::on_deadline() {
       if (exchange_ != nullptr) exchange_->on_downstream_timeout();
       return;
     case Waiting::drain:
+      if (stream_->pending() == 0) {
+        await();
+        return;
+      }
       // Slow is allowed, standing still is not.
       if (stream_->pending() < pending_at_check_) {
         pending_at_check_ = stream_->pending();
@@ -219,7 +227,14 @@ void DownstreamConnection::on_deadline() {
       }
       gone();
       return;
-    case Waiting::linger: close(); return;
+    case Waiting::linger:
+      if (stream_->pending() > 0 && stream_->pending() < pending_at_check_) {
+        pending_at_check_ = stream_->pending();
+        expect(Waiting::linger, context_.plan->plan->client_timeouts.idle_ms);
+        return;
+      }
+      close();
+      return;
   }
 }
 
@@ -266,6 +281,7 @@ void DownstreamConnection::on_drained() {
     }
     return;
   }
+  drain_wanted_ = false;
   if (exchange_ == nullptr) return;
   exchange_->on_downstream_drained();
   if (!closed_ && exchange_ != nullptr) await();
@@ -287,6 +303,7 @@ void DownstreamConnection::end() {
     return;
   }
   lingering_ = true;
+  pending_at_check_ = stream_->pending();
   stash_.clear();
   stream_->shutdown_write();
   if (!read_ended_) stream_->start_reading();

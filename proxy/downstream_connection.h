@@ -78,7 +78,10 @@ class DownstreamConnection final : public Downstream, public Stream::Handler {
   void resume_body() override { context_.loop.defer(resume_); }
   void exchange_finished(StreamId stream, bool last) override;
   void exchange_aborted(StreamId stream, bool ends_by_close) override;
-  void watch_drain() override { await(); }
+  void watch_drain() override {
+    drain_wanted_ = true;
+    await();
+  }
   void begin_tunnel(StreamId stream) override;
   void end_tunnel_output() override {}
   std::string_view client_ip() const override { return client_ip_; }
@@ -100,6 +103,7 @@ class DownstreamConnection final : public Downstream, public Stream::Handler {
 
   void pump(Input& input);
   void on_bad();
+  void answer_bad(const Problem& problem);
   void resume();
   void settle(bool from_stash, const Input& input);
   void await();
@@ -127,6 +131,7 @@ class DownstreamConnection final : public Downstream, public Stream::Handler {
   const bool trusted_;
   bool read_ended_ = false;
   bool end_told_ = false;   // the exchange knows that
+  bool drain_wanted_ = false;  // the upstream is paused until pending output is little
   bool last_ = false;       // serve no further request
   bool unclean_ = false;    // the client may be sending what nobody will read
   bool lingering_ = false;

@@ -163,7 +163,16 @@ void Exchange::arm_deadline() {
   context_.loop.arm(deadline_, due_us > now_us ? (due_us - now_us + 999) / 1000 : 0);
 }
 
+// Green may have been tripped since the request was given to it.
+void Exchange::mind_the_latch() {
+  if (colour_ != Colour::green || !service_->plan->state->tripped()) return;
+  colour_ = Colour::blue;
+  pool_ = service_->pools[static_cast<size_t>(Colour::blue)];
+  by_lot_ = false;
+}
+
 void Exchange::attempt() {
+  mind_the_latch();
   PooledEndpoint* const endpoint = pool_->pick(tried_, std::min(attempts_, kMostAttempts));
   if (endpoint == nullptr) {
     // The last of green's endpoints went away a moment ago: its share is blue's.
@@ -210,6 +219,13 @@ void Exchange::left_queue() {
 
 void Exchange::on_place(balancer::Permit permit) {
   left_queue();
+  UpstreamPool* const offered = pool_;
+  mind_the_latch();
+  if (pool_ != offered) {
+    permit.release();
+    attempt();
+    return;
+  }
   PooledEndpoint* const endpoint = pool_->pick(tried_, std::min(attempts_, kMostAttempts));
   if (endpoint == nullptr) {
     permit.release();
@@ -221,6 +237,13 @@ void Exchange::on_place(balancer::Permit permit) {
 
 void Exchange::on_connection(UpstreamConnection& connection) {
   left_queue();
+  UpstreamPool* const offered = pool_;
+  mind_the_latch();
+  if (pool_ != offered) {
+    connection.release();
+    attempt();
+    return;
+  }
   use(connection);
 }
 
@@ -302,8 +325,9 @@ void Exchange::on_request_data(const char* data, size_t size) {
 
 void Exchange::write_body(const char* data, size_t size) {
   upstream_->codec().write_data(upstream_->out(), 0, data, size);
-  upstream_->expect_within(conf().timeouts.idle_ms, "connection_write_timeout");
 }
+
+void Exchange::watch_upstream() { upstream_->expect_within(conf().timeouts.idle_ms, "connection_write_timeout"); }
 
 void Exchange::on_request_end(Fields* trailers) {
   request_complete_ = true;
@@ -321,6 +345,7 @@ void Exchange::end_body(const Fields* trailers) {
 }
 
 void Exchange::on_upstream_drained() {
+  if (!request_complete_ && !response_started_) upstream_->expect_nothing();
   if (!request_complete_ || phase_ == Phase::tunnel) downstream_->resume_body();
 }
 

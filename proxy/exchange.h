@@ -54,6 +54,8 @@ class Exchange {
   bool awaits_body() const { return phase_ == Phase::streaming && request_outstanding(); }
   bool blocked_on_upstream() const { return phase_ >= Phase::streaming && !accepts_input(); }
   void on_request_data(const char* data, size_t size);
+  // The body waits for the upstream to take what it was given.
+  void watch_upstream();
   void on_request_end(Fields* trailers);
   void on_bad_request(const Problem& problem);  // in the middle of its body
   void on_downstream_drained();
@@ -88,6 +90,7 @@ class Exchange {
   void route();
   conf::Colour choose_colour();
   bool read_sticky_key(std::string_view& key) const;
+  void mind_the_latch();
   void attempt();
   void enqueue();
   void left_queue();

@@ -24,7 +24,6 @@ constexpr std::string_view kHeadOnly[] = {
 };
 
 bool allowed_in_trailers(FieldId id, std::string_view name) {
-  if (id == FieldId::x_request_id) return true;
   if (id != FieldId::other) return false;
   return std::none_of(std::begin(kHeadOnly), std::end(kHeadOnly),
                       [name](std::string_view one) { return equal_fold(one, name); });

@@ -195,6 +195,17 @@ TEST_CASE("wait: a condition that is none is a wrong usage") {
   CHECK(proxy.ask_json("wait 5 split wob green=1")["error"]["code"] == "not_found");
 }
 
+TEST_CASE("wait: the help names every condition") {
+  TestProxy proxy;
+  const std::string help = proxy.ask("help wait");
+  for (const WaitCondition& condition : wait_conditions()) {
+    INFO(condition.name);
+    const std::string arguments = condition.arguments;
+    const std::string syntax = condition.name + (arguments.empty() ? "" : " " + arguments);
+    CHECK(help.find("`" + syntax + "`") != std::string::npos);
+  }
+}
+
 TEST_CASE("wait: however many wait, their number is bounded and places come back") {
   // They outlive the proxy, whose end answers those that still wait.
   std::vector<std::unique_ptr<Recorder>> recorders;

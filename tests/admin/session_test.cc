@@ -200,6 +200,24 @@ TEST_CASE("session: a client that leaves gives up its wait, also when it had sto
   CHECK(again.to_the_end().starts_with("error: timeout: "));
 }
 
+TEST_CASE("session: a client that leaves behind more than is read gives up its wait too") {
+  Served served;
+  std::vector<std::unique_ptr<Client>> clients;
+  for (size_t i = 0; i < Waits::kMost; ++i) {
+    clients.push_back(std::make_unique<Client>(served));
+    clients.back()->send("wait 600 split web green=25\n");
+  }
+  clients.front()->send(std::string(64 * 1024, 'x'));
+  clients.front()->leave();
+  std::string reply;
+  do {
+    Client again(served);
+    again.send("wait 0 split web green=25\n");
+    reply = again.to_the_end();
+  } while (reply.starts_with("error: unavailable: "));
+  CHECK(reply.starts_with("error: timeout: "));
+}
+
 TEST_CASE("session: one session too many is refused with the reason") {
   Served served;
   std::vector<std::unique_ptr<Client>> clients;
