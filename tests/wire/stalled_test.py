@@ -10,7 +10,7 @@ from harness import KiB, MiB, Sluice, digest, equal, expect, main, pattern, sani
 from http1 import wait_until
 from origin import Origin
 
-STALLED = 4  # connections at once
+STALLED = 3  # connections at once
 
 
 def kernel_buffers():
@@ -104,7 +104,7 @@ def test_download_to_a_stalled_client_is_not_hoarded():
 
 
 def test_large_bodies_keep_memory_flat():
-    size = 384 * MiB
+    size = 256 * MiB
     block = pattern(4 * MiB)
     blocks = size // len(block)
 
