@@ -33,7 +33,7 @@ TEST_CASE("cusum: follows the formula of the contract") {
     }
     cusum.add_oks(oks);
     REQUIRE(cusum.value() == Approx(expected).margin(1e-9));
-    expected += std::log(p1 / p0);
+    expected = std::min(Cusum::kCeiling, expected + std::log(p1 / p0));
     cusum.add_error();
   }
 }

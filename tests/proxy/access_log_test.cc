@@ -365,8 +365,13 @@ TEST_CASE("access log: a full disk is counted, told once a minute and not fatal"
   CHECK(pipe.lines().empty());
 
   const auto fail_some = [&] {
-    const uint64_t errors = log.stats().write_errors;
-    while (log.stats().write_errors == errors) log.writer(0).record(example(), kWallUs);
+    // The writer's thread counts the error first and what was lost by it after.
+    const AccessLog::Stats before = log.stats();
+    const auto counted = [&] {
+      const AccessLog::Stats now = log.stats();
+      return now.write_errors > before.write_errors && now.lost > before.lost;
+    };
+    while (!counted()) log.writer(0).record(example(), kWallUs);
   };
   fail_some();
   log.report(1'000'000, daemon_log);

@@ -276,10 +276,13 @@ void Simulation::begin_answer(Origin& origin, const std::string& method) {
   }
   if (chance(12)) {  // breaks off somewhere
     text.resize(random_.below(text.size()));
-    origin.resets = !origin.ends;
+    // By a reset: an orderly end would look like the body's where it has no length.
+    origin.resets = true;
+    origin.ends = false;
     origin.spoilt = true;
-  }
-  if (chance(30)) {
+  } else if (!origin.ends && chance(30)) {
+    // Behind the end of the answer; where the end is the connection's, or never
+    // came, it would be part of the body.
     text += "and more";
     origin.spoilt = true;
   }
