@@ -316,7 +316,12 @@ void DownstreamConnection::close() {
   waiting_ = Waiting::nothing;
   timer_.disarm();
   out_.set_stream(nullptr);
-  stream_->close();
+  // What is pending is lost; a reset keeps the rest from looking complete.
+  if (stream_->pending() > 0) {
+    stream_->reset();
+  } else {
+    stream_->close();
+  }
 }
 
 void DownstreamConnection::on_stream_closed() {

@@ -313,6 +313,23 @@ TEST_CASE("exchange_timeout: a client that slowly takes the end of its answer ge
   }
 }
 
+TEST_CASE(
+    "exchange_timeout: an answer that is given up with octets pending ends in a reset, since an end could "
+    "complete it") {
+  for (const bool finished : {false, true}) {
+    CAPTURE(finished);
+    DataPath path(impatient());
+    auto client = path.connect();
+    client->set_room(1000);
+    client->send("GET / HTTP/1.0\r\n\r\n");
+    path.run();
+    path.origin(0).send("HTTP/1.1 200 OK\r\n\r\n" + pattern(100'000));
+    if (finished) path.origin(0).end();
+    path.pass_ms(5000);
+    CHECK(client->was_reset());
+  }
+}
+
 TEST_CASE("exchange_timeout: a finished answer that nobody takes is not kept for ever") {
   DataPath path(impatient());
   auto client = path.connect();
