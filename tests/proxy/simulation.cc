@@ -121,6 +121,11 @@ void Simulation::settle() {
     for (uint64_t i = random_.below(4); i > 0; --i) path_.network.step();
     path_.loop.run_deferred();
   }
+  meet_origins();
+}
+
+// Whoever was dialled meanwhile is an origin.
+void Simulation::meet_origins() {
   for (size_t i = origins_.size(); i < path_.dials(); ++i) {
     Origin origin;
     origin.peer = path_.dialer.dialled[i];
@@ -221,7 +226,8 @@ void Simulation::origin_step() {
     return;
   }
   if (chance(30)) {
-    if (chance(2)) {
+    // An orderly end would complete a body that ends with its connection.
+    if (!origin.ends && chance(2)) {
       origin.peer->end();
     } else {
       origin.peer->fail(UV_ECONNRESET);

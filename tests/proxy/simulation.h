@@ -71,6 +71,7 @@ class Simulation {
   void begin_answer(Origin& origin, const std::string& method);
   void operator_step();
   void settle();
+  void meet_origins();
 
   void check();
   void check_clients();

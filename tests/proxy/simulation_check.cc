@@ -47,7 +47,8 @@ void Simulation::check_origin(Origin& origin) {
   MUST(bodies_[id].starts_with(message.body));
   if (message.state == WireMessage::State::complete) {
     MUST(message.body == bodies_[id]);
-    MUST(message.size == origin.peer->received().size());
+    // One that sends more than its answer may get the next request before that.
+    if (!origin.spoilt) MUST(message.size == origin.peer->received().size());
   }
   if (origin.judged_head) {
     MUST(origin.id == id);
@@ -208,8 +209,8 @@ void Simulation::finish() {
   path_.run();
   for (int i = 0; i < 60; ++i) {
     path_.loop.set_time_us(path_.loop.now_us() + 50'000);
-    settle();
     path_.run();
+    meet_origins();
     check();
   }
   MUST(path_.connections.size() == 0);
