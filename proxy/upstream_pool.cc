@@ -168,13 +168,17 @@ UpstreamPool::Queueing UpstreamPool::enqueue(Exchange& exchange) {
   last_waiter_ = &exchange;
   exchange.in_queue_ = true;
   context_.publish_oldest(blocked_on_);
-  // A place may have become free before we were seen to wait; and one may be
-  // had from idle connections, ours first.
+  // A place may have become free before we were seen to wait.
+  reclaim();
+  context_.serve_caps_later();
+  return Queueing::queued;
+}
+
+// A place may be had from idle connections, ours first.
+void UpstreamPool::reclaim() {
   if (blocked_on_ != nullptr && context_.give_up_idle(*blocked_on_, 1) == 0) {
     blocked_on_->ask_reclaim(context_.number);
   }
-  context_.serve_caps_later();
-  return Queueing::queued;
 }
 
 void UpstreamPool::leave_queue(Exchange& exchange) {
@@ -213,6 +217,7 @@ void UpstreamPool::pump() {
         context_.publish_oldest(before);
         context_.publish_oldest(blocking);
         if (before != nullptr) before->wake_if_free();
+        reclaim();
         // Seen to wait there only now: look once more.
         continue;
       }

@@ -97,6 +97,7 @@ class UpstreamPool {
   void unlink_idle(UpstreamConnection& connection);
   void forget(UpstreamConnection& connection);  // it has closed
   bool is_fair_to_keep(const UpstreamConnection& connection) const;
+  void reclaim();
   void count_idle(const UpstreamConnection& connection, int32_t delta);
   void drop_unused_endpoints();
 

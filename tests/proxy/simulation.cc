@@ -227,7 +227,7 @@ void Simulation::origin_step() {
   }
   if (chance(30)) {
     // An orderly end would complete a body that ends with its connection.
-    if (!origin.ends && chance(2)) {
+    if (!origin.until_close && chance(2)) {
       origin.peer->end();
     } else {
       origin.peer->fail(UV_ECONNRESET);
@@ -273,7 +273,7 @@ void Simulation::begin_answer(Origin& origin, const std::string& method) {
       break;
     case 1:
       text += "Connection: close\r\n\r\n" + (bare ? std::string{} : body);
-      origin.ends = true;
+      origin.ends = origin.until_close = true;
       break;
     default:
       if (chance(6)) text += "Connection: close\r\n";

@@ -55,7 +55,8 @@ class Simulation {
     bool answering = false;
     bool answered = false;  // in full, as it sees it
     std::string to_send;
-    bool ends = false;  // after that
+    bool ends = false;         // after that
+    bool until_close = false;  // its answer has no other end
     bool resets = false;
     bool spoilt = false;  // it did something after which nothing is expected of it
     uint32_t id = 0;
