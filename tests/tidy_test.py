@@ -3,7 +3,7 @@
 
 No clock or random source outside proxy/loop.cc, no include against the order
 conf <- balancer <- health <- proxy <- admin, no libuv below proxy, no file with
-FIXME or with a path of somebody's machine.
+FIXME, no test whose name CTest would take apart.
 """
 import os
 import re
@@ -15,6 +15,7 @@ LAYERS = ["conf", "balancer", "health", "proxy", "admin"]
 CLOCKS = re.compile(
     r"\b(uv_hrtime|uv_now|uv_random|clock_gettime|gettimeofday|getrandom|arc4random|random_device"
     r"|(system|steady|high_resolution)_clock::now|std::rand|srand|mt19937)\b|\btime\(\s*(nullptr|NULL|0)\s*\)")
+TEST_CASE = re.compile(r'TEST_CASE\(\s*((?:"(?:[^"\\]|\\.)*"\s*)+)')
 # The composition root may see everything.
 ROOTS = {"proxy/main.cc"}
 
@@ -49,6 +50,13 @@ def problems_of(path, text):
             yield where + "a clock or a random source outside proxy/loop.cc"
 
 
+def bad_test_names(path, text):
+    for match in TEST_CASE.finditer(text):
+        name = "".join(re.findall(r'"((?:[^"\\]|\\.)*)"', match.group(1)))
+        if re.search(r"[\[\];\\]", name):
+            yield f"{path}: the test's name \"{name}\" has a bracket, a semicolon or a backslash, which split CMake's lists"
+
+
 def main():
     passed, failed = 0, 0
     for path in tracked():
@@ -58,7 +66,8 @@ def main():
         if not os.path.isfile(full):
             continue
         with open(full, encoding="utf-8") as file:
-            found = list(problems_of(path, file.read()))
+            text = file.read()
+        found = list(problems_of(path, text)) + list(bad_test_names(path, text))
         for problem in found:
             print(problem)
         passed, failed = (passed, failed + 1) if found else (passed + 1, failed)

@@ -48,7 +48,7 @@ TEST_CASE("routes: the longest prefix wins") {
 }
 
 TEST_CASE(
-    "routes: the most specific host wins, then the path; a host whose paths do not match is passed over") {
+    "routes: the most specific host wins, then the path, and a host whose paths do not match is passed over") {
   RouteTable table;
   table.add("shop.example.com", "/cart", 1);
   table.add("*.example.com", "/", 2);
