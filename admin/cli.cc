@@ -46,7 +46,8 @@ int run_cli(int argc, char** argv, const char* version) {
   add_ctl(app, ctl);
   app.add_subcommand("version", "Print the version");
   DemoOptions demo;
-  CLI::App* const show = app.add_subcommand("demo", "Two origins, the proxy and traffic, in one process tree");
+  CLI::App* const show =
+      app.add_subcommand("demo", "Two origins, the proxy and traffic, in one process tree");
   show->add_flag("--fast", demo.fast, "A third of the time for each scene");
   try {
     app.parse(argc, argv);

@@ -73,9 +73,9 @@ class AdminCall final : public proxy::Stream::Handler {
 struct Scene {
   uint64_t lasts_ms;
   const char* text;
-  const char* command;   // to the admin socket; empty: none
-  double green_errors;   // share of green's answers that fail
-  bool until_trip;       // ends early when green has been tripped
+  const char* command;  // to the admin socket; empty: none
+  double green_errors;  // share of green's answers that fail
+  bool until_trip;      // ends early when green has been tripped
 };
 
 constexpr Scene kScript[] = {
@@ -208,7 +208,8 @@ void Demo::poll() {
   }
   AdminCall::start(loop_, socket_, "show split", [this](const json& split) {
     if (ending_) return;
-    AdminCall::start(loop_, socket_, "show events", [this, split](const json& events) { see(split, events); });
+    AdminCall::start(loop_, socket_, "show events",
+                     [this, split](const json& events) { see(split, events); });
   });
 }
 
@@ -319,6 +320,8 @@ int Demo::run() {
 
 }  // namespace
 
-int run_demo(const DemoOptions& options) { return Demo(options).run(); }
+int run_demo(const DemoOptions& options) {
+  return Demo(options).run();
+}
 
 }  // namespace sluice::admin

@@ -26,11 +26,18 @@ class DemoOrigin::Connection final : public proxy::Stream::Handler {
     proxy::Input input{data, size};
     for (;;) {
       switch (codec_.next(input, conf::Limits{}).kind) {
-        case CodecEvent::Kind::head: break;
-        case CodecEvent::Kind::data: break;
-        case CodecEvent::Kind::end: answer(); break;
-        case CodecEvent::Kind::bad: close(); return;
-        case CodecEvent::Kind::more: return;
+        case CodecEvent::Kind::head:
+          break;
+        case CodecEvent::Kind::data:
+          break;
+        case CodecEvent::Kind::end:
+          answer();
+          break;
+        case CodecEvent::Kind::bad:
+          close();
+          return;
+        case CodecEvent::Kind::more:
+          return;
       }
     }
   }

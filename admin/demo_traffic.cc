@@ -44,8 +44,11 @@ class DemoTraffic::Client final : public proxy::Stream::Handler {
     proxy::Input input{data, size};
     for (;;) {
       switch (codec_->next(input).kind) {
-        case CodecEvent::Kind::head: count(codec_->response()); break;
-        case CodecEvent::Kind::data: break;
+        case CodecEvent::Kind::head:
+          count(codec_->response());
+          break;
+        case CodecEvent::Kind::data:
+          break;
         case CodecEvent::Kind::end:
           busy_ = false;
           if (!codec_->reusable()) close();
@@ -54,7 +57,8 @@ class DemoTraffic::Client final : public proxy::Stream::Handler {
           ++traffic_.counts_.failures;
           close();
           return;
-        case CodecEvent::Kind::more: return;
+        case CodecEvent::Kind::more:
+          return;
       }
     }
   }
@@ -98,7 +102,8 @@ DemoTraffic::DemoTraffic(proxy::Loop& loop, const conf::Address& proxy, uint32_t
       request_text_("GET /demo HTTP/1.1\r\nHost: demo\r\n\r\n"),
       timer_([](void* self) { static_cast<DemoTraffic*>(self)->tick(); }, this) {
   proxy::H1Persistence persistence;
-  proxy::parse_request({request_text_.data(), request_text_.size()}, request_text_.find('\r'), request_, persistence);
+  proxy::parse_request({request_text_.data(), request_text_.size()}, request_text_.find('\r'), request_,
+                       persistence);
 }
 
 DemoTraffic::~DemoTraffic() = default;

@@ -10,7 +10,9 @@ namespace {
 
 constexpr int kBarWidth = 60;
 
-uint64_t total(const DemoTraffic::Counts& counts) { return counts.answers[0] + counts.answers[1]; }
+uint64_t total(const DemoTraffic::Counts& counts) {
+  return counts.answers[0] + counts.answers[1];
+}
 
 }  // namespace
 

@@ -13,7 +13,7 @@ struct DemoPicture {
   std::string scene;  // what the script is doing
   double split = 0;   // percent
   bool tripped = false;
-  std::string news;  // the proxy's latest event
+  std::string news;           // the proxy's latest event
   DemoTraffic::Counts rates;  // since the last picture
   double seconds = 1;         // that they cover
 };

@@ -18,8 +18,8 @@ Json counts_json(const balancer::ColourCounts& counts) {
   for (size_t i = 1; i < balancer::kOutcomes; ++i) {
     by_outcome[to_string(static_cast<balancer::Outcome>(i))] = counts.by_outcome[i];
   }
-  return {{"attempts", counts.attempts}, {"errors", counts.errors},       {"rate", bounds.rate},
-          {"rate_low", bounds.lower},      {"rate_high", bounds.upper}, {"by_outcome", by_outcome}};
+  return {{"attempts", counts.attempts}, {"errors", counts.errors},   {"rate", bounds.rate},
+          {"rate_low", bounds.lower},    {"rate_high", bounds.upper}, {"by_outcome", by_outcome}};
 }
 
 Json trip_json(const std::string& name, const proxy::ServiceEntry& entry, const TripStatus& status) {
@@ -53,7 +53,9 @@ Outcome show_trip(const Call& call) {
     const balancer::TripBreaker* const breaker = call.control().judge().find(name);
     if (breaker == nullptr) return;
     rows.push_back(trip_json(name, entry, breaker->status()));
-    rows.back()["judged"] = breaker->status().learning ? "learning" : breaker->status().judging ? "yes" : "no";
+    rows.back()["judged"] = breaker->status().learning  ? "learning"
+                            : breaker->status().judging ? "yes"
+                                                        : "no";
     const balancer::Evidence* const last = call.control().judge().last_trip(name);
     if (last != nullptr && entry.state->tripped()) reports += "\n" + balancer::to_text(*last);
   });
@@ -67,7 +69,8 @@ Outcome show_trip(const Call& call) {
                            {"comparison_log", "COMPARISON"},
                            {"comparison_log_threshold", "AT"},
                            {"reason", "REASON"}});
-  if (call.format == Format::text && std::holds_alternative<Output>(table)) std::get<Output>(table).body += reports;
+  if (call.format == Format::text && std::holds_alternative<Output>(table))
+    std::get<Output>(table).body += reports;
   return table;
 }
 
@@ -80,7 +83,8 @@ Outcome trip(const Call& call) {
   const conf::Status tripped = call.control().trip(service, reason, call.actor);
   if (!tripped.ok()) return Refusal{tripped.error()};
   const uint64_t generation = call.control().registry().find(service)->state->split().get().generation;
-  return either(call.format, {{"service", service}, {"state", "tripped"}, {"green", 0.0}, {"generation", generation}},
+  return either(call.format,
+                {{"service", service}, {"state", "tripped"}, {"green", 0.0}, {"generation", generation}},
                 fmt::format("{}: tripped, everything goes to blue until 'reset {}'", service, service));
 }
 
@@ -90,8 +94,9 @@ Outcome reset(const Call& call) {
   if (const auto* refusal = std::get_if<Refusal>(&found)) return *refusal;
   const conf::Status done = call.control().reset(service, call.actor);
   if (!done.ok()) return Refusal{done.error()};
-  return either(call.format, {{"service", service}, {"state", "serving"}},
-                fmt::format("{}: the latch is cleared; green gets requests again when its weight is set", service));
+  return either(
+      call.format, {{"service", service}, {"state", "serving"}},
+      fmt::format("{}: the latch is cleared; green gets requests again when its weight is set", service));
 }
 
 constexpr Command kCommands[] = {
@@ -100,7 +105,8 @@ constexpr Command kCommands[] = {
      "tripped or holds. While tripped, the evidence follows.",
      false, at_once<show_trip>},
     {"trip", "SVC [REASON...]",
-     "Puts everything back on blue now. It stays there until reset. Wins in every state.", true, at_once<trip>},
+     "Puts everything back on blue now. It stays there until reset. Wins in every state.", true,
+     at_once<trip>},
     {"reset", "SVC", "Clears the latch after a trip. Green's share stays 0 until it is set again.", true,
      at_once<reset>},
 };

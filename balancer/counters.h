@@ -26,12 +26,12 @@ class Counter {
 // `on`.
 enum class Outcome : uint8_t {
   ok,
-  http_5xx,     // a status of 500 to 599
-  connect,      // no connection could be made
-  reset,        // the connection broke, or what came was no HTTP
-  timeout,      // connect, first byte or idle
-  slow,         // an answer, but later than [trip] slow
-  cancelled,    // given up by us: the client left, or the proxy stops
+  http_5xx,   // a status of 500 to 599
+  connect,    // no connection could be made
+  reset,      // the connection broke, or what came was no HTTP
+  timeout,    // connect, first byte or idle
+  slow,       // an answer, but later than [trip] slow
+  cancelled,  // given up by us: the client left, or the proxy stops
 };
 inline constexpr size_t kOutcomes = 7;
 constexpr const char* to_string(Outcome outcome) {

@@ -31,18 +31,24 @@ enum class EndpointMode : uint8_t { ready, drain, maint };
 
 constexpr const char* to_string(EndpointHealth health) {
   switch (health) {
-    case EndpointHealth::unknown: return "unknown";
-    case EndpointHealth::up: return "up";
-    case EndpointHealth::down: return "down";
+    case EndpointHealth::unknown:
+      return "unknown";
+    case EndpointHealth::up:
+      return "up";
+    case EndpointHealth::down:
+      return "down";
   }
   return "unknown";
 }
 
 constexpr const char* to_string(EndpointMode mode) {
   switch (mode) {
-    case EndpointMode::ready: return "ready";
-    case EndpointMode::drain: return "drain";
-    case EndpointMode::maint: return "maint";
+    case EndpointMode::ready:
+      return "ready";
+    case EndpointMode::drain:
+      return "drain";
+    case EndpointMode::maint:
+      return "maint";
   }
   return "ready";
 }

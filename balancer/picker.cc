@@ -66,8 +66,10 @@ EndpointLoad* Picker::pick(Random& random, uint64_t epoch, const EndpointLoad* c
   if (eligible_.empty()) return nullptr;
   if (eligible_.size() == 1) return eligible_[0].load;
   switch (balance_) {
-    case conf::Balance::p2c: return pick_two_choices(random, tried, tried_count)->load;
-    case conf::Balance::round_robin: return pick_round_robin(random, tried, tried_count);
+    case conf::Balance::p2c:
+      return pick_two_choices(random, tried, tried_count)->load;
+    case conf::Balance::round_robin:
+      return pick_round_robin(random, tried, tried_count);
     case conf::Balance::random: {
       Eligible& drawn = draw(random);
       if (was_tried(drawn.load, tried, tried_count)) return any_untried(random, tried, tried_count)->load;

@@ -110,7 +110,7 @@ struct UpstreamPlan {
 struct ServicePlan {
   conf::Service conf;
   std::shared_ptr<ServiceState> state;
-  UpstreamPlan upstreams[2];  // by conf::Colour; green's is empty without has_green
+  UpstreamPlan upstreams[2];     // by conf::Colour; green's is empty without has_green
   std::string maintenance_page;  // the page's text, read when the plan was built
 
   const UpstreamPlan& upstream(conf::Colour colour) const { return upstreams[static_cast<size_t>(colour)]; }

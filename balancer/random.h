@@ -36,9 +36,7 @@ class Random {
 
   // Uniform in [0, bound); bound > 0. The bias of the multiplication is below
   // bound / 2^64 (Lemire, "Fast random integer generation in an interval").
-  uint64_t below(uint64_t bound) {
-    return static_cast<uint64_t>((static_cast<Wide>(next()) * bound) >> 64);
-  }
+  uint64_t below(uint64_t bound) { return static_cast<uint64_t>((static_cast<Wide>(next()) * bound) >> 64); }
 
   // Uniform in [0, 1).
   double unit() { return static_cast<double>(next() >> 11) * 0x1.0p-53; }

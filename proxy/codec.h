@@ -73,13 +73,14 @@ class DownstreamCodec {
   virtual bool speaks_interim() const = 0;  // may 1xx be sent?
 
   // `last`: the connection ends after this response.
-  virtual void write_response(Outbox& out, StreamId stream, const ResponseHead& head, const AddedFields& added,
-                              bool last) = 0;
+  virtual void write_response(Outbox& out, StreamId stream, const ResponseHead& head,
+                              const AddedFields& added, bool last) = 0;
   virtual void write_data(Outbox& out, StreamId stream, const char* data, size_t size) = 0;
   virtual void write_end(Outbox& out, StreamId stream, const Fields* trailers) = 0;
   // A whole response of the proxy's own.
   virtual void write_reply(Outbox& out, StreamId stream, uint16_t status, const AddedFields& added,
-                           std::string_view content_type, std::string_view body, bool head_only, bool last) = 0;
+                           std::string_view content_type, std::string_view body, bool head_only,
+                           bool last) = 0;
   // Does a body without a length end with the connection?
   virtual bool ends_by_close(const ResponseHead& head) const = 0;
   virtual void become_tunnel(StreamId stream) = 0;

@@ -1,10 +1,11 @@
 #include "proxy/control.h"
 
+#include <sys/stat.h>
+#include <unistd.h>
+
 #include <algorithm>
 #include <csignal>
 #include <cstring>
-#include <sys/stat.h>
-#include <unistd.h>
 #include <utility>
 
 #include "proxy/control_text.h"
@@ -39,7 +40,9 @@ class Control::WorkerReporter final : public Reporter {
     SampleNote note{service.name(), std::string(client), std::string(path)};
     control_.mailbox_.post([this, note = std::move(note)] { control_.judge_.on_sample(note); });
   }
-  void request_finished(const AccessRecord& record) override { access_.record(record, Loop::wall_clock_us()); }
+  void request_finished(const AccessRecord& record) override {
+    access_.record(record, Loop::wall_clock_us());
+  }
   bool wants_access() const override { return control_.access_log_.enabled(); }
   void turn_ended(uint64_t now_us) override { access_.flush_aged(now_us); }
 
@@ -129,7 +132,8 @@ void Control::close_listener(uint64_t id) {
     worker->post([one = worker.get(), id] { one->remove_listener(id); });
   }
   for (const OpenListener& one : listeners_) {
-    if (one.id == id && one.conf.bind.kind == conf::Address::Kind::unix_socket) unlink(one.conf.bind.host.c_str());
+    if (one.id == id && one.conf.bind.kind == conf::Address::Kind::unix_socket)
+      unlink(one.conf.bind.host.c_str());
   }
   std::erase_if(listeners_, [id](const OpenListener& one) { return one.id == id; });
 }
@@ -178,7 +182,8 @@ uint32_t Control::client_connections() const {
 
 std::vector<ListenerInfo> Control::listeners() const {
   std::vector<ListenerInfo> result;
-  for (const OpenListener& one : listeners_) result.push_back({one.conf.bind.to_string(), one.address.to_string()});
+  for (const OpenListener& one : listeners_)
+    result.push_back({one.conf.bind.to_string(), one.address.to_string()});
   return result;
 }
 
@@ -193,9 +198,8 @@ bool Control::ready() const {
   return std::all_of(registry_.services().begin(), registry_.services().end(), [](const auto& one) {
     const auto& endpoints = one.second.endpoints;
     return std::any_of(std::begin(endpoints), std::end(endpoints), [](const auto& list) {
-      return std::any_of(list.begin(), list.end(), [](const auto& endpoint) {
-        return endpoint.state->condition().usable();
-      });
+      return std::any_of(list.begin(), list.end(),
+                         [](const auto& endpoint) { return endpoint.state->condition().usable(); });
     });
   });
 }
@@ -216,7 +220,8 @@ struct Countdown {
 
 conf::Status Control::open_store() {
   if (config_.state_dir.empty()) return conf::Done{};
-  conf::Result<std::unique_ptr<balancer::StateStore>> opened = balancer::StateStore::open(files_, config_.state_dir);
+  conf::Result<std::unique_ptr<balancer::StateStore>> opened =
+      balancer::StateStore::open(files_, config_.state_dir);
   if (!opened.ok()) return opened.error();
   store_ = std::move(*opened);
   return conf::Done{};
@@ -285,8 +290,9 @@ void Control::watch_caps() {
     if (found == registry_.caps().end() || found->second->max() == 0) continue;
     const double used = static_cast<double>(found->second->used()) / found->second->max();
     if (used >= cap.warn_at && warned_caps_.insert(name).second) {
-      add_event("cap_warning", "", "cap " + name + " is at " + std::to_string(found->second->used()) + " of " +
-                                       std::to_string(found->second->max()) + " connections",
+      add_event("cap_warning", "",
+                "cap " + name + " is at " + std::to_string(found->second->used()) + " of " +
+                    std::to_string(found->second->max()) + " connections",
                 {{"cap", name}, {"used", std::to_string(found->second->used())}});
     } else if (used < cap.warn_at * kCalmBelow && warned_caps_.erase(name) > 0) {
       add_event("cap_calm", "", "cap " + name + " is below its warning line again", {{"cap", name}});
@@ -327,8 +333,8 @@ void Control::barrier(std::function<void()> done) {
 
 void Control::sessions(std::function<void(std::vector<SessionInfo>)> done) {
   const auto all = std::make_shared<std::vector<SessionInfo>>();
-  const auto countdown = std::make_shared<Countdown>(
-      worker_count(), [all, done = std::move(done)] { done(std::move(*all)); });
+  const auto countdown =
+      std::make_shared<Countdown>(worker_count(), [all, done = std::move(done)] { done(std::move(*all)); });
   for (const auto& worker : workers_) {
     worker->post([this, one = worker.get(), all, countdown] {
       mailbox_.post([all, countdown, mine = one->sessions()] {
@@ -350,8 +356,9 @@ void Control::names_changed() {
 void Control::drain(const Actor& actor) {
   if (state_ != RunState::running) return;
   state_ = RunState::draining;
-  add_event("draining", "", "no new connections; requests under way have " +
-                                std::to_string(config_.drain_ms / 1000) + " s to finish",
+  add_event("draining", "",
+            "no new connections; requests under way have " + std::to_string(config_.drain_ms / 1000) +
+                " s to finish",
             {{"source", actor.source}, {"who", actor.who}});
   changed();
   loop_.arm(drain_deadline_, config_.drain_ms);
@@ -420,8 +427,9 @@ LogLevel level_of(std::string_view type) {
       "tripped",       "judge_holds", "endpoint_down",    "endpoint_ejected", "cap_warning",
       "reload_failed", "dns_failed",  "log_not_reopened", "state_not_saved",
   };
-  return std::find(std::begin(kWarnings), std::end(kWarnings), type) == std::end(kWarnings) ? LogLevel::info
-                                                                                             : LogLevel::warning;
+  return std::find(std::begin(kWarnings), std::end(kWarnings), type) == std::end(kWarnings)
+             ? LogLevel::info
+             : LogLevel::warning;
 }
 
 }  // namespace

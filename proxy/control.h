@@ -25,10 +25,10 @@
 #include <string_view>
 #include <vector>
 
+#include "balancer/saved_state.h"
 #include "conf/config.h"
 #include "conf/diff.h"
 #include "conf/result.h"
-#include "balancer/saved_state.h"
 #include "proxy/access_log.h"
 #include "proxy/daemon_log.h"
 #include "proxy/event_log.h"

@@ -24,26 +24,29 @@ conf::Result<Split::Value> Control::set_weight(const std::string& service, conf:
     return refusal(Error::Kind::invalid, "a split is between 0 and 100 percent");
   }
   if (!service_conf(service).has_green && green > 0) {
-    return refusal(Error::Kind::refused, "service '" + service + "' has no green upstream to send requests to");
+    return refusal(Error::Kind::refused,
+                   "service '" + service + "' has no green upstream to send requests to");
   }
   if (if_generation.has_value() && *if_generation != now.generation) {
-    return refusal(Error::Kind::conflict, "the split of '" + service + "' is at generation " +
-                                              std::to_string(now.generation) + ", not " +
-                                              std::to_string(*if_generation) + "; look again with 'show split'");
+    return refusal(Error::Kind::conflict,
+                   "the split of '" + service + "' is at generation " + std::to_string(now.generation) +
+                       ", not " + std::to_string(*if_generation) + "; look again with 'show split'");
   }
   if (entry.state->tripped() && green > 0) {
-    return refusal(Error::Kind::refused, "service '" + service + "' is tripped; 'reset " + service + "' first");
+    return refusal(Error::Kind::refused,
+                   "service '" + service + "' is tripped; 'reset " + service + "' first");
   }
   put_split(service, green, actor.source);
   save_service(service);
   const Split::Value next = entry.state->split().get();
-  add_event("split_changed", service,
-            "green's share of " + service + " went from " + percent(now.green) + " to " + percent(green) + " %",
-            {{"from", percent(now.green)},
-             {"to", percent(green)},
-             {"generation", std::to_string(next.generation)},
-             {"source", actor.source},
-             {"who", actor.who}});
+  add_event(
+      "split_changed", service,
+      "green's share of " + service + " went from " + percent(now.green) + " to " + percent(green) + " %",
+      {{"from", percent(now.green)},
+       {"to", percent(green)},
+       {"generation", std::to_string(next.generation)},
+       {"source", actor.source},
+       {"who", actor.who}});
   changed();
   return next;
 }
@@ -71,7 +74,8 @@ conf::Status Control::reset(const std::string& service, const Actor& actor) {
   (*found)->trip_reason.clear();
   (*found)->tripped_at_us = 0;
   save_service(service);
-  add_event("trip_reset", service, "the latch of " + service + " is cleared; green's share stays 0 until it is set",
+  add_event("trip_reset", service,
+            "the latch of " + service + " is cleared; green's share stays 0 until it is set",
             {{"source", actor.source}, {"who", actor.who}});
   changed();
   return conf::Done{};
@@ -85,23 +89,27 @@ conf::Status Control::set_max_connections(const std::string& service, conf::Colo
   const uint32_t before = cap.max();
   cap.set_max(max == 0 ? balancer::Cap::kUnlimited : max);
   const auto text = [](uint32_t value) {
-    return value == 0 || value == balancer::Cap::kUnlimited ? std::string("unlimited") : std::to_string(value);
+    return value == 0 || value == balancer::Cap::kUnlimited ? std::string("unlimited")
+                                                            : std::to_string(value);
   };
-  add_event("max_connections_changed", service,
-            "max_connections of " + cap.name() + " went from " + text(before) + " to " + text(max),
-            {{"upstream", conf::to_string(colour)}, {"from", text(before)}, {"to", text(max)}, {"who", actor.who}});
+  add_event(
+      "max_connections_changed", service,
+      "max_connections of " + cap.name() + " went from " + text(before) + " to " + text(max),
+      {{"upstream", conf::to_string(colour)}, {"from", text(before)}, {"to", text(max)}, {"who", actor.who}});
   changed();
   return conf::Done{};
 }
 
-conf::Status Control::set_endpoint_mode(const std::string& service, conf::Colour colour, const std::string& endpoint,
-                                        balancer::EndpointMode mode, const Actor& actor) {
+conf::Status Control::set_endpoint_mode(const std::string& service, conf::Colour colour,
+                                        const std::string& endpoint, balancer::EndpointMode mode,
+                                        const Actor& actor) {
   const conf::Result<ServiceEntry*> found = find_service(service);
   if (!found.ok()) return found.error();
   balancer::EndpointState* const state = (*found)->find_endpoint(colour, endpoint);
   if (state == nullptr) {
     return refusal(Error::Kind::not_found, "no endpoint of " + service + "/" + conf::to_string(colour) +
-                                               " is called '" + endpoint + "'; see 'show endpoints " + service + "'");
+                                               " is called '" + endpoint + "'; see 'show endpoints " +
+                                               service + "'");
   }
   balancer::EndpointCondition condition = state->condition();
   const balancer::EndpointMode before = condition.mode;
@@ -111,7 +119,10 @@ conf::Status Control::set_endpoint_mode(const std::string& service, conf::Colour
   add_event("endpoint_mode_changed", service,
             "endpoint " + endpoint + " of " + service + "/" + conf::to_string(colour) + " went from " +
                 to_string(before) + " to " + to_string(mode),
-            {{"upstream", conf::to_string(colour)}, {"endpoint", endpoint}, {"mode", to_string(mode)}, {"who", actor.who}});
+            {{"upstream", conf::to_string(colour)},
+             {"endpoint", endpoint},
+             {"mode", to_string(mode)},
+             {"who", actor.who}});
   changed();
   return conf::Done{};
 }

@@ -13,7 +13,8 @@ using conf::Error;
 
 void Control::reload(const Actor& actor, std::function<void(conf::Result<ReloadReport>)> done) {
   if (state_ != RunState::running) {
-    done(refusal(Error::Kind::refused, std::string("the process is ") + to_string(state_) + " and reloads no more"));
+    done(refusal(Error::Kind::refused,
+                 std::string("the process is ") + to_string(state_) + " and reloads no more"));
     return;
   }
   conf::ParseOutcome outcome = conf::parse_file(config_.file);
@@ -33,10 +34,11 @@ void Control::reload(const Actor& actor, std::function<void(conf::Result<ReloadR
 
   std::vector<uint64_t> to_close;
   for (const OpenListener& one : listeners_) {
-    const bool kept = std::any_of(next.listeners.begin(), next.listeners.end(), [&](const conf::Listener& listener) {
-      return listener.bind == one.conf.bind && listener.trusted == one.conf.trusted &&
-             listener.proxy_protocol == one.conf.proxy_protocol && listener.tls == one.conf.tls;
-    });
+    const bool kept =
+        std::any_of(next.listeners.begin(), next.listeners.end(), [&](const conf::Listener& listener) {
+          return listener.bind == one.conf.bind && listener.trusted == one.conf.trusted &&
+                 listener.proxy_protocol == one.conf.proxy_protocol && listener.tls == one.conf.tls;
+        });
     if (!kept) to_close.push_back(one.id);
   }
   const size_t before = listeners_.size();
@@ -72,9 +74,9 @@ void Control::reload(const Actor& actor, std::function<void(conf::Result<ReloadR
   resolver_.watch(dns_names());
   publish_plan([this, actor, to_close, report = std::move(report), done = std::move(done)]() mutable {
     for (const uint64_t id : to_close) close_listener(id);
-    add_event("reloaded", "", "the configuration was read again: " + std::to_string(report.applied.size()) +
-                                  " changes in force, " + std::to_string(report.needs_restart.size()) +
-                                  " need a restart",
+    add_event("reloaded", "",
+              "the configuration was read again: " + std::to_string(report.applied.size()) +
+                  " changes in force, " + std::to_string(report.needs_restart.size()) + " need a restart",
               {{"source", actor.source}, {"who", actor.who}});
     changed();
     done(std::move(report));
@@ -86,7 +88,8 @@ void Control::apply_file_splits(const conf::Config& next) {
   for (const auto& [name, service] : next.services) {
     ServiceEntry* const entry = registry_.find(name);
     if (entry == nullptr || entry->split_source != "config") continue;
-    if (entry->state->split().get().green == service.split || config_.services.at(name).split == service.split) {
+    if (entry->state->split().get().green == service.split ||
+        config_.services.at(name).split == service.split) {
       continue;
     }
     put_split(name, service.split, "config");

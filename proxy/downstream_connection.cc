@@ -7,7 +7,9 @@
 
 namespace sluice::proxy {
 
-ConnectionSet::~ConnectionSet() { assert(first_ == nullptr); }
+ConnectionSet::~ConnectionSet() {
+  assert(first_ == nullptr);
+}
 
 void ConnectionSet::drain() {
   for_each([](DownstreamConnection& one) { one.drain(); });
@@ -17,16 +19,19 @@ void ConnectionSet::close_all() {
   for_each([](DownstreamConnection& one) { one.gone(); });
 }
 
-void DownstreamConnection::start(WorkerContext& context, ConnectionSet& set, std::shared_ptr<const ListenerTraits> traits,
-                                 std::unique_ptr<Stream> stream, std::string client_ip, bool trusted) {
-  auto* const self =
-      new DownstreamConnection(context, set, std::move(traits), std::move(stream), std::move(client_ip), trusted);
+void DownstreamConnection::start(WorkerContext& context, ConnectionSet& set,
+                                 std::shared_ptr<const ListenerTraits> traits, std::unique_ptr<Stream> stream,
+                                 std::string client_ip, bool trusted) {
+  auto* const self = new DownstreamConnection(context, set, std::move(traits), std::move(stream),
+                                              std::move(client_ip), trusted);
   self->stream_->start_reading();
   self->expect(Waiting::head, context.plan->plan->client_timeouts.client_header_ms);
 }
 
-DownstreamConnection::DownstreamConnection(WorkerContext& context, ConnectionSet& set, std::shared_ptr<const ListenerTraits> traits,
-                                           std::unique_ptr<Stream> stream, std::string client_ip, bool trusted)
+DownstreamConnection::DownstreamConnection(WorkerContext& context, ConnectionSet& set,
+                                           std::shared_ptr<const ListenerTraits> traits,
+                                           std::unique_ptr<Stream> stream, std::string client_ip,
+                                           bool trusted)
     : context_(context),
       set_(set),
       traits_(std::move(traits)),
@@ -102,15 +107,22 @@ void DownstreamConnection::pump(Input& input) {
     if (exchange_ == nullptr ? last_ : !exchange_->accepts_input()) return;
     const CodecEvent event = codec_.next(input, context_.plan->plan->head_limits);
     switch (event.kind) {
-      case CodecEvent::Kind::more: return;
+      case CodecEvent::Kind::more:
+        return;
       case CodecEvent::Kind::head:
         ++requests_;
         exchange_ = context_.new_exchange();
         exchange_->begin(*this, event.stream);
         break;
-      case CodecEvent::Kind::data: exchange_->on_request_data(codec_.piece().data, codec_.piece().size); break;
-      case CodecEvent::Kind::end: exchange_->on_request_end(codec_.trailers()); break;
-      case CodecEvent::Kind::bad: on_bad(); return;
+      case CodecEvent::Kind::data:
+        exchange_->on_request_data(codec_.piece().data, codec_.piece().size);
+        break;
+      case CodecEvent::Kind::end:
+        exchange_->on_request_end(codec_.trailers());
+        break;
+      case CodecEvent::Kind::bad:
+        on_bad();
+        return;
     }
     // Finished already: the rest is looked at by resume().
     if (exchange_ == nullptr) return;
@@ -130,7 +142,8 @@ void DownstreamConnection::on_bad() {
 }
 
 void DownstreamConnection::answer_bad(const Problem& problem) {
-  const std::string proxy_status = fmt::format("sluice; error={}; details=\"{}\"", problem.error, problem.detail);
+  const std::string proxy_status =
+      fmt::format("sluice; error={}; details=\"{}\"", problem.error, problem.detail);
   const std::string body = fmt::format("{} {}\n", problem.status, problem.detail);
   AddedFields added;
   added.add("Proxy-Status", proxy_status);
@@ -160,7 +173,9 @@ void DownstreamConnection::exchange_aborted(StreamId, bool ends_by_close) {
   }
 }
 
-void DownstreamConnection::begin_tunnel(StreamId) { context_.loop.defer(resume_); }
+void DownstreamConnection::begin_tunnel(StreamId) {
+  context_.loop.defer(resume_);
+}
 
 // Chooses the deadline for what the client owes us, and whether to read on.
 void DownstreamConnection::await() {
@@ -200,7 +215,8 @@ void DownstreamConnection::expect(Waiting what, uint64_t delay_ms) {
 
 void DownstreamConnection::on_deadline() {
   switch (std::exchange(waiting_, Waiting::nothing)) {
-    case Waiting::nothing: return;
+    case Waiting::nothing:
+      return;
     case Waiting::head:
       if (!codec_.mid_message() && stash_.empty()) {
         close();  // connected and never asked
@@ -210,7 +226,9 @@ void DownstreamConnection::on_deadline() {
       last_ = unclean_ = true;
       end();
       return;
-    case Waiting::idle: close(); return;
+    case Waiting::idle:
+      close();
+      return;
     case Waiting::body:
       if (exchange_ != nullptr) exchange_->on_downstream_timeout();
       return;
@@ -262,7 +280,9 @@ void DownstreamConnection::tell_half_close() {
   if (!exchange_->on_downstream_half_closed()) gone();
 }
 
-void DownstreamConnection::on_stream_error(int) { gone(); }
+void DownstreamConnection::on_stream_error(int) {
+  gone();
+}
 
 // The client is not there any more.
 void DownstreamConnection::gone() {

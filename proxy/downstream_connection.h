@@ -98,8 +98,9 @@ class DownstreamConnection final : public Downstream, public Stream::Handler {
   friend class ConnectionSet;
   enum class Waiting : uint8_t { nothing, head, idle, body, drain, linger };
 
-  DownstreamConnection(WorkerContext& context, ConnectionSet& set, std::shared_ptr<const ListenerTraits> traits,
-                       std::unique_ptr<Stream> stream, std::string client_ip, bool trusted);
+  DownstreamConnection(WorkerContext& context, ConnectionSet& set,
+                       std::shared_ptr<const ListenerTraits> traits, std::unique_ptr<Stream> stream,
+                       std::string client_ip, bool trusted);
 
   void pump(Input& input);
   void on_bad();
@@ -130,10 +131,10 @@ class DownstreamConnection final : public Downstream, public Stream::Handler {
   Waiting waiting_ = Waiting::nothing;
   const bool trusted_;
   bool read_ended_ = false;
-  bool end_told_ = false;   // the exchange knows that
+  bool end_told_ = false;      // the exchange knows that
   bool drain_wanted_ = false;  // the upstream is paused until pending output is little
-  bool last_ = false;       // serve no further request
-  bool unclean_ = false;    // the client may be sending what nobody will read
+  bool last_ = false;          // serve no further request
+  bool unclean_ = false;       // the client may be sending what nobody will read
   bool lingering_ = false;
   bool closed_ = false;
   DownstreamConnection* next_ = nullptr;

@@ -14,9 +14,9 @@
 namespace sluice::proxy {
 
 struct Event {
-  uint64_t id = 0;     // counts from 1 since the start
-  uint64_t at_us = 0;  // wall clock, since the epoch
-  std::string type;    // a word or two joined by "_": split_changed, reloaded
+  uint64_t id = 0;      // counts from 1 since the start
+  uint64_t at_us = 0;   // wall clock, since the epoch
+  std::string type;     // a word or two joined by "_": split_changed, reloaded
   std::string service;  // empty: the whole process
   std::string message;  // a sentence for people
   std::vector<std::pair<std::string, std::string>> fields;  // for machines; names in snake_case

@@ -55,7 +55,8 @@ void Exchange::route() {
     return;
   }
   std::string_view host = head_.authority;
-  if (const size_t port = host.rfind(':'); port != std::string_view::npos && host.find(']', port) == host.npos) {
+  if (const size_t port = host.rfind(':');
+      port != std::string_view::npos && host.find(']', port) == host.npos) {
     host = host.substr(0, port);
   }
   const uint32_t index = plan_->plan->routes.find(host, head_.path());
@@ -130,14 +131,19 @@ std::string_view find_cookie(std::string_view cookies, std::string_view name) {
 bool Exchange::read_sticky_key(std::string_view& key) const {
   const conf::Sticky& sticky = conf().sticky;
   switch (sticky.kind) {
-    case conf::Sticky::Kind::none: return false;
-    case conf::Sticky::Kind::client_ip: key = downstream_->client_ip(); break;
+    case conf::Sticky::Kind::none:
+      return false;
+    case conf::Sticky::Kind::client_ip:
+      key = downstream_->client_ip();
+      break;
     case conf::Sticky::Kind::header:
-      if (const Field* field = head_.fields.find(sticky.name); field != nullptr) key = head_.fields.value(*field);
+      if (const Field* field = head_.fields.find(sticky.name); field != nullptr)
+        key = head_.fields.value(*field);
       break;
     case conf::Sticky::Kind::cookie:
       for (const Field& field : head_.fields.all()) {
-        if (field.id == FieldId::cookie && key.empty()) key = find_cookie(head_.fields.value(field), sticky.name);
+        if (field.id == FieldId::cookie && key.empty())
+          key = find_cookie(head_.fields.value(field), sticky.name);
       }
       break;
   }
@@ -149,7 +155,8 @@ bool Exchange::read_sticky_key(std::string_view& key) const {
 void Exchange::arm_deadline() {
   constexpr uint64_t kNever = ~uint64_t{0};
   uint64_t due_us = kNever;
-  if (const uint64_t whole_ms = conf().timeouts.request_ms; whole_ms > 0) due_us = started_us_ + whole_ms * 1000;
+  if (const uint64_t whole_ms = conf().timeouts.request_ms; whole_ms > 0)
+    due_us = started_us_ + whole_ms * 1000;
   if (phase_ == Phase::queued) {
     due_us = std::min(due_us, waiting_since_us_ + uint64_t{conf().upstream(colour_).queue_timeout_ms} * 1000);
   } else if (conf().trip.slow_ms > 0 && !attempt_settled_) {
@@ -300,8 +307,8 @@ bool Exchange::expects_more_body() const {
 bool Exchange::accepts_input() const {
   const bool writable = upstream_ != nullptr && upstream_->pending() < Stream::kHighWatermark;
   if (phase_ == Phase::tunnel) return writable;
-  if (request_complete_) return false;       // what comes is the next request
-  if (!expects_more_body()) return true;     // nothing but its end can come
+  if (request_complete_) return false;    // what comes is the next request
+  if (!expects_more_body()) return true;  // nothing but its end can come
   return phase_ == Phase::streaming && writable;
 }
 
@@ -327,7 +334,9 @@ void Exchange::write_body(const char* data, size_t size) {
   upstream_->codec().write_data(upstream_->out(), 0, data, size);
 }
 
-void Exchange::watch_upstream() { upstream_->expect_within(conf().timeouts.idle_ms, "connection_write_timeout"); }
+void Exchange::watch_upstream() {
+  upstream_->expect_within(conf().timeouts.idle_ms, "connection_write_timeout");
+}
 
 void Exchange::on_request_end(Fields* trailers) {
   request_complete_ = true;
@@ -418,17 +427,18 @@ void Exchange::settle_attempt(Outcome outcome, uint16_t status) {
   attempt_settled_ = true;
   if (attempts_ <= kMostAttempts) outcomes_[attempts_ - 1] = outcome;
   balancer::UpstreamStats& mine = stats();
-  const bool compared = by_lot_ && !is_retry_ && !is_rescue_ &&
-                        generation_ == service_->plan->state->split().get().generation;
+  const bool compared =
+      by_lot_ && !is_retry_ && !is_rescue_ && generation_ == service_->plan->state->split().get().generation;
   if (outcome == Outcome::ok && !compared) mine.counters.ok_not_by_lot.add();
   mine.counters.attempts[static_cast<size_t>(outcome)].add();
   mine.upstream_duration.record((context_.loop.now_us() - attempt_us_) * 1000);
   const bool failed = outcome != Outcome::ok && outcome != Outcome::cancelled;
   endpoint_->shared->count(context_.number, failed);
   if (!failed) return;
-  context_.reporter.attempt_failed({service_->plan->state.get(), &pool_->state(), endpoint_->state, outcome, status,
-                                    request_id(), downstream_->client_ip(), head_.path(),
-                                    by_lot_ && !is_retry_ && !is_rescue_, attempt_us_, context_.loop.now_us()});
+  context_.reporter.attempt_failed({service_->plan->state.get(), &pool_->state(), endpoint_->state, outcome,
+                                    status, request_id(), downstream_->client_ip(), head_.path(),
+                                    by_lot_ && !is_retry_ && !is_rescue_, attempt_us_,
+                                    context_.loop.now_us()});
 }
 
 // Gives the upstream connection back; `complete`: nothing of it is outstanding.

@@ -136,27 +136,27 @@ class Exchange {
   Timer deadline_;
 
   RequestHead head_;
-  std::vector<char> replay_;       // the body so far, while it is small enough
-  Fields trailers_;                // of a body that is kept
+  std::vector<char> replay_;  // the body so far, while it is small enough
+  Fields trailers_;           // of a body that is kept
   bool has_trailers_ = false;
-  std::string forwarded_for_;      // built for the added fields
+  std::string forwarded_for_;  // built for the added fields
   char made_request_id_[32];
   bool has_request_id_ = false;  // the client's is passed on
 
   Phase phase_ = Phase::free;
   conf::Colour colour_ = conf::Colour::blue;
   bool request_complete_ = false;
-  bool replay_lost_ = false;    // more body came than is kept
+  bool replay_lost_ = false;       // more body came than is kept
   bool response_started_ = false;  // its head went down
   bool attempt_settled_ = true;
   bool fresh_only_ = false;
   bool stale_retried_ = false;
   bool is_retry_ = false;
   bool is_rescue_ = false;
-  bool by_lot_ = false;         // the split chose the colour, and nothing else
-  bool counted_ = false;        // in the pool's `active`
+  bool by_lot_ = false;   // the split chose the colour, and nothing else
+  bool counted_ = false;  // in the pool's `active`
   bool in_queue_ = false;
-  bool aborted_ = false;        // the client did not get a complete answer
+  bool aborted_ = false;          // the client did not get a complete answer
   bool last_ = false;             // the connection ends with this response
   bool by_close_ = false;         // and that is how the client sees its end
   bool downstream_gone_ = false;  // nobody to tell that it is finished

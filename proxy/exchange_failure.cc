@@ -34,7 +34,9 @@ void Exchange::on_upstream_failed(const UpstreamFailure& failure) {
 }
 
 // Is all of the request that went out still in hand?
-bool Exchange::may_replay() const { return body_bytes_ == 0 || (!replay_lost_ && replay_.size() == body_bytes_); }
+bool Exchange::may_replay() const {
+  return body_bytes_ == 0 || (!replay_lost_ && replay_.size() == body_bytes_);
+}
 
 // Starts another attempt if one is allowed. `status`: of the response that made
 // the attempt a failure, or 0.

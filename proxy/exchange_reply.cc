@@ -5,8 +5,8 @@
 #include <array>
 
 #include "proxy/exchange.h"
-#include "proxy/worker.h"
 #include "proxy/h1_writer.h"
+#include "proxy/worker.h"
 
 namespace sluice::proxy {
 namespace {
@@ -32,8 +32,10 @@ bool looks_like_forwarding(std::string_view name) {
     case FieldId::x_forwarded_for:
     case FieldId::x_forwarded_host:
     case FieldId::x_forwarded_proto:
-    case FieldId::x_request_id: return true;
-    default: return false;
+    case FieldId::x_request_id:
+      return true;
+    default:
+      return false;
   }
 }
 
@@ -71,7 +73,8 @@ void Exchange::prepare_head() {
       case FieldId::other:
         if (!trusted && looks_like_forwarding(fields.name(field))) field.dropped = true;
         break;
-      default: break;
+      default:
+        break;
     }
   }
   if (const std::string_view ip = downstream_->client_ip(); !ip.empty()) {

@@ -15,12 +15,33 @@ int hex_digit(char c) {
 // Fields that mean something only in a head: what frames, routes, authenticates,
 // modifies the request or says how the content is to be read (RFC 9110, 6.5.1).
 constexpr std::string_view kHeadOnly[] = {
-    "accept-ranges",       "age",           "authentication-info", "authorization",    "cache-control",
-    "content-disposition", "content-encoding", "content-language", "content-location", "content-range",
-    "content-type",        "date",          "expires",             "if-match",         "if-modified-since",
-    "if-none-match",       "if-range",      "if-unmodified-since", "last-modified",    "location",
-    "pragma",              "range",         "retry-after",         "set-cookie",       "vary",
-    "warning",             "www-authenticate",
+    "accept-ranges",
+    "age",
+    "authentication-info",
+    "authorization",
+    "cache-control",
+    "content-disposition",
+    "content-encoding",
+    "content-language",
+    "content-location",
+    "content-range",
+    "content-type",
+    "date",
+    "expires",
+    "if-match",
+    "if-modified-since",
+    "if-none-match",
+    "if-range",
+    "if-unmodified-since",
+    "last-modified",
+    "location",
+    "pragma",
+    "range",
+    "retry-after",
+    "set-cookie",
+    "vary",
+    "warning",
+    "www-authenticate",
 };
 
 bool allowed_in_trailers(FieldId id, std::string_view name) {
@@ -56,7 +77,8 @@ ChunkedDecoder::Step ChunkedDecoder::next(Input& input, const conf::Limits& limi
         input.consume(1);
         state_ = state_ == State::data_cr ? State::data_lf : State::size_start;
         break;
-      case State::trailers: return read_trailers(input, limits);
+      case State::trailers:
+        return read_trailers(input, limits);
       default: {
         const char c = *input.data;
         input.consume(1);
@@ -114,16 +136,23 @@ bool ChunkedDecoder::size_line(char c) {
       if (c == '"') state_ = State::ext;
       if (c == '\\') state_ = State::ext_escaped;
       return true;
-    case State::ext_escaped: state_ = State::ext_quoted; return true;
-    default: return false;
+    case State::ext_escaped:
+      state_ = State::ext_quoted;
+      return true;
+    default:
+      return false;
   }
 }
 
 ChunkedDecoder::Step ChunkedDecoder::read_trailers(Input& input, const conf::Limits& limits) {
   switch (trailer_scanner_.scan(input, limits)) {
-    case HeadScanner::Verdict::more: return Step::more;
-    case HeadScanner::Verdict::bad: problem_ = &trailer_scanner_.problem(); return Step::bad;
-    case HeadScanner::Verdict::complete: break;
+    case HeadScanner::Verdict::more:
+      return Step::more;
+    case HeadScanner::Verdict::bad:
+      problem_ = &trailer_scanner_.problem();
+      return Step::bad;
+    case HeadScanner::Verdict::complete:
+      break;
   }
   const size_t size = trailer_scanner_.size();
   trailers_.clear();

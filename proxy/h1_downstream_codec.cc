@@ -3,14 +3,14 @@
 #include <algorithm>
 #include <charconv>
 
-
 namespace sluice::proxy {
 
 using Kind = CodecEvent::Kind;
 
 CodecEvent H1DownstreamCodec::next(Input& input, const conf::Limits& limits) {
   switch (state_) {
-    case State::head: return read_head(input, limits);
+    case State::head:
+      return read_head(input, limits);
     case State::body_length: {
       if (input.size == 0) return {Kind::more};
       piece_ = {input.data, static_cast<size_t>(std::min<uint64_t>(body_left_, input.size))};
@@ -19,8 +19,11 @@ CodecEvent H1DownstreamCodec::next(Input& input, const conf::Limits& limits) {
       if (body_left_ == 0) state_ = State::body_ended;
       return {Kind::data};
     }
-    case State::body_chunked: return read_chunked(input, limits);
-    case State::body_ended: state_ = State::ended; return {Kind::end};
+    case State::body_chunked:
+      return read_chunked(input, limits);
+    case State::body_ended:
+      state_ = State::ended;
+      return {Kind::end};
     case State::tunnel: {
       if (input.size == 0) return {Kind::more};
       piece_ = input;
@@ -28,7 +31,8 @@ CodecEvent H1DownstreamCodec::next(Input& input, const conf::Limits& limits) {
       return {Kind::data};
     }
     case State::ended:
-    case State::bad: return {Kind::more};
+    case State::bad:
+      return {Kind::more};
   }
   return {Kind::more};
 }
@@ -36,9 +40,12 @@ CodecEvent H1DownstreamCodec::next(Input& input, const conf::Limits& limits) {
 CodecEvent H1DownstreamCodec::read_head(Input& input, const conf::Limits& limits) {
   if (input.size == 0) return {Kind::more};
   switch (scanner_.scan(input, limits)) {
-    case HeadScanner::Verdict::more: return {Kind::more};
-    case HeadScanner::Verdict::bad: return fail(scanner_.problem());
-    case HeadScanner::Verdict::complete: break;
+    case HeadScanner::Verdict::more:
+      return {Kind::more};
+    case HeadScanner::Verdict::bad:
+      return fail(scanner_.problem());
+    case HeadScanner::Verdict::complete:
+      break;
   }
   input.consume(scanner_.skipped());
   const Input head{input.data, scanner_.size()};
@@ -59,17 +66,25 @@ CodecEvent H1DownstreamCodec::read_head(Input& input, const conf::Limits& limits
       body_left_ = workspace_.request.content_length;
       state_ = body_left_ > 0 ? State::body_length : State::body_ended;
       break;
-    default: state_ = State::body_ended; break;
+    default:
+      state_ = State::body_ended;
+      break;
   }
   return {Kind::head};
 }
 
 CodecEvent H1DownstreamCodec::read_chunked(Input& input, const conf::Limits& limits) {
   switch (chunked_->next(input, limits)) {
-    case ChunkedDecoder::Step::more: return {Kind::more};
-    case ChunkedDecoder::Step::data: piece_ = chunked_->piece(); return {Kind::data};
-    case ChunkedDecoder::Step::end: state_ = State::ended; return {Kind::end};
-    case ChunkedDecoder::Step::bad: return fail(chunked_->problem());
+    case ChunkedDecoder::Step::more:
+      return {Kind::more};
+    case ChunkedDecoder::Step::data:
+      piece_ = chunked_->piece();
+      return {Kind::data};
+    case ChunkedDecoder::Step::end:
+      state_ = State::ended;
+      return {Kind::end};
+    case ChunkedDecoder::Step::bad:
+      return fail(chunked_->problem());
   }
   return {Kind::more};
 }
@@ -81,14 +96,19 @@ CodecEvent H1DownstreamCodec::fail(const Problem& problem) {
   return {Kind::bad};
 }
 
-Fields* H1DownstreamCodec::trailers() { return chunked_ == nullptr ? nullptr : &chunked_->trailers(); }
+Fields* H1DownstreamCodec::trailers() {
+  return chunked_ == nullptr ? nullptr : &chunked_->trailers();
+}
 
 bool H1DownstreamCodec::mid_message() const {
   switch (state_) {
-    case State::head: return scanner_.started();
+    case State::head:
+      return scanner_.started();
     case State::body_length:
-    case State::body_chunked: return true;
-    default: return false;
+    case State::body_chunked:
+      return true;
+    default:
+      return false;
   }
 }
 
@@ -116,17 +136,17 @@ void H1DownstreamCodec::append_connection(Appender& to, bool last) const {
   }
 }
 
-void H1DownstreamCodec::write_response(Outbox& out, StreamId, const ResponseHead& head, const AddedFields& added,
-                                       bool last) {
+void H1DownstreamCodec::write_response(Outbox& out, StreamId, const ResponseHead& head,
+                                       const AddedFields& added, bool last) {
   const bool open_ended = head.body == BodyKind::open_ended || head.body == BodyKind::until_close;
   if (!head.interim()) chunked_out_ = open_ended && minor_version_ >= 1;
   const Fields& fields = head.fields;
   // What the upstream calls itself, or leaves out, is not this hop's to repeat.
   const std::string_view start(fields.block(), std::min<size_t>(fields.block_size(), 13));
-  const bool plain = start.starts_with("HTTP/1.1 ") && start.ends_with(' ') && head.upgrade.empty() && !chunked_out_ && added.count == 0 &&
-                     (head.interim() || (!last && minor_version_ >= 1));
-  const bool verbatim =
-      plain && std::none_of(fields.all().begin(), fields.all().end(), [](const Field& one) { return one.dropped; });
+  const bool plain = start.starts_with("HTTP/1.1 ") && start.ends_with(' ') && head.upgrade.empty() &&
+                     !chunked_out_ && added.count == 0 && (head.interim() || (!last && minor_version_ >= 1));
+  const bool verbatim = plain && std::none_of(fields.all().begin(), fields.all().end(),
+                                              [](const Field& one) { return one.dropped; });
   if (verbatim) {
     out.add(fields.block(), fields.block_size());
     return;
@@ -171,8 +191,8 @@ void H1DownstreamCodec::write_reply(Outbox& out, StreamId, uint16_t status, cons
   char* const text = out.loop().scratch().allocate(size);
   char number[16];
   Appender to(text);
-  to << "HTTP/1.1 " << std::string_view(number, std::to_chars(number, number + 16, status).ptr - number) << " "
-     << reason_phrase(status) << "\r\n";
+  to << "HTTP/1.1 " << std::string_view(number, std::to_chars(number, number + 16, status).ptr - number)
+     << " " << reason_phrase(status) << "\r\n";
   for (size_t i = 0; i < added.count; ++i) to << added.all[i].name << ": " << added.all[i].value << "\r\n";
   if (!content_type.empty()) to << "Content-Type: " << content_type << "\r\n";
   to << "Content-Length: "

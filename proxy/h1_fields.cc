@@ -91,7 +91,8 @@ HeadScanner::Verdict HeadScanner::line(char* text, size_t size, const conf::Limi
   if (has_control(text, size, !start_line)) return bad(400, "a control character in the head");
   // White space behind a value is SP or HTAB; llhttp knows only SP there behind
   // a Content-Length.
-  for (size_t end = size; end > 0 && (text[end - 1] == ' ' || text[end - 1] == '\t'); --end) text[end - 1] = ' ';
+  for (size_t end = size; end > 0 && (text[end - 1] == ' ' || text[end - 1] == '\t'); --end)
+    text[end - 1] = ' ';
   if (start_line) {
     first_line_size_ = static_cast<uint32_t>(size);
   } else if (*text == ' ' || *text == '\t') {
@@ -200,7 +201,8 @@ const Problem* parse_fields(const char* section, size_t size, Fields& fields) {
   parser.data = &sink;
   const llhttp_errno_t error = llhttp_execute(&parser, section, size);
   if (sink.problem != nullptr) return sink.problem;
-  if (sink.complete && (error == HPE_PAUSED || error == HPE_OK || error == HPE_PAUSED_UPGRADE)) return nullptr;
+  if (sink.complete && (error == HPE_PAUSED || error == HPE_OK || error == HPE_PAUSED_UPGRADE))
+    return nullptr;
   return &kBadField;
 }
 
@@ -222,8 +224,10 @@ bool is_hop_by_hop(FieldId id) {
     case FieldId::te:
     case FieldId::upgrade:
     case FieldId::http2_settings:
-    case FieldId::transfer_encoding: return true;
-    default: return false;
+    case FieldId::transfer_encoding:
+      return true;
+    default:
+      return false;
   }
 }
 

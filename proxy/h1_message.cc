@@ -26,9 +26,15 @@ constexpr Problem kBadStatusLine{502, kProtocolError, "a malformed status line"}
 constexpr Problem kBadFraming{502, kProtocolError, "conflicting or malformed body framing"};
 constexpr Problem kUnaskedUpgrade{502, kProtocolError, "a switch of protocols that nobody asked for"};
 
-bool is_digit(char c) { return c >= '0' && c <= '9'; }
-bool is_hex(char c) { return is_digit(c) || (c >= 'a' && c <= 'f') || (c >= 'A' && c <= 'F'); }
-bool is_alpha(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); }
+bool is_digit(char c) {
+  return c >= '0' && c <= '9';
+}
+bool is_hex(char c) {
+  return is_digit(c) || (c >= 'a' && c <= 'f') || (c >= 'A' && c <= 'F');
+}
+bool is_alpha(char c) {
+  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
+}
 
 Method method_of(std::string_view text) {
   switch (text.size()) {
@@ -51,14 +57,16 @@ Method method_of(std::string_view text) {
       if (text == "OPTIONS") return Method::options;
       if (text == "CONNECT") return Method::connect;
       break;
-    default: break;
+    default:
+      break;
   }
   return Method::other;
 }
 
 // "HTTP/" DIGIT "." DIGIT, of which only major version 1 is spoken here.
 const Problem* read_version(std::string_view text, uint8_t& minor) {
-  if (text.size() != 8 || !text.starts_with("HTTP/") || !is_digit(text[5]) || text[6] != '.' || !is_digit(text[7])) {
+  if (text.size() != 8 || !text.starts_with("HTTP/") || !is_digit(text[5]) || text[6] != '.' ||
+      !is_digit(text[7])) {
     return &kBadVersion;
   }
   if (text[5] != '1') return &kVersionNotSupported;
@@ -250,7 +258,9 @@ const Problem* parse_request(Input head, size_t first_line_size, RequestHead& re
   }
   const Framing framing = read_framing(request.fields, request.minor_version);
   if (framing.problem != nullptr) return framing.problem;
-  request.body = framing.chunked ? BodyKind::open_ended : framing.has_length ? BodyKind::length : BodyKind::none;
+  request.body = framing.chunked      ? BodyKind::open_ended
+                 : framing.has_length ? BodyKind::length
+                                      : BodyKind::none;
   request.content_length = framing.length;
   if (const Problem* problem = read_host(request)) return problem;
   if (const Problem* problem = read_expect(request)) return problem;
@@ -270,8 +280,7 @@ const Problem* read_status_line(std::string_view line, ResponseHead& response) {
   if (line.size() < 12 || line[8] != ' ' || (line.size() > 12 && line[12] != ' ')) return &kBadStatusLine;
   if (read_version(line.substr(0, 8), response.minor_version) != nullptr) return &kBadStatusLine;
   if (!is_digit(line[9]) || !is_digit(line[10]) || !is_digit(line[11])) return &kBadStatusLine;
-  response.status =
-      static_cast<uint16_t>((line[9] - '0') * 100 + (line[10] - '0') * 10 + (line[11] - '0'));
+  response.status = static_cast<uint16_t>((line[9] - '0') * 100 + (line[10] - '0') * 10 + (line[11] - '0'));
   if (response.status < 100 || response.status > 599) return &kBadStatusLine;
   response.reason = line.size() > 13 ? line.substr(13) : std::string_view{};
   return nullptr;

@@ -20,7 +20,8 @@ struct H1Persistence {
 // point into it, and it may be changed in place. Null when it is well-formed;
 // else the answer. On a problem `request` is partly filled and only
 // minor_version may be used.
-const Problem* parse_request(Input head, size_t first_line_size, RequestHead& request, H1Persistence& persistence);
+const Problem* parse_request(Input head, size_t first_line_size, RequestHead& request,
+                             H1Persistence& persistence);
 
 // What a response answers, as far as its framing depends on it.
 struct ResponseContext {

@@ -10,7 +10,8 @@ namespace {
 
 using Kind = CodecEvent::Kind;
 
-constexpr Problem kIncomplete{502, "http_response_incomplete", "the upstream closed before the end of its answer"};
+constexpr Problem kIncomplete{502, "http_response_incomplete",
+                              "the upstream closed before the end of its answer"};
 constexpr Problem kNotHttp{502, "http_protocol_error", "the upstream does not speak HTTP/1"};
 constexpr Problem kTooManyInterim{502, "http_protocol_error", "the upstream sent too many interim answers"};
 
@@ -43,7 +44,8 @@ void H1UpstreamCodec::write_request(Outbox& out, StreamId, const RequestHead& he
   if (head.max_forwards != ~0U) {
     char number[16];
     to << "Max-Forwards: "
-       << std::string_view(number, std::to_chars(number, number + 16, head.max_forwards - 1).ptr - number) << "\r\n";
+       << std::string_view(number, std::to_chars(number, number + 16, head.max_forwards - 1).ptr - number)
+       << "\r\n";
   }
   if (!head.upgrade.empty()) {
     to << "Connection: upgrade\r\nUpgrade: " << head.upgrade << "\r\n";
@@ -78,7 +80,8 @@ void H1UpstreamCodec::write_end(Outbox& out, StreamId, const Fields* trailers) {
 
 CodecEvent H1UpstreamCodec::next(Input& input) {
   switch (state_) {
-    case State::head: return read_head(input);
+    case State::head:
+      return read_head(input);
     case State::body_length: {
       if (input.size == 0) return {Kind::more};
       piece_ = {input.data, static_cast<size_t>(std::min<uint64_t>(body_left_, input.size))};
@@ -89,13 +92,19 @@ CodecEvent H1UpstreamCodec::next(Input& input) {
     }
     case State::body_chunked:
       switch (chunked_->next(input, kLimits)) {
-        case ChunkedDecoder::Step::more: return {Kind::more};
-        case ChunkedDecoder::Step::data: piece_ = chunked_->piece(); return {Kind::data};
-        case ChunkedDecoder::Step::end: return ended();
-        case ChunkedDecoder::Step::bad: return fail(chunked_->problem());
+        case ChunkedDecoder::Step::more:
+          return {Kind::more};
+        case ChunkedDecoder::Step::data:
+          piece_ = chunked_->piece();
+          return {Kind::data};
+        case ChunkedDecoder::Step::end:
+          return ended();
+        case ChunkedDecoder::Step::bad:
+          return fail(chunked_->problem());
       }
       return {Kind::more};
-    case State::body_ended: return ended();
+    case State::body_ended:
+      return ended();
     case State::body_until_close:
     case State::tunnel: {
       if (input.size == 0) return {Kind::more};
@@ -104,7 +113,8 @@ CodecEvent H1UpstreamCodec::next(Input& input) {
       return {Kind::data};
     }
     case State::ready:
-    case State::spent: return {Kind::more};
+    case State::spent:
+      return {Kind::more};
   }
   return {Kind::more};
 }
@@ -115,9 +125,12 @@ CodecEvent H1UpstreamCodec::read_head(Input& input) {
   const std::string_view begin(input.data, std::min<size_t>(input.size, 7));
   if (begin != std::string_view("HTTP/1.").substr(0, begin.size())) return fail(kNotHttp);
   switch (scanner_.scan(input, kLimits)) {
-    case HeadScanner::Verdict::more: return {Kind::more};
-    case HeadScanner::Verdict::bad: return fail(scanner_.problem());
-    case HeadScanner::Verdict::complete: break;
+    case HeadScanner::Verdict::more:
+      return {Kind::more};
+    case HeadScanner::Verdict::bad:
+      return fail(scanner_.problem());
+    case HeadScanner::Verdict::complete:
+      break;
   }
   const Input head{input.data, scanner_.size()};
   input.consume(head.size);
@@ -133,7 +146,9 @@ CodecEvent H1UpstreamCodec::read_head(Input& input) {
   }
   keep_alive_ = persistence.keep_alive;
   switch (response.body) {
-    case BodyKind::none: state_ = State::body_ended; break;
+    case BodyKind::none:
+      state_ = State::body_ended;
+      break;
     case BodyKind::length:
       body_left_ = response.content_length;
       state_ = body_left_ == 0 ? State::body_ended : State::body_length;
@@ -158,10 +173,14 @@ CodecEvent H1UpstreamCodec::ended() {
 CodecEvent H1UpstreamCodec::next_at_end() {
   switch (state_) {
     case State::ready:
-    case State::spent: return {Kind::more};
+    case State::spent:
+      return {Kind::more};
     case State::body_until_close:
-    case State::tunnel: state_ = State::spent; return {Kind::end};
-    default: return fail(kIncomplete);
+    case State::tunnel:
+      state_ = State::spent;
+      return {Kind::end};
+    default:
+      return fail(kIncomplete);
   }
 }
 

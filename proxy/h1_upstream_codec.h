@@ -44,7 +44,16 @@ class H1UpstreamCodec final : public UpstreamCodec {
   void become_tunnel(StreamId) override { state_ = State::tunnel; }
 
  private:
-  enum class State : uint8_t { ready, head, body_length, body_chunked, body_until_close, body_ended, tunnel, spent };
+  enum class State : uint8_t {
+    ready,
+    head,
+    body_length,
+    body_chunked,
+    body_until_close,
+    body_ended,
+    tunnel,
+    spent
+  };
 
   CodecEvent read_head(Input& input);
   CodecEvent fail(const Problem& problem);

@@ -101,7 +101,8 @@ enum class Method : uint8_t { get, head, post, put, delete_, options, patch, tra
 // Safe methods may be sent twice without harm, idempotent ones too (RFC 9110,
 // 9.2.1 and 9.2.2).
 constexpr bool is_safe(Method method) {
-  return method == Method::get || method == Method::head || method == Method::options || method == Method::trace;
+  return method == Method::get || method == Method::head || method == Method::options ||
+         method == Method::trace;
 }
 constexpr bool is_idempotent(Method method) {
   return is_safe(method) || method == Method::put || method == Method::delete_;

@@ -16,8 +16,8 @@ namespace {
 
 bool same_check(const conf::Health& a, const conf::Health& b) {
   return a.enabled == b.enabled && a.tcp == b.tcp && a.path == b.path && a.host == b.host &&
-         a.interval_ms == b.interval_ms && a.timeout_ms == b.timeout_ms && a.rise == b.rise && a.fall == b.fall &&
-         a.status == b.status && a.body == b.body;
+         a.interval_ms == b.interval_ms && a.timeout_ms == b.timeout_ms && a.rise == b.rise &&
+         a.fall == b.fall && a.status == b.status && a.body == b.body;
 }
 
 }  // namespace
@@ -25,7 +25,9 @@ bool same_check(const conf::Health& a, const conf::Health& b) {
 HealthMonitor::HealthMonitor(Control& control)
     : control_(control),
       scheduler_(control.loop().random().next(),
-                 [this](health::CheckId id, const health::CheckTransition& transition) { on_transition(id, transition); }),
+                 [this](health::CheckId id, const health::CheckTransition& transition) {
+                   on_transition(id, transition);
+                 }),
       timer_([](void* self) { static_cast<HealthMonitor*>(self)->advance(); }, this) {}
 
 void HealthMonitor::configure() {
@@ -83,7 +85,8 @@ void HealthMonitor::configure_outlier(const std::string& service, Colour colour)
   }
   for (const auto& [key, state] : ejector.endpoints) {
     if (wanted.contains(key)) continue;
-    for (const health::OutlierEvent& event : ejector.outlier->remove(key, now_ms)) on_outlier(upstream, event);
+    for (const health::OutlierEvent& event : ejector.outlier->remove(key, now_ms))
+      on_outlier(upstream, event);
   }
   for (const auto& [key, state] : wanted) {
     if (!ejector.endpoints.contains(key)) ejector.outlier->add(key);
@@ -108,10 +111,11 @@ void HealthMonitor::on_transition(health::CheckId id, const health::CheckTransit
   condition.health = transition.to;
   endpoint.state->set_condition(condition);
   const std::string name = endpoint.state->name();
-  control_.add_event(transition.to == EndpointHealth::up ? "endpoint_up" : "endpoint_down", endpoint.service,
-                     "endpoint " + name + " of " + endpoint.service + "/" + to_string(endpoint.colour) + " is " +
-                         to_string(transition.to) + (transition.reason.empty() ? "" : ": " + transition.reason),
-                     {{"upstream", to_string(endpoint.colour)}, {"endpoint", name}, {"reason", transition.reason}});
+  control_.add_event(
+      transition.to == EndpointHealth::up ? "endpoint_up" : "endpoint_down", endpoint.service,
+      "endpoint " + name + " of " + endpoint.service + "/" + to_string(endpoint.colour) + " is " +
+          to_string(transition.to) + (transition.reason.empty() ? "" : ": " + transition.reason),
+      {{"upstream", to_string(endpoint.colour)}, {"endpoint", name}, {"reason", transition.reason}});
   changed(endpoint);
 }
 
@@ -123,10 +127,11 @@ void HealthMonitor::on_outlier(const std::string& upstream, const health::Outlie
   condition.ejected = event.ejected;
   endpoint.state->set_condition(condition);
   const std::string name = endpoint.state->name();
-  control_.add_event(event.ejected ? "endpoint_ejected" : "endpoint_returned", endpoint.service,
-                     event.ejected ? "endpoint " + name + " of " + upstream + " is ejected: " + event.reason
-                                   : "endpoint " + name + " of " + upstream + " is back",
-                     {{"upstream", to_string(endpoint.colour)}, {"endpoint", name}, {"reason", event.reason}});
+  control_.add_event(
+      event.ejected ? "endpoint_ejected" : "endpoint_returned", endpoint.service,
+      event.ejected ? "endpoint " + name + " of " + upstream + " is ejected: " + event.reason
+                    : "endpoint " + name + " of " + upstream + " is back",
+      {{"upstream", to_string(endpoint.colour)}, {"endpoint", name}, {"reason", event.reason}});
   changed(endpoint);
 }
 

@@ -155,7 +155,8 @@ void Judge::act(const std::string& service, Case& one, uint64_t first_us) {
   if (held) {
     control_.add_event("judge_holds", service, verdict.reason, {{"detector", to_string(verdict.detector)}});
   } else {
-    control_.add_event("judge_released", service, "the judge of " + service + " holds nothing against green any more");
+    control_.add_event("judge_released", service,
+                       "the judge of " + service + " holds nothing against green any more");
   }
   control_.changed();
 }
@@ -179,19 +180,20 @@ void Judge::carry_out_trip(const std::string& service, Case& one, uint64_t first
   const uint64_t decided_us = control_.loop().now_us();
   const uint64_t first_error_ms = found.first_error_ms;
   const uint64_t decided_ms = control_.loop().now_ms();
-  control_.redirect_green(service, [this, service, verdict, before, first_us, decided_us, first_error_ms, decided_ms] {
-    const uint64_t now_us = control_.loop().now_us();
-    control_.add_event(
-        "tripped", service, service + " is back on blue: " + verdict.reason,
-        {{"detector", to_string(verdict.detector)},
-         {"reason", verdict.reason},
-         {"green_before", std::to_string(before.green / 100.0)},
-         {"since_first_error_ms",
-          first_error_ms == 0 ? std::string("0") : std::to_string(decided_ms - first_error_ms)},
-         {"decision_ms", milliseconds(decided_us > first_us ? decided_us - first_us : 0)},
-         {"switch_ms", milliseconds(now_us > decided_us ? now_us - decided_us : 0)}});
-    control_.changed();
-  });
+  control_.redirect_green(
+      service, [this, service, verdict, before, first_us, decided_us, first_error_ms, decided_ms] {
+        const uint64_t now_us = control_.loop().now_us();
+        control_.add_event(
+            "tripped", service, service + " is back on blue: " + verdict.reason,
+            {{"detector", to_string(verdict.detector)},
+             {"reason", verdict.reason},
+             {"green_before", std::to_string(before.green / 100.0)},
+             {"since_first_error_ms",
+              first_error_ms == 0 ? std::string("0") : std::to_string(decided_ms - first_error_ms)},
+             {"decision_ms", milliseconds(decided_us > first_us ? decided_us - first_us : 0)},
+             {"switch_ms", milliseconds(now_us > decided_us ? now_us - decided_us : 0)}});
+        control_.changed();
+      });
 }
 
 void Judge::add_latencies(balancer::Evidence& evidence, const ServiceEntry& entry) const {
@@ -201,8 +203,8 @@ void Judge::add_latencies(balancer::Evidence& evidence, const ServiceEntry& entr
     for (uint32_t worker = 0; worker < entry.upstreams[i]->workers(); ++worker) {
       entry.upstreams[i]->stats(worker).upstream_duration.add_to(*sum);
     }
-    evidence.latencies[i] = {sum->count(), sum->quantile_ns(0.5), sum->quantile_ns(0.95), sum->quantile_ns(0.99),
-                             sum->max_ns()};
+    evidence.latencies[i] = {sum->count(), sum->quantile_ns(0.5), sum->quantile_ns(0.95),
+                             sum->quantile_ns(0.99), sum->max_ns()};
   }
 }
 

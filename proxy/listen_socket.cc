@@ -109,7 +109,8 @@ conf::Result<ListenSockets> open_unix(ListenSockets sockets, uint32_t count) {
   SocketAddress address;
   const socklen_t size = fill(sockets.address, address);
   if (size == 0) return io_error(what, ENAMETOOLONG);
-  if (const conf::Status cleared = clear_unix_path(sockets.address.host); !cleared.ok()) return cleared.error();
+  if (const conf::Status cleared = clear_unix_path(sockets.address.host); !cleared.ok())
+    return cleared.error();
   const int fd = bound_socket(address, size, false);
   if (fd < 0) return fail(sockets, what, -fd);
   sockets.fds.push_back(fd);

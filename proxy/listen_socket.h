@@ -15,7 +15,7 @@
 namespace sluice::proxy {
 
 struct ListenSockets {
-  std::vector<int> fds;  // one for each worker, owned by whoever holds this
+  std::vector<int> fds;   // one for each worker, owned by whoever holds this
   conf::Address address;  // with the port that was given for port 0
 };
 

@@ -38,8 +38,8 @@ PeerName name_of(const sockaddr_storage& peer) {
 
 }  // namespace
 
-Listener::Listener(WorkerContext& context, ConnectionSet& connections, std::shared_ptr<const ListenerTraits> traits,
-                   int fd, bool is_unix)
+Listener::Listener(WorkerContext& context, ConnectionSet& connections,
+                   std::shared_ptr<const ListenerTraits> traits, int fd, bool is_unix)
     : context_(context), connections_(connections), traits_(std::move(traits)), is_unix_(is_unix) {
   if (is_unix_) {
     uv_pipe_init(context.loop.uv(), &handle_.pipe, 0);
@@ -61,8 +61,8 @@ void Listener::start() {
 }
 
 void Listener::accept() {
-  auto stream = std::make_unique<UvStream>(context_.loop,
-                                           is_unix_ ? UvStream::Kind::unix_socket : UvStream::Kind::tcp);
+  auto stream =
+      std::make_unique<UvStream>(context_.loop, is_unix_ ? UvStream::Kind::unix_socket : UvStream::Kind::tcp);
   if (stream->accept(handle()) != 0) {
     UvStream::discard(std::move(stream));
     return;

@@ -18,8 +18,8 @@ namespace sluice::proxy {
 class Listener {
  public:
   // Owns `fd`, a listening socket.
-  Listener(WorkerContext& context, ConnectionSet& connections, std::shared_ptr<const ListenerTraits> traits, int fd,
-           bool is_unix);
+  Listener(WorkerContext& context, ConnectionSet& connections, std::shared_ptr<const ListenerTraits> traits,
+           int fd, bool is_unix);
   Listener(const Listener&) = delete;
   Listener& operator=(const Listener&) = delete;
 

@@ -24,13 +24,21 @@ Loop::Loop(uint64_t seed)
   uv_unref(reinterpret_cast<uv_handle_t*>(&ticker_));
 }
 
-Loop::~Loop() { assert(flushes_.first == nullptr && tasks_.first == nullptr); }
+Loop::~Loop() {
+  assert(flushes_.first == nullptr && tasks_.first == nullptr);
+}
 
-void Loop::update_time() { now_us_ = uv_hrtime() / 1000; }
+void Loop::update_time() {
+  now_us_ = uv_hrtime() / 1000;
+}
 
-void Loop::run() { uv_run(&uv_, UV_RUN_DEFAULT); }
+void Loop::run() {
+  uv_run(&uv_, UV_RUN_DEFAULT);
+}
 
-void Loop::stop() { uv_stop(&uv_); }
+void Loop::stop() {
+  uv_stop(&uv_);
+}
 
 int Loop::close() {
   auto* const handle = reinterpret_cast<uv_handle_t*>(&ticker_);

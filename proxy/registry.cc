@@ -40,7 +40,8 @@ void Registry::update_caps(const conf::Config& config) {
 void Registry::update_service(const conf::Service& service, uint64_t wall_us) {
   ServiceEntry& entry = services_[service.name];
   if (entry.state == nullptr) {
-    entry.state = std::make_shared<balancer::ServiceState>(service.name, balancer::Split::Value{service.split, 1});
+    entry.state =
+        std::make_shared<balancer::ServiceState>(service.name, balancer::Split::Value{service.split, 1});
     entry.split_source = "config";
     entry.split_since_us = wall_us;
     for (const Colour colour : conf::kColours) {
@@ -51,12 +52,14 @@ void Registry::update_service(const conf::Service& service, uint64_t wall_us) {
   entry.state->set_maintenance(service.maintenance);
   for (const Colour colour : conf::kColours) {
     const uint32_t max = service.upstream(colour).max_connections;
-    entry.upstreams[static_cast<size_t>(colour)]->connections()->set_max(max == 0 ? balancer::Cap::kUnlimited : max);
+    entry.upstreams[static_cast<size_t>(colour)]->connections()->set_max(max == 0 ? balancer::Cap::kUnlimited
+                                                                                  : max);
   }
 }
 
 std::vector<EndpointPlan> Registry::endpoints_of(const conf::Service& service, Colour colour,
-                                                 const ResolvedNames& names, const ServiceEntry& entry) const {
+                                                 const ResolvedNames& names,
+                                                 const ServiceEntry& entry) const {
   std::vector<EndpointPlan> result;
   std::set<std::string> seen;
   const auto add = [&](const conf::Address& address, const std::string& authority, uint32_t weight) {
@@ -91,8 +94,8 @@ std::vector<EndpointPlan> Registry::endpoints_of(const conf::Service& service, C
   return result;
 }
 
-std::shared_ptr<const balancer::CapSet> Registry::caps_of(const conf::Config& config, const ServiceEntry& entry,
-                                                          Colour colour) const {
+std::shared_ptr<const balancer::CapSet> Registry::caps_of(const conf::Config& config,
+                                                          const ServiceEntry& entry, Colour colour) const {
   auto caps = std::make_shared<balancer::CapSet>();
   caps->push_back(entry.upstreams[static_cast<size_t>(colour)]->connections());
   for (const auto& [name, cap] : config.caps) {
@@ -158,7 +161,8 @@ std::shared_ptr<const balancer::Plan> Registry::build(const conf::Config& config
   if (config.routes.empty()) {
     plan->routes.set_only(0);
   } else {
-    for (const conf::Route& route : config.routes) plan->routes.add(route.host, route.path, index.at(route.service));
+    for (const conf::Route& route : config.routes)
+      plan->routes.add(route.host, route.path, index.at(route.service));
   }
   return plan;
 }

@@ -27,7 +27,7 @@ struct ServiceEntry {
   std::shared_ptr<balancer::UpstreamState> upstreams[2];
   // By address text, in the order of the configuration. Without green: empty.
   std::vector<balancer::EndpointPlan> endpoints[2];
-  std::string split_source;    // config, admin, rollout, trip, state
+  std::string split_source;     // config, admin, rollout, trip, state
   uint64_t split_since_us = 0;  // wall clock
   std::string trip_reason;      // while tripped
   std::string tripped_by;       // who asked for it by hand; may be empty
@@ -55,7 +55,8 @@ class Registry {
   void update_caps(const conf::Config& config);
   void update_service(const conf::Service& service, uint64_t wall_us);
   std::vector<balancer::EndpointPlan> endpoints_of(const conf::Service& service, conf::Colour colour,
-                                                   const ResolvedNames& names, const ServiceEntry& entry) const;
+                                                   const ResolvedNames& names,
+                                                   const ServiceEntry& entry) const;
   std::shared_ptr<const balancer::CapSet> caps_of(const conf::Config& config, const ServiceEntry& entry,
                                                   conf::Colour colour) const;
 

@@ -61,7 +61,8 @@ class SocketProbe::Attempt final : public Stream::Handler {
       if (event.kind == CodecEvent::Kind::data) {
         expectation_.on_body({codec_.piece().data, codec_.piece().size});
       }
-      if (event.kind == CodecEvent::Kind::end || (!interim && expectation_.decided())) finish(expectation_.result());
+      if (event.kind == CodecEvent::Kind::end || (!interim && expectation_.decided()))
+        finish(expectation_.result());
     }
     if (done_ != nullptr) stash_.keep_last(input.size);
   }
@@ -120,7 +121,9 @@ SocketProbe::SocketProbe(Loop& loop, std::shared_ptr<const balancer::EndpointSta
                          const conf::Health& settings)
     : loop_(loop), endpoint_(std::move(endpoint)), settings_(settings) {}
 
-SocketProbe::~SocketProbe() { cancel(); }
+SocketProbe::~SocketProbe() {
+  cancel();
+}
 
 void SocketProbe::start(Done done) {
   attempt_ = new Attempt(loop_, *endpoint_, settings_, std::move(done));

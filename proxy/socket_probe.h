@@ -16,7 +16,8 @@ namespace sluice::proxy {
 
 class SocketProbe final : public health::Probe {
  public:
-  SocketProbe(Loop& loop, std::shared_ptr<const balancer::EndpointState> endpoint, const conf::Health& settings);
+  SocketProbe(Loop& loop, std::shared_ptr<const balancer::EndpointState> endpoint,
+              const conf::Health& settings);
   ~SocketProbe() override;
 
   void start(Done done) override;

@@ -50,7 +50,9 @@ void UpstreamConnection::expect_within(uint64_t delay_ms, const char* error) {
   context_.loop.arm(timer_, delay_ms);
 }
 
-void UpstreamConnection::pause_reading() { stream_->stop_reading(); }
+void UpstreamConnection::pause_reading() {
+  stream_->stop_reading();
+}
 
 // What was stashed while reading was paused is looked at first.
 void UpstreamConnection::resume_reading() {
@@ -112,9 +114,14 @@ void UpstreamConnection::process(Input& input) {
   while (state_ == State::busy) {
     const CodecEvent event = codec_.next(input);
     switch (event.kind) {
-      case CodecEvent::Kind::more: return;
-      case CodecEvent::Kind::head: exchange_->on_response(); break;
-      case CodecEvent::Kind::data: exchange_->on_response_data(codec_.piece().data, codec_.piece().size); break;
+      case CodecEvent::Kind::more:
+        return;
+      case CodecEvent::Kind::head:
+        exchange_->on_response();
+        break;
+      case CodecEvent::Kind::data:
+        exchange_->on_response_data(codec_.piece().data, codec_.piece().size);
+        break;
       case CodecEvent::Kind::end:
         // Octets behind the end of an answer belong to nobody.
         if (input.size > 0 || !codec_.reusable()) codec_.retire();
@@ -140,7 +147,8 @@ void UpstreamConnection::on_read_end() {
   }
   const bool stale = reused() && !answered_;
   if (answered_) {
-    fail({Outcome::reset, "http_response_incomplete", "the upstream closed before the end of its answer", 502, false});
+    fail({Outcome::reset, "http_response_incomplete", "the upstream closed before the end of its answer", 502,
+          false});
   } else {
     fail({Outcome::reset, "connection_terminated", "the upstream closed without an answer", 502, stale});
   }
@@ -152,8 +160,8 @@ void UpstreamConnection::on_stream_error(int error) {
     return;
   }
   if (state_ != State::busy) return;
-  fail({Outcome::reset, answered_ ? "http_response_incomplete" : "connection_terminated", uv_strerror(error), 502,
-        reused() && !answered_});
+  fail({Outcome::reset, answered_ ? "http_response_incomplete" : "connection_terminated", uv_strerror(error),
+        502, reused() && !answered_});
 }
 
 void UpstreamConnection::on_drained() {
@@ -168,9 +176,14 @@ void UpstreamConnection::on_deadline() {
     case State::busy:
       fail({Outcome::timeout, deadline_error_, "the upstream did not go on in time", 504, false});
       break;
-    case State::idle: end(); break;
-    case State::ending: stream_->reset(); break;
-    case State::closed: break;
+    case State::idle:
+      end();
+      break;
+    case State::ending:
+      stream_->reset();
+      break;
+    case State::closed:
+      break;
   }
 }
 

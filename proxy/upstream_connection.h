@@ -73,8 +73,8 @@ class UpstreamConnection final : public Stream::Handler {
 
   // For the pool.
   void become_idle(uint32_t idle_timeout_ms);
-  void close();      // at once
-  void end();        // in order; see above
+  void close();  // at once
+  void end();    // in order; see above
   bool idle() const { return state_ == State::idle; }
 
   void on_connected(int error) override;

@@ -14,9 +14,12 @@ using balancer::Permit;
 UpstreamPool::UpstreamPool(WorkerContext& context, std::shared_ptr<balancer::UpstreamState> state)
     : context_(context),
       state_(std::move(state)),
-      picker_(std::make_unique<balancer::Picker>(std::vector<balancer::Picker::Entry>{}, conf::Balance::p2c, 0)) {}
+      picker_(std::make_unique<balancer::Picker>(std::vector<balancer::Picker::Entry>{}, conf::Balance::p2c,
+                                                 0)) {}
 
-UpstreamPool::~UpstreamPool() { assert(connections_.empty() && first_waiter_ == nullptr); }
+UpstreamPool::~UpstreamPool() {
+  assert(connections_.empty() && first_waiter_ == nullptr);
+}
 
 void UpstreamPool::update(const balancer::ServicePlan& service, conf::Colour colour) {
   const balancer::UpstreamPlan& plan = service.upstream(colour);
@@ -152,7 +155,8 @@ void UpstreamPool::release(UpstreamConnection& connection, bool reusable) {
 // more than what keeping a warm connection is worth.
 bool UpstreamPool::is_fair_to_keep(const UpstreamConnection& connection) const {
   for (const auto& cap : connection.permit().caps()) {
-    if (cap->has_waiters() && cap->oldest_waiter() + kFairnessUs < first_waiter_->waiting_since_us()) return false;
+    if (cap->has_waiters() && cap->oldest_waiter() + kFairnessUs < first_waiter_->waiting_since_us())
+      return false;
   }
   return true;
 }

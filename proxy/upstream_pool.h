@@ -80,14 +80,16 @@ class UpstreamPool {
 
   // The retry budget: each request earns the share of a retry that [retry]
   // budget says, each retry spends a whole one (as in Twitter's Finagle).
-  void earn_retry(double share) { retries_ = retries_ + share < kMostRetries ? retries_ + share : kMostRetries; }
+  void earn_retry(double share) {
+    retries_ = retries_ + share < kMostRetries ? retries_ + share : kMostRetries;
+  }
   bool retry_allowed() const { return retries_ >= 1; }
   void spend_retry() { retries_ -= 1; }
   // May another of green's requests be replayed here? Bounded by what this
   // upstream carries anyway, so that a rescue can't drown it.
   bool rescue_allowed() const { return rescuing < kLeastRescues || rescuing < active / 2; }
   uint32_t rescuing = 0;
-  uint32_t active = 0;    // exchanges at this upstream, from this worker
+  uint32_t active = 0;  // exchanges at this upstream, from this worker
 
  private:
   friend class UpstreamConnection;

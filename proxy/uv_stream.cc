@@ -9,9 +9,7 @@
 namespace sluice::proxy {
 
 UvStream::UvStream(Loop& loop, Kind kind)
-    : loop_(loop),
-      kind_(kind),
-      failure_([](void* self) { static_cast<UvStream*>(self)->fail_now(); }, this) {
+    : loop_(loop), kind_(kind), failure_([](void* self) { static_cast<UvStream*>(self)->fail_now(); }, this) {
   if (kind == Kind::tcp) {
     uv_tcp_init(loop.uv(), &handle_.tcp);
   } else {
@@ -20,7 +18,9 @@ UvStream::UvStream(Loop& loop, Kind kind)
   handle()->data = this;
 }
 
-UvStream::~UvStream() { assert(closing()); }
+UvStream::~UvStream() {
+  assert(closing());
+}
 
 int UvStream::accept(uv_stream_t* listener) {
   const int error = uv_accept(listener, handle());
@@ -115,8 +115,8 @@ void UvStream::write(const iovec* slices, int count) {
   size_t written = 0;
   if (output_ == nullptr) {
     static_assert(sizeof(uv_buf_t) == sizeof(iovec));
-    const int result = uv_try_write(handle(), reinterpret_cast<const uv_buf_t*>(slices),
-                                    static_cast<unsigned>(count));
+    const int result =
+        uv_try_write(handle(), reinterpret_cast<const uv_buf_t*>(slices), static_cast<unsigned>(count));
     if (result < 0 && result != UV_EAGAIN) {
       fail_later(result);
       return;
@@ -145,7 +145,8 @@ void UvStream::write_waiting() {
   output_->waiting.clear();
   output_->in_flight = true;
   output_->request.data = this;
-  const uv_buf_t buffer = uv_buf_init(output_->writing.data(), static_cast<unsigned>(output_->writing.size()));
+  const uv_buf_t buffer =
+      uv_buf_init(output_->writing.data(), static_cast<unsigned>(output_->writing.size()));
   const int error = uv_write(&output_->request, handle(), &buffer, 1, on_written);
   if (error != 0) {
     output_->in_flight = false;
@@ -233,7 +234,8 @@ void UvStream::on_closed(uv_handle_t* handle) {
 sockaddr_storage UvStream::peer() const {
   sockaddr_storage address{};
   int size = sizeof(address);
-  if (kind_ != Kind::tcp || uv_tcp_getpeername(&handle_.tcp, reinterpret_cast<sockaddr*>(&address), &size) != 0) {
+  if (kind_ != Kind::tcp ||
+      uv_tcp_getpeername(&handle_.tcp, reinterpret_cast<sockaddr*>(&address), &size) != 0) {
     address.ss_family = AF_UNSPEC;
   }
   return address;

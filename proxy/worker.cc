@@ -13,8 +13,9 @@ namespace sluice::proxy {
 std::unique_ptr<Stream> Worker::SocketDialer::dial(const balancer::EndpointState& endpoint,
                                                    Stream::Handler* handler) {
   const conf::Address& address = endpoint.address();
-  auto stream = std::make_unique<UvStream>(
-      loop_, address.kind == conf::Address::Kind::unix_socket ? UvStream::Kind::unix_socket : UvStream::Kind::tcp);
+  auto stream = std::make_unique<UvStream>(loop_, address.kind == conf::Address::Kind::unix_socket
+                                                      ? UvStream::Kind::unix_socket
+                                                      : UvStream::Kind::tcp);
   stream->set_handler(handler);
   stream->connect(address);
   return stream;

@@ -51,7 +51,9 @@ Exchange* WorkerContext::new_exchange() {
   return exchange;
 }
 
-void WorkerContext::recycle(Exchange* exchange) { free_exchanges_.push_back(exchange); }
+void WorkerContext::recycle(Exchange* exchange) {
+  free_exchanges_.push_back(exchange);
+}
 
 void WorkerContext::publish_oldest(balancer::Cap* cap) {
   if (cap == nullptr) return;

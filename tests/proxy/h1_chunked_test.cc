@@ -164,9 +164,9 @@ TEST_CASE("h1_chunked: a size line and trailers have limits") {
 }
 
 TEST_CASE("h1_chunked: trailers that would frame or route are not passed on") {
-  const Decoded decoded = decode(
-      {"0\r\nTransfer-Encoding: chunked\r\nX-Forwarded-For: 1\r\nConnection: x\r\n"
-       "Cookie: a\r\nX-Request-Id: 7\r\nServer-Timing: 1\r\n\r\n"});
+  const Decoded decoded =
+      decode({"0\r\nTransfer-Encoding: chunked\r\nX-Forwarded-For: 1\r\nConnection: x\r\n"
+              "Cookie: a\r\nX-Request-Id: 7\r\nServer-Timing: 1\r\n\r\n"});
   CHECK(decoded.last == Step::end);
   CHECK(decoded.trailers == "Server-Timing=1;");
   CHECK(decode({"0\r\nContent-Length: 5\r\nServer-Timing: 1\r\n\r\n"}).trailers == "Server-Timing=1;");
