@@ -185,6 +185,7 @@ CommandTable make_command_table() {
                        {"What goes on", traffic_commands()},
                        {"Changes of traffic", change_commands()},
                        {"The judge", trip_commands()},
+                       {"Rollouts", rollout_commands()},
                        {"The process", process_commands()},
                        {"The session", session_commands()}});
 }

@@ -57,6 +57,7 @@ std::span<const Command> latency_commands();
 std::span<const Command> traffic_commands();
 std::span<const Command> change_commands();
 std::span<const Command> trip_commands();
+std::span<const Command> rollout_commands();
 std::span<const Command> process_commands();
 std::span<const Command> session_commands();
 

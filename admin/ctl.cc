@@ -137,18 +137,97 @@ bool send_all(int fd, std::string_view data) {
   return true;
 }
 
-int converse(int fd, const std::string& line, bool json) {
-  if (!send_all(fd, line)) return complain(std::string("cannot send: ") + std::strerror(errno));
-  Printer printer(json);
+// Hands over what comes until the other side ends.
+template <typename Take>
+void read_all(int fd, Take take) {
   char buffer[16 * 1024];
   while (true) {
     const ssize_t size = read(fd, buffer, sizeof(buffer));
     if (size < 0 && errno == EINTR) continue;
-    if (size <= 0) break;
-    printer.add({buffer, static_cast<size_t>(size)});
+    if (size <= 0) return;
+    take(std::string_view{buffer, static_cast<size_t>(size)});
   }
+}
+
+int converse(int fd, const std::string& line, bool json) {
+  if (!send_all(fd, line)) return complain(std::string("cannot send: ") + std::strerror(errno));
+  Printer printer(json);
+  read_all(fd, [&](std::string_view data) { printer.add(data); });
   if (!printer.any()) return complain("the server closed the connection without an answer; see its log");
   return printer.exit_code();
+}
+
+// ---- rollout status SVC -w
+
+constexpr std::string_view kWatchable = "rollout status ";
+constexpr std::string_view kWatch = " -w";
+
+// The answer to `line`, or why there is none.
+conf::Result<std::string> ask(const std::string& path, const std::string& line) {
+  const conf::Result<int> fd = connect_to(path);
+  if (!fd.ok()) return fd.error();
+  std::string answer;
+  if (send_all(*fd, line)) read_all(*fd, [&](std::string_view data) { answer += data; });
+  close(*fd);
+  if (answer.empty()) return failure("the server closed the connection without an answer; see its log");
+  while (answer.ends_with('\n')) answer.pop_back();
+  return answer;
+}
+
+// The state in "SVC: STATE, ..." or in {"ok":true,"rollout":[{...,"state":"STATE",...
+std::string_view state_in(std::string_view answer, bool json) {
+  const std::string_view before = json ? R"("state":")" : ": ";
+  const size_t begin = answer.find(before);
+  if (begin == std::string_view::npos) return {};
+  const std::string_view rest = answer.substr(begin + before.size());
+  return rest.substr(0, rest.find_first_of(json ? "\"" : ","));
+}
+
+bool is_refusal(std::string_view answer, bool json) {
+  return answer.starts_with(json ? R"({"ok":false)" : "error: ");
+}
+
+// Prints each answer that differs; on a terminal over the one before.
+class Screen {
+ public:
+  void show(const std::string& answer) {
+    if (answer == shown_) return;
+    if (isatty(STDOUT_FILENO) != 0 && !shown_.empty()) {
+      std::printf("\033[%zdF\033[J", std::count(shown_.begin(), shown_.end(), '\n') + 1);
+    }
+    std::printf("%s\n", answer.c_str());
+    std::fflush(stdout);
+    shown_ = answer;
+  }
+
+ private:
+  std::string shown_;
+};
+
+// Asks once a second until the rollout has ended: 0 when it is complete.
+int watch(const std::string& path, const std::string& line, bool json) {
+  Screen screen;
+  while (true) {
+    const conf::Result<std::string> answer = ask(path, line);
+    if (!answer.ok()) return complain(answer.error().detail);
+    if (is_refusal(*answer, json)) {
+      std::fprintf(json ? stdout : stderr, "%s\n", answer->c_str());
+      return kRefused;
+    }
+    screen.show(*answer);
+    const std::string_view state = state_in(*answer, json);
+    if (state == "completed") return kDone;
+    if (state == "idle" || state == "aborted" || state == "tripped") return kRefused;
+    sleep(1);
+  }
+}
+
+// `line` without the -w, if it asks to watch a rollout.
+std::string watched(const std::string& line, bool json) {
+  const std::string prefix = json ? "json " : "";
+  const std::string_view command = std::string_view(line).substr(0, line.size() - 1);
+  if (!command.starts_with(prefix + std::string(kWatchable)) || !command.ends_with(kWatch)) return {};
+  return std::string(command.substr(0, command.size() - kWatch.size())) + "\n";
 }
 
 }  // namespace
@@ -176,6 +255,9 @@ int run_ctl(const CtlOptions& options) {
   if (split_commands(line).empty()) return complain("no command was given; 'sluice ctl help' lists them");
   const conf::Result<std::string> path = socket_path(options);
   if (!path.ok()) return complain(path.error().detail);
+  if (const std::string watching = watched(line, options.json); !watching.empty()) {
+    return watch(*path, watching, options.json);
+  }
   const conf::Result<int> fd = connect_to(*path);
   if (!fd.ok()) return complain(fd.error().detail);
   const int code = converse(*fd, line, options.json);

@@ -179,6 +179,20 @@ void collect_services(const proxy::Registry& registry, std::vector<MetricFamily>
   }
 }
 
+void collect_rollouts(const proxy::Control& control, std::vector<MetricFamily>& families) {
+  MetricFamily step{
+      "sluice_rollout_step", "The step of the rollout, from 1; 0: none is under way.", Type::gauge, {}};
+  for (const auto& [name, entry] : control.registry().services()) {
+    const balancer::Rollout* const rollout = control.rollouts().find(name);
+    const size_t at = rollout == nullptr ? 0 : rollout->step_entered();
+    step.samples.push_back({{{"service", name}}, static_cast<double>(at), {}});
+  }
+  MetricFamily frozen{"sluice_frozen", "1 while no split may rise.", Type::gauge, {}};
+  frozen.samples.push_back({{}, control.freeze().on ? 1.0 : 0.0, {}});
+  families.push_back(std::move(step));
+  families.push_back(std::move(frozen));
+}
+
 void collect_caps(const proxy::Registry& registry, std::vector<MetricFamily>& families) {
   MetricFamily utilization{
       "sluice_cap_utilization", "The used share of a shared budget, 0 to 1.", Type::gauge, {}};
@@ -222,6 +236,7 @@ std::vector<MetricFamily> collect(proxy::Control& control) {
     if (control.service_conf(name).has_green) upstreams.add(entry, Colour::green);
   }
   upstreams.move_to(families);
+  collect_rollouts(control, families);
   collect_caps(control.registry(), families);
   return families;
 }

@@ -147,7 +147,7 @@ constexpr Command kCommands[] = {
     {"wait", "SECONDS CONDITION...",
      "Waits until the condition holds, at most so many seconds. A wait that runs out of time, or whose "
      "condition can "
-     "no longer come true, is refused. CONDITION is one of: `ready`; `split SVC green=N`; `tripped SVC`.",
+     "no longer come true, is refused. CONDITION is one of: `ready`; `rollout-done SVC`; `split SVC green=N`; `tripped SVC`.",
      false, wait},
 };
 

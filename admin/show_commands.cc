@@ -50,6 +50,8 @@ Outcome show_info(const Call& call) {
                {"connections", control.client_connections()},
                {"queued", control.queued()},
                {"services", control.registry().services().size()},
+               {"frozen", control.freeze().on},
+               {"freeze_reason", control.freeze().reason},
                {"config", control.config().file},
                {"admin_socket", control.config().admin.socket},
                {"admin_http", call.context.http_address}};

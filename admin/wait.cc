@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "admin/arguments.h"
+#include "balancer/rollout.h"
 #include "conf/units.h"
 
 namespace sluice::admin {
@@ -51,8 +52,36 @@ std::variant<WaitCheck, Refusal> wait_for_trip(const Call& call, std::span<const
   };
 }
 
+std::variant<WaitCheck, Refusal> wait_for_rollout(const Call& call, std::span<const std::string> words) {
+  if (words.size() != 1) return Refusal{"usage", "write: wait SECONDS rollout-done SVC"};
+  const auto service = service_argument(call, words[0]);
+  if (const auto* refusal = std::get_if<Refusal>(&service)) return *refusal;
+  return [&control = call.control(), name = words[0]]() -> WaitProgress {
+    using balancer::RolloutState;
+    const balancer::Rollout* const rollout = control.rollouts().find(name);
+    if (rollout == nullptr) return {State::impossible, fmt::format("service '{}' has no rollout", name)};
+    const std::string now = fmt::format("the rollout of '{}' is {}", name, to_string(rollout->state()));
+    switch (rollout->state()) {
+      case RolloutState::completed:
+        return {State::met, {}};
+      case RolloutState::preflight:
+      case RolloutState::holding:
+      case RolloutState::paused:
+        return {State::pending, now};
+      case RolloutState::idle:
+      case RolloutState::returning:
+      case RolloutState::aborted:
+      case RolloutState::tripped:
+        return {State::impossible,
+                rollout->report().reason.empty() ? now : now + ": " + rollout->report().reason};
+    }
+    return {State::impossible, now};
+  };
+}
+
 constexpr WaitCondition kConditions[] = {
     {"ready", "", wait_for_ready},
+    {"rollout-done", "SVC", wait_for_rollout},
     {"split", "SVC green=N", wait_for_split},
     {"tripped", "SVC", wait_for_trip},
 };

@@ -1,7 +1,9 @@
 #include "balancer/file_system.h"
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <sys/file.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -118,6 +120,23 @@ conf::Status PosixFileSystem::sync_directory(const std::string& path) {
   auto directory = open_file(path, O_RDONLY | O_DIRECTORY);
   if (!directory) return directory.error();
   return (*directory)->sync();
+}
+
+conf::Status PosixFileSystem::make_directory(const std::string& path) {
+  if (::mkdir(path.c_str(), 0700) != 0 && errno != EEXIST) return os_error("make the directory", path, errno);
+  return conf::Done{};
+}
+
+conf::Result<std::vector<std::string>> PosixFileSystem::list(const std::string& path) {
+  const auto close_directory = [](DIR* directory) { ::closedir(directory); };
+  const std::unique_ptr<DIR, decltype(close_directory)> directory(::opendir(path.c_str()), close_directory);
+  if (directory == nullptr) return os_error("list", path, errno);
+  std::vector<std::string> names;
+  while (const dirent* const entry = ::readdir(directory.get())) {
+    const std::string_view name = entry->d_name;
+    if (name != "." && name != "..") names.emplace_back(name);
+  }
+  return names;
 }
 
 }  // namespace sluice::balancer

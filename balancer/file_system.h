@@ -1,4 +1,4 @@
-// FileSystem: the few file operations that the journal needs, so that a test
+// FileSystem: the few file operations that the journal and the reports need, so that a test
 // can fill the disk, cut a write short or pull the plug at any octet.
 //
 // Thread: the control thread; every call may block on the disk. Errors are of
@@ -9,6 +9,7 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "conf/result.h"
 
@@ -41,6 +42,10 @@ class FileSystem {
   virtual conf::Status remove(const std::string& path) = 0;
   // Makes creations, renames and removals in the directory durable.
   virtual conf::Status sync_directory(const std::string& path) = 0;
+  // Ok also when it is there already; its parent must be.
+  virtual conf::Status make_directory(const std::string& path) = 0;
+  // The names in a directory, in no order.
+  virtual conf::Result<std::vector<std::string>> list(const std::string& path) = 0;
 };
 
 class PosixFileSystem final : public FileSystem {
@@ -55,6 +60,8 @@ class PosixFileSystem final : public FileSystem {
   conf::Status rename(const std::string& from, const std::string& to) override;
   conf::Status remove(const std::string& path) override;
   conf::Status sync_directory(const std::string& path) override;
+  conf::Status make_directory(const std::string& path) override;
+  conf::Result<std::vector<std::string>> list(const std::string& path) override;
 };
 
 }  // namespace sluice::balancer

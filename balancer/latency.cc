@@ -11,6 +11,11 @@ namespace {
 constexpr double kQuantiles[] = {0.90, 0.95, 0.99};
 constexpr double kZ = 1.4;
 
+// Could `requests` show that at most 1 - quantile are over, if none is?
+bool can_settle(uint64_t requests, double quantile) {
+  return wilson(0, static_cast<double>(requests), kZ).upper <= 1 - quantile;
+}
+
 uint64_t lower_limit_ns(const HistogramSnapshot& histogram, double quantile) {
   const auto count = static_cast<double>(histogram.count());
   const double rank = count * quantile - kZ * std::sqrt(count * quantile * (1 - quantile));
@@ -36,18 +41,20 @@ LatencyComparison compare_at(const HistogramSnapshot& blue, const HistogramSnaps
 
 }  // namespace
 
-LatencyComparison compare_latency(const HistogramSnapshot& blue, const HistogramSnapshot& green,
-                                  double ratio) {
+LatencyComparison compare_latency(const HistogramSnapshot& blue, const HistogramSnapshot& green, double ratio,
+                                  uint64_t least_requests) {
   if (blue.count() == 0 || green.count() == 0) return {};
   LatencyComparison worst;
+  worst.within = true;
   double worst_excess = -1;
   for (const double quantile : kQuantiles) {
-    const LatencyComparison one = compare_at(blue, green, ratio, quantile);
+    LatencyComparison one = compare_at(blue, green, ratio, quantile);
+    if (quantile != kQuantiles[0] && !can_settle(least_requests, quantile)) one.within = !one.slower;
     const double excess = one.over_upper / one.over_allowed;
-    if (excess > worst_excess) {
-      worst = one;
-      worst_excess = excess;
-    }
+    const bool is_worse = one.within == worst.within ? excess > worst_excess : !one.within;
+    if (!is_worse) continue;
+    worst = one;
+    worst_excess = excess;
   }
   return worst;
 }

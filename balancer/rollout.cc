@@ -52,6 +52,11 @@ const char* to_string(Notice notice) {
 Rollout::Rollout(std::string service, conf::BasisPoints split)
     : service_(std::move(service)), split_(split) {}
 
+size_t Rollout::step_entered() const {
+  const RolloutState place = state_ == RolloutState::paused ? paused_from_ : state_;
+  return place == RolloutState::holding || place == RolloutState::returning ? step_ + 1 : 0;
+}
+
 bool Rollout::running() const {
   return state_ == RolloutState::preflight || state_ == RolloutState::holding ||
          state_ == RolloutState::paused || state_ == RolloutState::returning;

@@ -134,12 +134,17 @@ class Rollout {
 
   const std::string& service() const { return service_; }
   RolloutState state() const { return state_; }
+  // Under way: preflight, holding, paused or returning.
+  bool running() const;
   conf::BasisPoints split() const { return split_; }
   bool frozen() const { return frozen_; }
   bool latched() const { return latched_; }
   const RolloutPlan& plan() const { return plan_; }
   // Counts from 0; that which is held, or was when it ended.
   size_t step() const { return step_; }
+  // The step that is under way, counted from 1; 0 before the first and after
+  // the end.
+  size_t step_entered() const;
   const StepEvidence& evidence() const { return evidence_; }
   // As of the last tick; empty unless preflight or holding. The moment at which
   // the last of them can come true is the latest of their earliest_ms, if all
@@ -158,7 +163,6 @@ class Rollout {
     std::string reason;  // of a no
   };
 
-  bool running() const;
   bool at_last_step() const { return step_ + 1 == plan_.steps.size(); }
   conf::Status may_rise_to(conf::BasisPoints split) const;
   RolloutActions begin(const RolloutPlan& plan, Moment at);

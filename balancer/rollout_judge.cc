@@ -27,6 +27,10 @@ std::optional<uint64_t> when_counted(double have, double need, uint64_t held_ms,
   return now_ms + static_cast<uint64_t>(std::ceil((need - have) * static_cast<double>(held_ms) / have));
 }
 
+uint64_t least_requests(const RolloutPlan& plan) {
+  return std::max(plan.min_requests, kMinGreenRequests);
+}
+
 void judge_hold(const StepQuestion& q, std::vector<Waiting>& missing) {
   if (q.seen.held_ms >= q.plan.hold_ms) return;
   missing.push_back({"hold", seconds(q.seen.held_ms), seconds(q.plan.hold_ms), "s",
@@ -36,7 +40,7 @@ void judge_hold(const StepQuestion& q, std::vector<Waiting>& missing) {
 
 void judge_requests(const StepQuestion& q, std::vector<Waiting>& missing) {
   const auto green = static_cast<double>(q.seen.of(Colour::green).attempts);
-  const auto need = static_cast<double>(q.plan.min_requests);
+  const auto need = static_cast<double>(least_requests(q.plan));
   if (green < need) {
     missing.push_back({"requests", green, need, "requests",
                        "Too few requests of green were judged at this step.",
@@ -44,9 +48,13 @@ void judge_requests(const StepQuestion& q, std::vector<Waiting>& missing) {
   }
   if (q.blue.attempts < kMinBlueRequests) {
     const auto blue = static_cast<double>(q.blue.attempts);
-    missing.push_back({"blue-requests", blue, kMinBlueRequests, "requests",
-                       "Too few requests of blue were seen to compare green with.",
-                       when_counted(blue, kMinBlueRequests, q.seen.held_ms, q.now_ms)});
+    missing.push_back(
+        {"blue-requests", blue, kMinBlueRequests, "requests",
+         q.split == conf::kFullSplit
+             ? "Too few requests of blue were seen to compare green with, and blue has none now; "
+               "`rollout promote` completes."
+             : "Too few requests of blue were seen to compare green with.",
+         when_counted(blue, kMinBlueRequests, q.seen.held_ms, q.now_ms)});
   }
 }
 
@@ -65,7 +73,7 @@ void judge_error_rate(const StepQuestion& q, std::vector<Waiting>& missing) {
   const RateBounds green = wilson(static_cast<double>(seen.errors), static_cast<double>(seen.attempts));
   const double blue =
       q.blue.attempts == 0 ? 0 : static_cast<double>(q.blue.errors) / static_cast<double>(q.blue.attempts);
-  const double allowed = blue + q.plan.margin;
+  const double allowed = blue + allowed_excess(q.plan);
   if (green.upper <= allowed) return;
   missing.push_back({"error-rate", green.upper, allowed, "share",
                      "Green's error rate is " + percent_of(green.rate) + " and may be as high as " +
@@ -75,8 +83,8 @@ void judge_error_rate(const StepQuestion& q, std::vector<Waiting>& missing) {
 }
 
 void judge_latency(const StepQuestion& q, std::vector<Waiting>& missing) {
-  const LatencyComparison tail =
-      compare_latency(q.blue.latency, q.seen.of(Colour::green).latency, q.plan.max_latency_ratio);
+  const LatencyComparison tail = compare_latency(q.blue.latency, q.seen.of(Colour::green).latency,
+                                                 q.plan.max_latency_ratio, q.plan.min_requests);
   if (tail.within) return;
   std::string why = "No latencies to compare yet.";
   if (tail.quantile > 0) {
@@ -134,6 +142,10 @@ void judge_circumstances(const Observation& now, std::vector<Waiting>& missing) 
 }
 
 }  // namespace
+
+double allowed_excess(const RolloutPlan& plan) {
+  return std::max(plan.margin, wilson(0, static_cast<double>(least_requests(plan))).upper);
+}
 
 void ColourEvidence::add(const UpstreamObservation& seen) {
   attempts += seen.attempts;

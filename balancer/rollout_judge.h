@@ -81,6 +81,13 @@ struct StepQuestion {
 
 // Blue requests without which neither its rate nor its latency means anything.
 inline constexpr uint64_t kMinBlueRequests = 100;
+// Green requests below which nothing is concluded, whatever min_requests says.
+inline constexpr uint64_t kMinGreenRequests = 50;
+
+// What green's upper bound may exceed blue's rate by: the plan's margin, or what
+// min_requests without one error leave in doubt; the operator has said that so
+// many are enough to judge by.
+double allowed_excess(const RolloutPlan& plan);
 
 // Everything the evidence has to show; what operators and gates have to say is
 // added by Rollout.

@@ -16,7 +16,7 @@ struct RolloutPlan {
   uint64_t hold_ms = 300000;
   uint64_t min_requests = 600;
   double max_latency_ratio = 1.5;
-  double margin = 0.005;
+  double margin = 0.01;
   bool auto_promote = true;
   uint64_t deadline_ms = 0;     // held longer than this at one step: abort; 0: never
   uint64_t return_ms = 0;       // going back takes this long; 0: at once

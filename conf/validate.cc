@@ -137,7 +137,7 @@ class Validator {
                        key + ": " + format_duration_ms(outlier.max_eject_ms) + " is less than eject, " +
                            format_duration_ms(outlier.eject_ms) + ": raise max_eject or lower eject");
     }
-    check_rollout(path + ".rollout", service.rollout);
+    check_rollout(path + ".rollout", service);
     check_trip(path + ".trip", service.trip);
   }
 
@@ -172,7 +172,14 @@ class Validator {
                          ": a client certificate needs both");
   }
 
-  void check_rollout(const std::string& path, const Rollout& rollout) {
+  void check_rollout(const std::string& path, const Service& service) {
+    const Rollout& rollout = service.rollout;
+    if (rollout.smoke_requests != 0 && service.override_header.empty()) {
+      diagnostics_.add(at(path + ".smoke_requests", service.position),
+                       path +
+                           ".smoke_requests: they reach green by way of the override, which is off: set "
+                           "override in this service");
+    }
     if (rollout.deadline_ms == 0 || rollout.deadline_ms > rollout.hold_ms) return;
     diagnostics_.add(at(path + ".deadline", {}),
                      path + ".deadline: " + format_duration_ms(rollout.deadline_ms) + " is not above hold, " +

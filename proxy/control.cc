@@ -65,7 +65,13 @@ Control::Control(conf::Config config, std::string version)
       access_log_(registry_.workers(), loop_.random().next()),
       daemon_log_(STDERR_FILENO, parse_log_level(config_.log.level).value_or(LogLevel::info)),
       drain_deadline_([](void* self) { static_cast<Control*>(self)->stop_workers(); }, this),
-      ticker_([](void* self) { static_cast<Control*>(self)->tick(); }, this) {}
+      ticker_([](void* self) { static_cast<Control*>(self)->tick(); }, this),
+      http_client_(loop_),
+      webhooks_(loop_, http_client_,
+                [this](const std::string& service, const std::string& problem) {
+                  add_event("webhook_failed", service, problem);
+                }),
+      reports_(files_, config_.state_dir) {}
 
 Control::~Control() = default;
 
@@ -187,6 +193,17 @@ std::vector<ListenerInfo> Control::listeners() const {
   return result;
 }
 
+std::optional<conf::Address> Control::plain_listener() const {
+  for (const OpenListener& one : listeners_) {
+    if (one.conf.tls || one.conf.proxy_protocol) continue;
+    conf::Address address = one.address;
+    if (address.host == "0.0.0.0") address.host = "127.0.0.1";
+    if (address.host == "::") address.host = "::1";
+    return address;
+  }
+  return std::nullopt;
+}
+
 uint64_t Control::unrouted(uint16_t status) const {
   uint64_t sum = 0;
   for (const auto& worker : workers_) sum += worker->context().unrouted[status].get();
@@ -218,59 +235,6 @@ struct Countdown {
 
 }  // namespace
 
-conf::Status Control::open_store() {
-  if (config_.state_dir.empty()) return conf::Done{};
-  conf::Result<std::unique_ptr<balancer::StateStore>> opened =
-      balancer::StateStore::open(files_, config_.state_dir);
-  if (!opened.ok()) return opened.error();
-  store_ = std::move(*opened);
-  return conf::Done{};
-}
-
-// What was in force when the process ended is in force again: the file's split
-// is for the first start.
-void Control::restore_states() {
-  if (store_ != nullptr) {
-    for (const auto& [name, saved] : store_->services()) {
-      ServiceEntry* const entry = registry_.find(name);
-      if (entry == nullptr) continue;
-      const bool fits = service_conf(name).has_green;
-      entry->state->split().set({fits ? saved.green : 0, saved.generation});
-      entry->state->set_tripped(saved.tripped);
-      entry->split_source = saved.source;
-      entry->split_since_us = static_cast<uint64_t>(saved.since_unix_ms) * 1000;
-      entry->trip_reason = saved.trip_reason;
-      entry->tripped_at_us = static_cast<uint64_t>(saved.tripped_unix_ms) * 1000;
-    }
-  }
-  judge_.configure();
-  for (const auto& [name, entry] : registry_.services()) {
-    if (entry.state->tripped()) judge_.restore(name, entry.trip_reason);
-  }
-}
-
-void Control::save_service(const std::string& service) {
-  const ServiceEntry* const entry = registry_.find(service);
-  if (store_ == nullptr || entry == nullptr) return;
-  balancer::SavedService saved;
-  const Split::Value split = entry->state->split().get();
-  saved.green = split.green;
-  saved.generation = split.generation;
-  saved.source = entry->split_source;
-  saved.since_unix_ms = static_cast<int64_t>(entry->split_since_us / 1000);
-  saved.tripped = entry->state->tripped();
-  saved.trip_reason = entry->trip_reason;
-  saved.tripped_unix_ms = static_cast<int64_t>(entry->tripped_at_us / 1000);
-  const conf::Status status = store_->save(service, saved);
-  if (!status.ok() && !save_failed_) {
-    add_event("state_not_saved", service,
-              status.error().detail + "; traffic goes on, but a restart would not know the last changes");
-  } else if (status.ok() && save_failed_) {
-    add_event("state_saved_again", service, "the state is on the disk again");
-  }
-  save_failed_ = !status.ok();
-}
-
 void Control::tick() {
   loop_.arm(ticker_, Judge::kTickMs);
   if (state_ != RunState::running) return;
@@ -278,6 +242,7 @@ void Control::tick() {
   access_log_.report(loop_.now_us(), daemon_log_);
   daemon_log_.write_suppressed();
   judge_.tick();
+  rollouts_.tick();
   watch_caps();
 }
 
@@ -314,6 +279,7 @@ void Control::redirect_green(const std::string& service, std::function<void()> d
 void Control::publish_plan(std::function<void()> done) {
   const auto plan = registry_.build(config_, resolver_.names(), Loop::wall_clock_us());
   judge_.configure();
+  rollouts_.configure();
   health_.configure();
   const auto countdown = std::make_shared<Countdown>(worker_count(), std::move(done));
   for (const auto& worker : workers_) {
@@ -399,6 +365,7 @@ void Control::finish() {
     worker->post([one = worker.get()] { one->stop(); });
   }
   for (const auto& closer : closers_) closer();
+  http_client_.close();
   health_.close();
   resolver_.close();
   for (const auto& handle : signals_) uv_close(reinterpret_cast<uv_handle_t*>(handle.get()), nullptr);
@@ -424,8 +391,10 @@ namespace {
 // What somebody should look at is a warning.
 LogLevel level_of(std::string_view type) {
   constexpr std::string_view kWarnings[] = {
-      "tripped",       "judge_holds", "endpoint_down",    "endpoint_ejected", "cap_warning",
-      "reload_failed", "dns_failed",  "log_not_reopened", "state_not_saved",
+      "tripped",         "judge_holds",    "endpoint_down",      "endpoint_ejected",
+      "cap_warning",     "reload_failed",  "dns_failed",         "log_not_reopened",
+      "state_not_saved", "rollout_hold",   "rollout_trip",       "rollout_abort",
+      "rollout_veto",    "webhook_failed", "report_not_written", "rollout_not_restored",
   };
   return std::find(std::begin(kWarnings), std::end(kWarnings), type) == std::end(kWarnings)
              ? LogLevel::info

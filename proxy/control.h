@@ -25,6 +25,7 @@
 #include <string_view>
 #include <vector>
 
+#include "balancer/report_files.h"
 #include "balancer/saved_state.h"
 #include "conf/config.h"
 #include "conf/diff.h"
@@ -33,11 +34,14 @@
 #include "proxy/daemon_log.h"
 #include "proxy/event_log.h"
 #include "proxy/health_monitor.h"
+#include "proxy/http_client.h"
 #include "proxy/judge.h"
 #include "proxy/loop.h"
 #include "proxy/mailbox.h"
 #include "proxy/registry.h"
 #include "proxy/resolver.h"
+#include "proxy/rollouts.h"
+#include "proxy/webhooks.h"
 #include "proxy/worker.h"
 
 namespace sluice::proxy {
@@ -111,6 +115,14 @@ class Control {
   // Back to blue now, and stays there until the latch is cleared.
   conf::Status trip(const std::string& service, const std::string& reason, const Actor& actor);
   conf::Status reset(const std::string& service, const Actor& actor);
+  // While on, no split rises, by whatever means; going back to blue is always
+  // allowed. It outlives restarts.
+  conf::Status freeze(const std::string& reason, const Actor& actor);
+  conf::Status unfreeze(const Actor& actor);
+  const balancer::SavedFreeze& freeze() const { return freeze_; }
+
+  Rollouts& rollouts() { return rollouts_; }
+  const Rollouts& rollouts() const { return rollouts_; }
   const Judge& judge() const { return judge_; }
   const HealthMonitor& health() const { return health_; }
 
@@ -139,6 +151,15 @@ class Control {
   // Is everything that was acknowledged also on the disk? False after a failed
   // write, until one succeeds; true without a state_dir.
   bool state_saved() const { return store_ == nullptr || !store_->failing(); }
+
+  // For the parts that leave a report in state_dir; a failure is an event.
+  void write_report(std::string_view kind, const std::string& service, int64_t unix_ms,
+                    const std::string& json, const std::string& text);
+  HttpClient& http_client() { return http_client_; }
+  Webhooks& webhooks() { return webhooks_; }
+  // Where a request of our own can come in: a listener without TLS and the
+  // PROXY protocol, its wildcard address replaced by loopback.
+  std::optional<conf::Address> plain_listener() const;
 
   // An endpoint's condition was changed: workers, waiters and the judge look.
   void endpoints_changed(const std::string& service, conf::Colour colour);
@@ -173,6 +194,8 @@ class Control {
   void apply_file_splits(const conf::Config& next);
   conf::Status open_store();
   void restore_states();
+  void restore_rollouts();
+  conf::Status change_freeze(balancer::SavedFreeze next, const Actor& actor);
   void tick();
   void watch_caps();
   void stop_workers();
@@ -202,8 +225,13 @@ class Control {
   Judge judge_{*this};
   HealthMonitor health_{*this};
   Timer ticker_;
+  HttpClient http_client_;
+  Webhooks webhooks_;
+  Rollouts rollouts_{*this};
   balancer::PosixFileSystem files_;
   std::unique_ptr<balancer::StateStore> store_;
+  balancer::ReportFiles reports_;
+  balancer::SavedFreeze freeze_;
   bool save_failed_ = false;
   std::set<std::string> warned_caps_;
   std::vector<std::function<void()>> closers_;

@@ -36,7 +36,12 @@ conf::Result<Split::Value> Control::set_weight(const std::string& service, conf:
     return refusal(Error::Kind::refused,
                    "service '" + service + "' is tripped; 'reset " + service + "' first");
   }
+  if (freeze_.on && green > now.green) {
+    return refusal(Error::Kind::refused,
+                   "a freeze is on, no split may rise: " + freeze_.reason + "; 'freeze off' ends it");
+  }
   put_split(service, green, actor.source);
+  rollouts_.split_changed(service, green);
   save_service(service);
   const Split::Value next = entry.state->split().get();
   add_event(
@@ -73,6 +78,7 @@ conf::Status Control::reset(const std::string& service, const Actor& actor) {
   if (const conf::Status status = judge_.reset(service); !status.ok()) return status;
   (*found)->trip_reason.clear();
   (*found)->tripped_at_us = 0;
+  rollouts_.reset(service);
   save_service(service);
   add_event("trip_reset", service,
             "the latch of " + service + " is cleared; green's share stays 0 until it is set",

@@ -61,6 +61,10 @@ void Control::reload(const Actor& actor, std::function<void(conf::Result<ReloadR
     if (split.green != service.split && entry->split_source != "config") {
       report.run_time_values.push_back("service." + name + ".split is " + percent(split.green) + " (set by " +
                                        entry->split_source + "), the file says " + percent(service.split));
+    } else if (freeze_.on && split.green < service.split) {
+      report.run_time_values.push_back("service." + name + ".split is " + percent(split.green) +
+                                       ", the file says " + percent(service.split) +
+                                       ", but a freeze is on: set it when that has ended");
     }
   }
   if (const conf::Status opened = access_log_.configure(next.log); !opened.ok()) {
@@ -88,11 +92,11 @@ void Control::apply_file_splits(const conf::Config& next) {
   for (const auto& [name, service] : next.services) {
     ServiceEntry* const entry = registry_.find(name);
     if (entry == nullptr || entry->split_source != "config") continue;
-    if (entry->state->split().get().green == service.split ||
-        config_.services.at(name).split == service.split) {
-      continue;
-    }
+    const conf::BasisPoints green = entry->state->split().get().green;
+    if (green == service.split || config_.services.at(name).split == service.split) continue;
+    if (freeze_.on && service.split > green) continue;
     put_split(name, service.split, "config");
+    rollouts_.split_changed(name, service.split);
     save_service(name);
   }
 }

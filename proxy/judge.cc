@@ -176,6 +176,7 @@ void Judge::carry_out_trip(const std::string& service, Case& one, uint64_t first
   ServiceEntry& mine = *control_.registry().find(service);
   mine.trip_reason = verdict.reason;
   mine.tripped_at_us = Loop::wall_clock_us();
+  control_.rollouts().tripped(service, verdict.reason);
   control_.save_service(service);
   const uint64_t decided_us = control_.loop().now_us();
   const uint64_t first_error_ms = found.first_error_ms;

@@ -28,7 +28,7 @@ bool found(const CommandTable& table, const std::string& text, const std::string
 }
 
 std::filesystem::path reference_path() {
-  return (std::filesystem::path(__FILE__).parent_path() / "../../docs/admin.md").lexically_normal();
+  return std::filesystem::path(SLUICE_SOURCE_DIR) / "docs/admin.md";
 }
 
 TEST_CASE("command table: a command is found by its whole name, with its arguments counted") {

@@ -44,6 +44,17 @@ TEST_CASE("latency: nothing passes for want of data") {
   }
 }
 
+TEST_CASE("latency: few requests are asked only what they can show, and a slower tail still counts") {
+  Random random(11);
+  const HistogramSnapshot blue = sample(random, 5000, 20, 0.2);
+  const HistogramSnapshot green = sample(random, 60, 20, 0.2);
+  CHECK(compare_latency(blue, green, 1.5, 60).within);
+  CHECK(!compare_latency(blue, green, 1.5, 600).within);
+  HistogramSnapshot tail = green;
+  tail.add(HistogramBuckets::index_of(2'000'000'000), 5);  // 8 % of them
+  CHECK(!compare_latency(blue, tail, 1.5, 60).within);
+}
+
 TEST_CASE("latency: equal distributions pass within the requests that the header promises") {
   CHECK(passes(5400, 600, 20, 0.3, 1.5, 2) == 200);
   CHECK(passes(5400, 600, 20, 0.5, 1.5, 3) >= 180);

@@ -99,6 +99,18 @@ class MemoryFileSystem final : public FileSystem {
     pending_.clear();
     return conf::Done{};
   }
+  // Directories are only the beginnings of names.
+  conf::Status make_directory(const std::string&) override {
+    if (fails()) return error("make the directory");
+    return conf::Done{};
+  }
+  conf::Result<std::vector<std::string>> list(const std::string& path) override {
+    std::vector<std::string> names;
+    for (const auto& [name, inode] : names_) {
+      if (name.starts_with(path + "/")) names.push_back(name.substr(path.size() + 1));
+    }
+    return names;
+  }
 
  private:
   struct Inode {

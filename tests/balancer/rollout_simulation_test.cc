@@ -373,9 +373,9 @@ class World {
     const RolloutPlan& plan = rollout_->plan();
     REQUIRE(held_ms_ >= plan.hold_ms);
     REQUIRE(green_seen_ >= plan.min_requests);
-    REQUIRE(green_seen_ >= 100);  // whatever the plan says: bounds need data
+    REQUIRE(green_seen_ >= kMinGreenRequests);  // whatever the plan says: bounds need data
     const double rate = static_cast<double>(green_errors_) / static_cast<double>(green_seen_);
-    REQUIRE(rate <= 0.2 + plan.margin);  // no blue here fails more often
+    REQUIRE(rate <= 0.2 + allowed_excess(plan));  // no blue here fails more often
     if (completed) return;
     REQUIRE(plan.auto_promote);
     if (plan.ask_gate) REQUIRE(gate_allows_);

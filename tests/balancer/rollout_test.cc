@@ -105,6 +105,17 @@ TEST_CASE("rollout: a green that fails more than the margin allows is held, and 
   CHECK(bench.run_until_split(10000, 10'000'000));
 }
 
+TEST_CASE("rollout: min_requests say how much doubt is enough, but never fewer than a few dozen") {
+  RolloutPlan plan;
+  plan.margin = 0.001;
+  plan.min_requests = 600;
+  CHECK(allowed_excess(plan) == Approx(4.0 / 604));
+  plan.min_requests = 1;
+  CHECK(allowed_excess(plan) == Approx(4.0 / 54));
+  plan.min_requests = 1'000'000;
+  CHECK(allowed_excess(plan) == 0.001);
+}
+
 TEST_CASE("rollout: a slow green is held") {
   Bench bench;
   bench.service.latency_ms[1] = 45;

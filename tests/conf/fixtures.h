@@ -121,13 +121,16 @@ steps = [0.01, 10, 100]
 hold = "1m"
 min_requests = 10
 max_latency_ratio = 2
-margin = 0.01
+margin = 0.02
 auto_promote = false
 deadline = "1h"
 return = "30s"
 webhook = "http://127.0.0.1:9800/hook"
 webhook_secret = "hush"
 gate = "https://gate.example.com/"
+smoke_requests = 5
+smoke_path = "/smoke"
+smoke_host = "smoke.example.com"
 [service.web.trip]
 enabled = false
 on = ["5xx", "timeout"]

@@ -154,7 +154,7 @@ TEST_CASE("every key of an upstream and its checks reaches its member") {
   CHECK(rollout.enabled);
   CHECK(rollout.steps == std::vector<BasisPoints>{1, 1000, 10000});
   CHECK((rollout.hold_ms == 60000 && rollout.min_requests == 10 && rollout.max_latency_ratio == 2));
-  CHECK((rollout.margin == 0.01 && !rollout.auto_promote));
+  CHECK((rollout.margin == 0.02 && !rollout.auto_promote));
   CHECK((rollout.deadline_ms == 3600000 && rollout.return_ms == 30000));
   CHECK(rollout.webhook == "http://127.0.0.1:9800/hook");
   CHECK(rollout.webhook_secret == "hush");

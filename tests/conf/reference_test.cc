@@ -15,9 +15,7 @@ using namespace sluice::conf;
 namespace {
 
 std::string reference_path() {
-  return (std::filesystem::path(__FILE__).parent_path() / "../../docs/configuration.md")
-      .lexically_normal()
-      .string();
+  return std::filesystem::path(SLUICE_SOURCE_DIR) / "docs/configuration.md";
 }
 
 }  // namespace

@@ -1,0 +1,117 @@
+// What the process must not forget: the journal of states, the freeze, and the
+// reports that trips and rollouts leave behind.
+#include <utility>
+
+#include "proxy/control.h"
+#include "proxy/control_text.h"
+
+namespace sluice::proxy {
+
+using balancer::Split;
+using conf::Error;
+
+conf::Status Control::open_store() {
+  if (config_.state_dir.empty()) return conf::Done{};
+  conf::Result<std::unique_ptr<balancer::StateStore>> opened =
+      balancer::StateStore::open(files_, config_.state_dir);
+  if (!opened.ok()) return opened.error();
+  store_ = std::move(*opened);
+  return conf::Done{};
+}
+
+// What was in force when the process ended is in force again: the file's split
+// is for the first start.
+void Control::restore_states() {
+  if (store_ != nullptr) {
+    for (const auto& [name, saved] : store_->services()) {
+      ServiceEntry* const entry = registry_.find(name);
+      if (entry == nullptr) continue;
+      const bool fits = service_conf(name).has_green;
+      entry->state->split().set({fits ? saved.green : 0, saved.generation});
+      entry->state->set_tripped(saved.tripped);
+      entry->split_source = saved.source;
+      entry->split_since_us = static_cast<uint64_t>(saved.since_unix_ms) * 1000;
+      entry->trip_reason = saved.trip_reason;
+      entry->tripped_at_us = static_cast<uint64_t>(saved.tripped_unix_ms) * 1000;
+    }
+  }
+  judge_.configure();
+  for (const auto& [name, entry] : registry_.services()) {
+    if (entry.state->tripped()) judge_.restore(name, entry.trip_reason);
+  }
+  restore_rollouts();
+}
+
+void Control::restore_rollouts() {
+  if (store_ == nullptr) return;
+  freeze_ = store_->freeze();
+  for (const auto& [name, saved] : store_->services()) {
+    if (saved.rollout.empty() || registry_.find(name) == nullptr || !service_conf(name).has_green) continue;
+    const conf::Status restored = rollouts_.restore(name, saved.rollout);
+    if (!restored.ok()) {
+      add_event("rollout_not_restored", name,
+                restored.error().detail + " The split stays as it was; 'rollout start' begins anew.");
+    }
+  }
+}
+
+void Control::save_service(const std::string& service) {
+  const ServiceEntry* const entry = registry_.find(service);
+  if (store_ == nullptr || entry == nullptr) return;
+  balancer::SavedService saved;
+  const Split::Value split = entry->state->split().get();
+  saved.green = split.green;
+  saved.generation = split.generation;
+  saved.source = entry->split_source;
+  saved.since_unix_ms = static_cast<int64_t>(entry->split_since_us / 1000);
+  saved.tripped = entry->state->tripped();
+  saved.trip_reason = entry->trip_reason;
+  saved.tripped_unix_ms = static_cast<int64_t>(entry->tripped_at_us / 1000);
+  saved.rollout = rollouts_.save(service);
+  const conf::Status status = store_->save(service, saved);
+  if (!status.ok() && !save_failed_) {
+    add_event("state_not_saved", service,
+              status.error().detail + "; traffic goes on, but a restart would not know the last changes");
+  } else if (status.ok() && save_failed_) {
+    add_event("state_saved_again", service, "the state is on the disk again");
+  }
+  save_failed_ = !status.ok();
+}
+
+conf::Status Control::freeze(const std::string& reason, const Actor& actor) {
+  return change_freeze({true, reason, static_cast<int64_t>(Loop::wall_clock_us() / 1000)}, actor);
+}
+
+conf::Status Control::unfreeze(const Actor& actor) {
+  if (!freeze_.on) return refusal(Error::Kind::refused, "no freeze is on");
+  return change_freeze({false, "", static_cast<int64_t>(Loop::wall_clock_us() / 1000)}, actor);
+}
+
+// In force also where it cannot be saved: it only ever holds back, and the
+// event says what a restart would not know.
+conf::Status Control::change_freeze(balancer::SavedFreeze next, const Actor& actor) {
+  freeze_ = std::move(next);
+  rollouts_.set_frozen(freeze_.on);
+  if (store_ != nullptr) {
+    if (const conf::Status saved = store_->save_freeze(freeze_); !saved.ok()) {
+      add_event("state_not_saved", "", saved.error().detail + "; a restart would not know of the freeze");
+    }
+  }
+  add_event(freeze_.on ? "frozen" : "unfrozen", "",
+            freeze_.on ? "no split may rise: " + freeze_.reason : "splits may rise again",
+            {{"reason", freeze_.reason}, {"source", actor.source}, {"who", actor.who}});
+  changed();
+  return conf::Done{};
+}
+
+void Control::write_report(std::string_view kind, const std::string& service, int64_t unix_ms,
+                           const std::string& json, const std::string& text) {
+  const conf::Result<std::string> written = reports_.write(kind, service, unix_ms, json, text);
+  if (!written.ok()) {
+    add_event("report_not_written", service, written.error().detail + " The report is in memory only.");
+  } else if (!written->empty()) {
+    add_event("report_written", service, "a report was written: " + *written, {{"path", *written}});
+  }
+}
+
+}  // namespace sluice::proxy

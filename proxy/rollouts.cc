@@ -1,0 +1,398 @@
+#include "proxy/rollouts.h"
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+#include <utility>
+
+#include "balancer/rollout_report.h"
+#include "balancer/rollout_text.h"
+#include "proxy/control.h"
+#include "proxy/control_text.h"
+
+namespace sluice::proxy {
+
+using balancer::Moment;
+using balancer::Outcome;
+using balancer::RolloutAction;
+using balancer::RolloutActions;
+using balancer::RolloutState;
+using conf::Colour;
+using conf::Error;
+using Json = nlohmann::ordered_json;
+
+namespace {
+
+bool counts_as_error(const conf::Trip& trip, Outcome outcome) {
+  switch (outcome) {
+    case Outcome::http_5xx:
+      return trip.on_5xx;
+    case Outcome::connect:
+      return trip.on_connect;
+    case Outcome::reset:
+      return trip.on_reset;
+    case Outcome::timeout:
+      return trip.on_timeout;
+    case Outcome::slow:
+      return trip.slow_ms > 0;
+    case Outcome::ok:
+    case Outcome::cancelled:
+      return false;
+  }
+  return false;
+}
+
+struct Counted {
+  uint64_t attempts = 0;
+  uint64_t errors = 0;
+};
+
+// What the lot placed and what failed, over all workers. Errors that the lot
+// did not place (retries, overrides) are counted as well: better too careful.
+Counted counted(const balancer::UpstreamState& upstream, const conf::Trip& trip) {
+  Counted sum;
+  for (uint32_t worker = 0; worker < upstream.workers(); ++worker) {
+    const balancer::UpstreamCounters& counters = upstream.stats(worker).counters;
+    for (size_t i = 0; i < balancer::kOutcomes; ++i) {
+      const auto outcome = static_cast<Outcome>(i);
+      if (outcome == Outcome::cancelled) continue;
+      const uint64_t count = counters.attempts[i].get();
+      const bool error = counts_as_error(trip, outcome);
+      sum.attempts += count;
+      if (error) sum.errors += count;
+    }
+    sum.attempts -= std::min(sum.attempts, counters.ok_not_by_lot.get());
+  }
+  return sum;
+}
+
+// For a moment a counter may seem to shrink; see Judge.
+uint64_t grown(uint64_t now, uint64_t& before) {
+  const uint64_t fresh = now > before ? now - before : 0;
+  before = std::max(now, before);
+  return fresh;
+}
+
+std::string body_of(const std::string& event, const balancer::Rollout& rollout, uint64_t generation,
+                    conf::BasisPoints green, const std::string& text, int64_t unix_ms) {
+  Json steps = Json::array();
+  for (const conf::BasisPoints step : rollout.plan().steps) steps.push_back(step / 100.0);
+  const Json body = {{"event", event},
+                     {"service", rollout.service()},
+                     {"green", green / 100.0},
+                     {"generation", generation},
+                     {"state", to_string(rollout.state())},
+                     {"step", rollout.step() + 1},
+                     {"steps", std::move(steps)},
+                     {"text", text},
+                     {"at", balancer::rfc3339(unix_ms)}};
+  return body.dump(-1, ' ', false, Json::error_handler_t::replace);
+}
+
+}  // namespace
+
+Moment Rollouts::now() const {
+  return {control_.loop().now_ms(), static_cast<int64_t>(Loop::wall_clock_us() / 1000)};
+}
+
+bool Rollouts::observes(RolloutState state) {
+  return state == RolloutState::preflight || state == RolloutState::holding ||
+         state == RolloutState::returning;
+}
+
+void Rollouts::configure() {
+  std::erase_if(cases_, [&](const auto& one) { return !control_.config().services.contains(one.first); });
+}
+
+conf::Status Rollouts::restore(const std::string& service, const std::string& saved) {
+  const ServiceEntry& entry = *control_.registry().find(service);
+  conf::Result<std::unique_ptr<balancer::Rollout>> rollout = balancer::Rollout::restore(
+      saved, entry.state->split().get().green, entry.state->tripped(), control_.freeze().on);
+  if (!rollout.ok()) return rollout.error();
+  cases_[service] = std::make_unique<Case>(std::move(*rollout));
+  return conf::Done{};
+}
+
+std::string Rollouts::save(const std::string& service) const {
+  const auto found = cases_.find(service);
+  return found == cases_.end() ? std::string() : found->second->rollout->save();
+}
+
+const balancer::Rollout* Rollouts::find(const std::string& service) const {
+  const auto found = cases_.find(service);
+  return found == cases_.end() ? nullptr : found->second->rollout.get();
+}
+
+// ---- commands
+
+conf::Status Rollouts::start(const std::string& service, const Wishes& wishes) {
+  const ServiceEntry* const entry = control_.registry().find(service);
+  if (entry == nullptr) return refusal(Error::Kind::not_found, "no service is called '" + service + "'");
+  const conf::Service& settings = control_.service_conf(service);
+  if (!settings.has_green) {
+    return refusal(Error::Kind::refused, "service '" + service + "' has no green upstream to roll out");
+  }
+  if (!settings.rollout.enabled && !wishes.steps) {
+    return refusal(Error::Kind::invalid, "there is no plan: the configuration has no [service." + service +
+                                             ".rollout] and no steps=… were given");
+  }
+  if (entry->state->tripped()) {
+    return refusal(Error::Kind::refused,
+                   "service '" + service + "' is tripped; 'reset " + service + "' first");
+  }
+  balancer::RolloutPlan plan = balancer::RolloutPlan::from(settings.rollout);
+  if (wishes.steps) plan.steps = *wishes.steps;
+  if (wishes.hold_ms) plan.hold_ms = *wishes.hold_ms;
+  std::unique_ptr<Case>& one = cases_[service];
+  const bool fresh = one == nullptr;
+  if (fresh) {
+    one = std::make_unique<Case>(
+        std::make_unique<balancer::Rollout>(service, entry->state->split().get().green));
+    one->rollout->set_frozen(control_.freeze().on);
+  }
+  const conf::Status started = obey(*one, one->rollout->start(plan, now()));
+  if (!started.ok() && fresh) cases_.erase(service);
+  return started;
+}
+
+conf::Result<Rollouts::Case*> Rollouts::existing(const std::string& service) {
+  const auto found = cases_.find(service);
+  if (found == cases_.end()) {
+    return refusal(Error::Kind::refused,
+                   "service '" + service + "' has no rollout; 'rollout start " + service + "' begins one");
+  }
+  return found->second.get();
+}
+
+conf::Status Rollouts::pause(const std::string& service) {
+  const conf::Result<Case*> one = existing(service);
+  if (!one.ok()) return one.error();
+  return obey(**one, (*one)->rollout->pause(now(), "by hand."));
+}
+
+conf::Status Rollouts::resume(const std::string& service) {
+  const conf::Result<Case*> one = existing(service);
+  if (!one.ok()) return one.error();
+  return obey(**one, (*one)->rollout->resume(now()));
+}
+
+conf::Status Rollouts::promote(const std::string& service, bool full) {
+  const conf::Result<Case*> one = existing(service);
+  if (!one.ok()) return one.error();
+  return obey(**one, (*one)->rollout->promote(now(), full));
+}
+
+conf::Status Rollouts::abort(const std::string& service) {
+  const conf::Result<Case*> one = existing(service);
+  if (!one.ok()) return one.error();
+  return obey(**one, (*one)->rollout->abort(now(), "by hand."));
+}
+
+conf::Status Rollouts::retry(const std::string& service) {
+  const conf::Result<Case*> one = existing(service);
+  if (!one.ok()) return one.error();
+  return obey(**one, (*one)->rollout->retry(now()));
+}
+
+conf::Status Rollouts::obey(Case& one, const conf::Result<RolloutActions>& actions) {
+  if (!actions.ok()) return actions.error();
+  carry_out(one, *actions);
+  return conf::Done{};
+}
+
+// ---- what happened elsewhere
+
+void Rollouts::split_changed(const std::string& service, conf::BasisPoints green) {
+  const auto found = cases_.find(service);
+  if (found != cases_.end()) carry_out(*found->second, found->second->rollout->split_changed(green, now()));
+}
+
+void Rollouts::tripped(const std::string& service, const std::string& reason) {
+  const auto found = cases_.find(service);
+  if (found != cases_.end()) carry_out(*found->second, found->second->rollout->tripped(reason, now()));
+}
+
+void Rollouts::reset(const std::string& service) {
+  const auto found = cases_.find(service);
+  if (found != cases_.end()) found->second->rollout->reset();
+}
+
+void Rollouts::set_frozen(bool frozen) {
+  for (const auto& [service, one] : cases_) one->rollout->set_frozen(frozen);
+}
+
+// ---- time
+
+void Rollouts::tick() {
+  for (const auto& [service, one] : cases_) {
+    const ServiceEntry* const entry = control_.registry().find(service);
+    if (entry == nullptr) continue;
+    const bool observing = observes(one->rollout->state());
+    balancer::Observation seen;
+    if (observing) seen = observe(*one, *entry);
+    one->observing = observing;
+    carry_out(*one, one->rollout->tick(now(), seen));
+    // Waits and pages show what it waits for.
+    if (observing) control_.changed();
+  }
+}
+
+balancer::Observation Rollouts::observe(Case& one, const ServiceEntry& entry) {
+  balancer::Observation seen;
+  for (const Colour colour : conf::kColours) {
+    observe_upstream(one, entry, colour, seen.upstreams[static_cast<size_t>(colour)]);
+  }
+  observe_caps(one.rollout->service(), seen.caps);
+  const balancer::TripBreaker* const breaker = control_.judge().find(one.rollout->service());
+  if (breaker != nullptr && breaker->verdict().kind == balancer::Verdict::Kind::hold) {
+    seen.judge_hold = breaker->verdict().reason;
+  }
+  seen.state_saved = control_.state_saved();
+  return seen;
+}
+
+void Rollouts::observe_upstream(Case& one, const ServiceEntry& entry, Colour colour,
+                                balancer::UpstreamObservation& seen) {
+  const auto i = static_cast<size_t>(colour);
+  const balancer::UpstreamState& upstream = *entry.upstreams[i];
+  Seen& before = one.seen[i];
+  const Counted total = counted(upstream, control_.service_conf(one.rollout->service()).trip);
+  balancer::HistogramSnapshot latency;
+  for (uint32_t worker = 0; worker < upstream.workers(); ++worker) {
+    upstream.stats(worker).upstream_duration.add_to(latency);
+  }
+  if (one.observing) {
+    seen.attempts = grown(total.attempts, before.attempts);
+    seen.errors = std::min(seen.attempts, grown(total.errors, before.errors));
+    one.fresh[i] = latency.since(before.latency);
+    seen.latency = &one.fresh[i];
+  } else {
+    before.attempts = total.attempts;
+    before.errors = total.errors;
+  }
+  before.latency = latency;
+  seen.endpoints = static_cast<uint32_t>(entry.endpoints[i].size());
+  seen.endpoints_out = static_cast<uint32_t>(
+      std::count_if(entry.endpoints[i].begin(), entry.endpoints[i].end(),
+                    [](const auto& endpoint) { return !endpoint.state->condition().usable(); }));
+  const balancer::Cap& cap = *upstream.connections();
+  seen.connections = cap.used();
+  seen.max_connections = cap.max() == balancer::Cap::kUnlimited ? 0 : cap.max();
+}
+
+void Rollouts::observe_caps(const std::string& service, std::vector<balancer::SharedCap>& caps) const {
+  for (const auto& [name, settings] : control_.config().caps) {
+    const auto state = control_.registry().caps().find(name);
+    if (state == control_.registry().caps().end()) continue;
+    balancer::SharedCap cap{
+        name, state->second->max(), state->second->used(), settings.warn_at, {false, false}};
+    for (const conf::Cap::Member& member : settings.members) {
+      if (member.service == service) cap.counts[static_cast<size_t>(member.colour)] = true;
+    }
+    if (cap.counts[0] || cap.counts[1]) caps.push_back(std::move(cap));
+  }
+}
+
+// ---- actions
+
+void Rollouts::carry_out(Case& one, const RolloutActions& actions) {
+  for (const RolloutAction& action : actions) carry_out(one, action);
+  if (!actions.empty()) control_.changed();
+}
+
+void Rollouts::carry_out(Case& one, const RolloutAction& action) {
+  const std::string& service = one.rollout->service();
+  switch (action.kind) {
+    case RolloutAction::Kind::set_split:
+      return set_split(service, action.green);
+    case RolloutAction::Kind::save:
+      return control_.save_service(service);
+    case RolloutAction::Kind::notify:
+      return notify(one, action);
+    case RolloutAction::Kind::ask_gate:
+      return ask_gate(one, action);
+    case RolloutAction::Kind::smoke:
+      return smoke(service, action.number);
+    case RolloutAction::Kind::finish_report:
+      return write_report(one);
+  }
+}
+
+void Rollouts::set_split(const std::string& service, conf::BasisPoints green) {
+  const balancer::Split::Value before = control_.registry().find(service)->state->split().get();
+  if (before.green == green) return;  // a trip has been here first
+  control_.put_split(service, green, "rollout");
+  control_.add_event(
+      "split_changed", service,
+      "green's share of " + service + " went from " + percent(before.green) + " to " + percent(green) + " %",
+      {{"from", percent(before.green)},
+       {"to", percent(green)},
+       {"generation", std::to_string(before.generation + 1)},
+       {"source", "rollout"}});
+}
+
+void Rollouts::notify(const Case& one, const RolloutAction& action) {
+  const balancer::Rollout& rollout = *one.rollout;
+  const std::string event = to_string(action.notice);
+  control_.add_event("rollout_" + event, rollout.service(), action.text,
+                     {{"state", to_string(rollout.state())},
+                      {"green", percent(action.green)},
+                      {"step", std::to_string(rollout.step() + 1)}});
+  const conf::Rollout& settings = control_.service_conf(rollout.service()).rollout;
+  if (!for_webhook(action.notice) || settings.webhook.empty()) return;
+  const uint64_t generation = control_.registry().find(rollout.service())->state->split().get().generation;
+  control_.webhooks().post(rollout.service(), {settings.webhook, settings.webhook_secret}, event,
+                           body_of(event, rollout, generation, action.green, action.text, now().unix_ms));
+}
+
+void Rollouts::ask_gate(const Case& one, const RolloutAction& action) {
+  const balancer::Rollout& rollout = *one.rollout;
+  const conf::Rollout& settings = control_.service_conf(rollout.service()).rollout;
+  const uint64_t generation = control_.registry().find(rollout.service())->state->split().get().generation;
+  const std::string text = "May green go from " + balancer::percent(rollout.split()) + " to " +
+                           balancer::percent(action.green) + "?";
+  control_.webhooks().ask(
+      {settings.gate, settings.webhook_secret},
+      body_of("gate", rollout, generation, action.green, text, now().unix_ms),
+      [this, service = rollout.service(), number = action.number](bool allowed, const std::string& reason) {
+        const auto found = cases_.find(service);
+        if (found == cases_.end()) return;
+        carry_out(*found->second, found->second->rollout->gate_answered(number, allowed, reason, now()));
+      });
+}
+
+void Rollouts::smoke(const std::string& service, uint64_t left) {
+  const auto settings = control_.config().services.find(service);
+  if (settings == control_.config().services.end()) return;
+  if (left == 0) return smoke_ended(service, true, "");
+  const std::optional<conf::Address> door = control_.plain_listener();
+  if (!door) return smoke_ended(service, false, "no listener is without TLS and the PROXY protocol.");
+  const conf::Rollout& rollout = settings->second.rollout;
+  HttpCall call;
+  call.method = "GET";
+  call.authority = rollout.smoke_host.empty() ? service : rollout.smoke_host;
+  call.target = rollout.smoke_path;
+  call.fields = {{settings->second.override_header, "green"}};
+  control_.http_client().send(
+      *door, std::move(call), [this, service, left, path = rollout.smoke_path](const HttpAnswer& answer) {
+        if (answer.status >= 200 && answer.status < 400) return smoke(service, left - 1);
+        smoke_ended(service, false,
+                    "GET " + path +
+                        (answer.status == 0 ? ": " + answer.problem
+                                            : " was answered with " + std::to_string(answer.status)) +
+                        ".");
+      });
+}
+
+void Rollouts::smoke_ended(const std::string& service, bool passed, const std::string& reason) {
+  const auto found = cases_.find(service);
+  if (found == cases_.end()) return;
+  carry_out(*found->second, found->second->rollout->smoke_finished(passed, reason, now()));
+}
+
+void Rollouts::write_report(const Case& one) {
+  const balancer::RolloutReport& report = one.rollout->report();
+  control_.write_report("rollout", report.service, report.began_unix_ms, to_json(report) + "\n",
+                        to_text(report));
+}
+
+}  // namespace sluice::proxy

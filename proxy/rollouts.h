@@ -1,0 +1,108 @@
+// Rollouts: brings each service's balancer::Rollout what it must know, and does
+// what it answers.
+//
+//   tick ── what was seen since the last ──> Rollout::tick ──> actions
+//   the admin's commands, changes by hand, trips, freezes ──> actions
+//   actions: the split, the journal, events, webhooks, the gate, smoke requests,
+//            the report
+//
+// A service has a rollout from its first start on; it outlives restarts, in the
+// journal, as state and evidence.
+//
+// Thread: the control thread. Owner: Control.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "balancer/rollout.h"
+#include "conf/config.h"
+#include "conf/result.h"
+
+namespace sluice::proxy {
+
+class Control;
+struct ServiceEntry;
+
+class Rollouts {
+ public:
+  // What `rollout start` may say instead of the configuration.
+  struct Wishes {
+    std::optional<std::vector<conf::BasisPoints>> steps;
+    std::optional<uint64_t> hold_ms;
+  };
+
+  explicit Rollouts(Control& control) : control_(control) {}
+  Rollouts(const Rollouts&) = delete;
+  Rollouts& operator=(const Rollouts&) = delete;
+
+  // Lets go of those whose services are gone.
+  void configure();
+  // What the journal kept; the split and the latch are in force already.
+  conf::Status restore(const std::string& service, const std::string& saved);
+  // For the journal; empty: there was none.
+  std::string save(const std::string& service) const;
+
+  // The operator's commands; an error says why not and changes nothing.
+  conf::Status start(const std::string& service, const Wishes& wishes);
+  conf::Status pause(const std::string& service);
+  conf::Status resume(const std::string& service);
+  conf::Status promote(const std::string& service, bool full);
+  conf::Status abort(const std::string& service);
+  conf::Status retry(const std::string& service);
+
+  // What happened elsewhere, told when it is in force.
+  void split_changed(const std::string& service, conf::BasisPoints green);
+  void tripped(const std::string& service, const std::string& reason);
+  void reset(const std::string& service);
+  void set_frozen(bool frozen);
+
+  void tick();
+
+  // Null: there was none.
+  const balancer::Rollout* find(const std::string& service) const;
+
+ private:
+  // The counters of one upstream when they were last looked at.
+  struct Seen {
+    uint64_t attempts = 0;
+    uint64_t errors = 0;
+    balancer::HistogramSnapshot latency;
+  };
+  struct Case {
+    explicit Case(std::unique_ptr<balancer::Rollout> the_rollout) : rollout(std::move(the_rollout)) {}
+    std::unique_ptr<balancer::Rollout> rollout;
+    Seen seen[2];
+    balancer::HistogramSnapshot fresh[2];  // of the tick under way
+    bool observing = false;                // `seen` is of the last tick
+  };
+
+  balancer::Moment now() const;
+  static bool observes(balancer::RolloutState state);
+  conf::Result<Case*> existing(const std::string& service);
+  conf::Status obey(Case& one, const conf::Result<balancer::RolloutActions>& actions);
+  void carry_out(Case& one, const balancer::RolloutActions& actions);
+  void carry_out(Case& one, const balancer::RolloutAction& action);
+
+  balancer::Observation observe(Case& one, const ServiceEntry& entry);
+  void observe_upstream(Case& one, const ServiceEntry& entry, conf::Colour colour,
+                        balancer::UpstreamObservation& seen);
+  void observe_caps(const std::string& service, std::vector<balancer::SharedCap>& caps) const;
+
+  void set_split(const std::string& service, conf::BasisPoints green);
+  void notify(const Case& one, const balancer::RolloutAction& action);
+  void ask_gate(const Case& one, const balancer::RolloutAction& action);
+  // Sends one request after the other until `left` have passed or one has not.
+  void smoke(const std::string& service, uint64_t left);
+  void smoke_ended(const std::string& service, bool passed, const std::string& reason);
+  void write_report(const Case& one);
+
+  Control& control_;
+  std::map<std::string, std::unique_ptr<Case>> cases_;
+};
+
+}  // namespace sluice::proxy

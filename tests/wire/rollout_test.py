@@ -1,0 +1,344 @@
+"""Rollouts on real traffic: steps, holds, trips, gates, restarts, freezes."""
+
+import hashlib
+import hmac
+import json
+import subprocess
+import sys
+import tempfile
+import threading
+from pathlib import Path
+
+from harness import Sluice, binary, equal, expect, main, refused
+from http1 import Incomplete, wait_until
+from origin import Origin, pair
+
+# Nothing here depends on how fast the machine is: no latency is too high.
+PLAN = {"steps": [10, 25, 50, 100], "hold": "200ms", "min_requests": 30, "max_latency_ratio": 1000}
+
+
+class Traffic:
+    """Clients that ask one request after the other until they are told to stop."""
+
+    def __init__(self, sluice, clients=4):
+        self.sluice = sluice
+        self.statuses = {}
+        self.lock = threading.Lock()
+        self.ending = threading.Event()
+        self.threads = [threading.Thread(target=self._run, daemon=True) for _ in range(clients)]
+
+    def __enter__(self):
+        for thread in self.threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.ending.set()
+        for thread in self.threads:
+            thread.join(20)
+
+    def _run(self):
+        client = None
+        while not self.ending.is_set():
+            try:
+                client = client or self.sluice.client()
+                status = client.get("/").status
+            except (Incomplete, OSError):
+                client, status = None, "broken"
+            with self.lock:
+                self.statuses[status] = self.statuses.get(status, 0) + 1
+        if client is not None:
+            client.close()
+
+
+class Hook:
+    """Takes webhook messages; `answers` are the statuses or bodies of the first."""
+
+    def __init__(self, answers=(), otherwise=b""):
+        self.answers = list(answers)
+        self.otherwise = otherwise
+        self.taken = []
+        self.raw = []
+        self.origin = Origin(self._script, name="hook")
+        self.url = f"http://{self.origin.address}/hook"
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.origin.close()
+
+    def _script(self, connection):
+        request = connection.request()
+        if request is None:
+            return
+        answer = self.answers.pop(0) if self.answers else self.otherwise
+        self.raw.append(request)
+        if isinstance(answer, int):
+            connection.reply(answer)
+            return
+        self.taken.append(json.loads(request.body))
+        connection.reply(200, body=answer)
+
+    def events(self):
+        return [one["event"] for one in self.taken]
+
+
+def rolled(plan=None, **more):
+    return {"rollout": {**PLAN, **(plan or {})}, **more}
+
+
+def status(sluice):
+    (row,) = sluice.admin.show("rollout web")
+    return row
+
+
+def waits(sluice):
+    return [one["what"] for one in status(sluice)["waiting_for"]]
+
+
+def until_waiting_for(sluice, what):
+    wait_until(lambda: what in waits(sluice), 30, f"a rollout that waits for {what}")
+
+
+def until_step(sluice, step):
+    wait_until(lambda: status(sluice)["step"] == step, 60, f"step {step}")
+
+
+def test_all_steps_pass_without_a_failed_request():
+    blue, green = pair()
+    with blue, green, tempfile.TemporaryDirectory() as state:
+        with Sluice(blue, green, service=rolled(), config={"state_dir": state}) as sluice:
+            with Traffic(sluice) as traffic:
+                sluice.admin.do("rollout start web")
+                sluice.admin.do("wait 120 rollout-done web")
+            equal(list(traffic.statuses), [200], "the statuses that clients saw")
+            row = status(sluice)
+            equal((row["state"], row["green"], row["steps"]), ("completed", 100.0, [10.0, 25.0, 50.0, 100.0]), "the end")
+            report = sluice.admin.do("rollout report web")["report"]
+            equal([(step["green"], step["outcome"]) for step in report["steps"]],
+                  [(10, "passed"), (25, "passed"), (50, "passed"), (100, "passed")], "the steps")
+            expect(all(step["seen_green"]["attempts"] >= 30 for step in report["steps"]), f"too few judged: {report}")
+            files = sorted(path.suffix for path in Path(state, "reports").iterdir())
+            equal(files, [".json", ".txt"], "the report's files")
+            expect("All steps have passed" in sluice.admin.text("rollout report web"), "the report for people")
+
+
+def failing_when(event, name):
+    def script(connection):
+        while connection.request() is not None:
+            if event.is_set():
+                connection.reply(500, reason="Broken")
+            else:
+                connection.reply(200, [("X-Origin", name)])
+
+    return script
+
+
+def test_green_that_breaks_at_50_trips_back():
+    broken = threading.Event()
+    with Origin(name="blue") as blue, Origin(failing_when(broken, "green")) as green, Hook() as hook:
+        service = rolled({"webhook": hook.url}, rescue=True)
+        with Sluice(blue, green, service=service) as sluice, Traffic(sluice) as traffic:
+            sluice.admin.do("rollout start web")
+            sluice.admin.do("wait 120 split web green=50")
+            broken.set()
+            sluice.admin.do("wait 60 tripped web")
+            row = status(sluice)
+            equal((row["state"], row["green"]), ("tripped", 0.0), "the rollout")
+            expect(row["reason"], "no reason is given")
+            refused(sluice.admin.json("wait 5 rollout-done web"), "refused")
+            refused(sluice.admin.json("rollout retry web"), "refused")
+            equal(sluice.admin.do("rollout report web")["report"]["steps"][-1]["outcome"], "tripped", "the last step")
+            wait_until(lambda: "trip" in hook.events(), 20, "the webhook's trip")
+            sluice.admin.do("reset web")
+            broken.clear()
+            sluice.admin.do("rollout retry web")
+            sluice.admin.do("wait 120 rollout-done web")
+            traffic.ending.set()
+        equal(list(traffic.statuses), [200], "what clients saw, with rescue")
+
+
+def test_rollout_goes_on_after_kill_9():
+    blue, green = pair()
+    with blue, green, tempfile.TemporaryDirectory() as state:
+        service = rolled({"auto_promote": False})
+        with Sluice(blue, green, service=service, config={"state_dir": state}) as sluice:
+            with Traffic(sluice):
+                sluice.admin.do("rollout start web")
+                until_step(sluice, 1)
+                sluice.admin.do("rollout promote web")
+                until_waiting_for(sluice, "promote")
+            before = status(sluice)
+            sluice.process.kill()
+            sluice.process.wait()
+            sluice.start()
+            row = status(sluice)
+            equal((row["state"], row["step"], row["green"]), ("holding", 2, 25.0), "after the restart")
+            equal(sluice.admin.show("split web")[0]["source"], "rollout", "who set the split")
+            expect(row["hold_s"] == before["hold_s"] and row["steps"] == before["steps"], f"another plan: {row}")
+            with Traffic(sluice):
+                for step in (3, 4):
+                    until_waiting_for(sluice, "promote")
+                    sluice.admin.do("rollout promote web")
+                    until_step(sluice, step)
+                sluice.admin.do("wait 60 rollout-done web")
+
+
+def test_gate_may_veto_and_says_why():
+    blue, green = pair()
+    veto = json.dumps({"allow": False, "reason": "It is Friday."}).encode()
+    with blue, green, Hook(otherwise=veto) as gate:
+        service = rolled({"gate": gate.url, "webhook_secret": "hush"})
+        with Sluice(blue, green, service=service) as sluice, Traffic(sluice):
+            sluice.admin.do("rollout start web")
+            until_waiting_for(sluice, "gate")
+            wait_until(lambda: "Friday" in str(status(sluice)["waiting_for"]), 20, "the gate's reason")
+            equal(status(sluice)["green"], 10.0, "the split under a veto")
+            equal((gate.taken[0]["event"], gate.taken[0]["green"]), ("gate", 25.0), "the question")
+            expect(sluice.admin.show("events", type="rollout_veto"), "no event tells of the veto")
+            sluice.admin.do("rollout abort web")
+            equal((status(sluice)["state"], status(sluice)["green"]), ("aborted", 0.0), "after the abort")
+
+
+def test_nothing_passes_for_want_of_data():
+    blue, green = pair()
+    with blue, green, Sluice(blue, green, service=rolled()) as sluice:
+        sluice.admin.do("rollout start web")
+        until_step(sluice, 1)
+        until_waiting_for(sluice, "requests")
+        refused(sluice.admin.json("wait 1 rollout-done web"), "timeout")
+        row = status(sluice)
+        equal((row["state"], row["step"], row["green"]), ("holding", 1, 10.0), "without traffic")
+        expect("requests" in sluice.admin.text("rollout status web"), "the status does not say what for")
+        sluice.admin.do("rollout abort web")
+
+
+def test_bad_plans_are_refused_with_the_reason():
+    blue, green = pair()
+    with blue, green, Sluice(blue, green) as sluice:
+        for plan, word in [("steps=50,25", "rise"), ("steps=10,10", "rise"), ("steps=0,10", "0 %"),
+                           ("steps=10,101", "100"), ("steps=", ""), ("steps=ten", ""), ("hold=5m", "no plan"),
+                           ("steps=10 hold=soon", ""), ("speed=10", "write")]:
+            reply = sluice.admin.json(f"rollout start web {plan}")
+            equal(reply["ok"], False, f"'{plan}'")
+            expect(word in reply["error"]["message"], f"'{plan}' is refused by: {reply}")
+        refused(sluice.admin.json("rollout start wen steps=10"), "not_found")
+        refused(sluice.admin.json("rollout pause web"), "refused")
+        refused(sluice.admin.json("wait 1 rollout-done web"), "refused")
+        equal(status(sluice)["state"], "idle", "after all that")
+        sluice.admin.do("rollout start web steps=10,20 hold=1h")
+        refused(sluice.admin.json("rollout start web steps=10,20"), "refused")
+        equal(status(sluice)["hold_s"], 3600.0, "the hold that was asked for")
+        sluice.admin.do("rollout abort web")
+    with Origin() as blue, Sluice(blue) as sluice:
+        refused(sluice.admin.json("rollout start web steps=10"), "refused")
+
+
+def test_change_by_hand_pauses_and_resume_goes_back_to_the_step():
+    blue, green = pair()
+    with blue, green, Sluice(blue, green, service=rolled({"hold": "1h"})) as sluice:
+        sluice.admin.do("rollout start web")
+        until_step(sluice, 1)
+        sluice.admin.do("set weight web green=5")
+        equal((status(sluice)["state"], status(sluice)["green"]), ("paused", 5.0), "after a change by hand")
+        sluice.admin.do("rollout resume web")
+        equal((status(sluice)["state"], status(sluice)["green"]), ("holding", 10.0), "after resume")
+        sluice.admin.do("rollout pause web")
+        equal(status(sluice)["state"], "paused", "after pause")
+        sluice.admin.do("trip web by hand")
+        equal((status(sluice)["state"], status(sluice)["green"]), ("tripped", 0.0), "after a trip")
+        equal(sluice.admin.show("split web")[0]["green"], 0.0, "the split")
+
+
+def test_freeze_lets_no_split_rise_and_outlives_a_restart():
+    blue, green = pair()
+    with blue, green, tempfile.TemporaryDirectory() as state:
+        with Sluice(blue, green, service=rolled(), config={"state_dir": state}) as sluice:
+            sluice.admin.do("set weight web green=40")
+            refused(sluice.admin.json("freeze on"), "usage")
+            sluice.admin.do("freeze on the sale of the year")
+            refused(sluice.admin.json("set weight web green=41"), "refused")
+            refused(sluice.admin.json("rollout start web steps=50,100"), "refused")
+            sluice.admin.do("set weight web green=30")
+            sluice.process.kill()
+            sluice.process.wait()
+            sluice.start()
+            reply = sluice.admin.json("set weight web green=31")
+            refused(reply, "refused")
+            expect("sale of the year" in reply["error"]["message"], f"the reason is lost: {reply}")
+            equal(sluice.admin.show("info")[0]["frozen"], True, "frozen")
+            sluice.admin.do("set weight web green=0")
+            sluice.admin.do("freeze off")
+            refused(sluice.admin.json("freeze off"), "refused")
+            sluice.admin.do("set weight web green=31")
+
+
+def test_webhook_is_told_in_order_signed_and_again_after_a_failure():
+    blue, green = pair()
+    with blue, green, Hook(answers=[503]) as hook:
+        service = rolled({"webhook": hook.url, "webhook_secret": "hush", "steps": [50, 100]})
+        with Sluice(blue, green, service=service) as sluice, Traffic(sluice):
+            sluice.admin.do("rollout start web")
+            sluice.admin.do("wait 120 rollout-done web")
+            wait_until(lambda: "done" in hook.events(), 30, "the last message")
+        equal([event for event in hook.events() if event != "hold"], ["start", "step", "step", "done"], "the messages")
+        equal(hook.raw[0].body, hook.raw[1].body, "what was sent again")
+        for request in hook.raw:
+            wanted = "sha256=" + hmac.new(b"hush", request.body, hashlib.sha256).hexdigest()
+            equal(request.get("x-sluice-signature"), wanted, "the signature")
+        equal(hook.taken[1]["green"], 50.0, "the split of the first step")
+
+
+def test_smoke_requests_come_first():
+    broken = threading.Event()
+    broken.set()
+    with Origin(name="blue") as blue, Origin(failing_when(broken, "green")) as green:
+        plan = {"smoke_requests": 3, "smoke_path": "/smoke", "hold": "1h"}
+        service = rolled(plan, override="header:X-Sluice-Upstream")
+        with Sluice(blue, green, service=service) as sluice:
+            sluice.admin.do("rollout start web")
+            wait_until(lambda: "500" in str(status(sluice)["waiting_for"]), 20, "the failed smoke request")
+            equal((status(sluice)["state"], status(sluice)["green"]), ("preflight", 0.0), "after it")
+            equal([request.target for request in green.requests], ["/smoke"], "what green was asked")
+            sluice.admin.do("rollout abort web")
+            broken.clear()
+            sluice.admin.do("rollout start web")
+            until_step(sluice, 1)
+            equal([request.target for request in green.requests], ["/smoke"] * 4, "what green was asked then")
+            equal(blue.requests, [], "what blue was asked")
+
+
+def test_ctl_watches_until_the_end():
+    blue, green = pair()
+    with blue, green, Sluice(blue, green, service=rolled({"steps": [50, 100]})) as sluice, Traffic(sluice):
+        command = [binary(), "ctl", "-s", sluice.socket, "rollout", "status", "web", "-w"]
+        sluice.admin.do("rollout start web")
+        watch = subprocess.run(command, capture_output=True, text=True, timeout=120)
+        equal((watch.returncode, watch.stderr), (0, ""), "the watch of a rollout that completes")
+        expect(watch.stdout.startswith("web: ") and "completed" in watch.stdout, f"it printed {watch.stdout}")
+        sluice.admin.do("set weight web green=0")
+        sluice.admin.do("rollout start web hold=1h")
+        sluice.admin.do("rollout abort web")
+        equal(subprocess.run(command, capture_output=True, timeout=60).returncode, 1, "the watch of an aborted one")
+
+
+def test_abort_may_take_its_time():
+    blue, green = pair()
+    with blue, green, Sluice(blue, green, service=rolled({"return": "2s", "hold": "1h"})) as sluice:
+        sluice.admin.do("rollout start web steps=80,100")
+        until_step(sluice, 1)
+        sluice.admin.do("rollout abort web")
+        equal(status(sluice)["state"], "returning", "just after the abort")
+        seen = set()
+
+        def back():
+            seen.add(status(sluice)["green"])
+            return status(sluice)["state"] == "aborted"
+
+        wait_until(back, 30, "the way back")
+        expect(len(seen) > 3, f"the split went {sorted(seen)}")
+        equal(status(sluice)["green"], 0.0, "the end")
+
+
+sys.exit(main(globals()))
