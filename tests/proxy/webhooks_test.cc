@@ -23,8 +23,9 @@ TEST_CASE("http_client: URLs that can be called") {
 }
 
 TEST_CASE("http_client: URLs that cannot") {
-  for (const char* const text : {"", "hooks.test", "https://hooks.test/", "http://", "http:///x", "http://a:0/",
-                                 "http://a:66000/", "http://a:b/", "http://u@a/", "http://a/b c", "http://a/\r\nX: y"}) {
+  for (const char* const text :
+       {"", "hooks.test", "https://hooks.test/", "http://", "http:///x", "http://a:0/", "http://a:66000/",
+        "http://a:b/", "http://u@a/", "http://a/b c", "http://a/\r\nX: y"}) {
     INFO(text);
     CHECK_FALSE(HttpUrl::parse(text).ok());
   }
