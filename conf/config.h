@@ -114,6 +114,7 @@ struct Upstream {
   uint32_t max_connections = 0;  // 0: no limit
   uint32_t max_queue = 100;      // requests, per process
   uint32_t queue_timeout_ms = 500;
+  uint32_t slow_start_ms = 0;  // over which an endpoint that comes back gets its full part; 0: at once
   std::optional<TlsClient> tls;
   Position position;
 };
@@ -161,6 +162,7 @@ struct Health {
   uint32_t fall = 3;
   std::vector<std::pair<uint16_t, uint16_t>> status{{200, 299}};  // inclusive ranges
   std::string body;                                               // text that must occur; empty: any
+  bool operator==(const Health&) const = default;
 };
 
 struct Outlier {
@@ -170,6 +172,7 @@ struct Outlier {
   uint32_t max_eject_ms = 300000;  // and never past this
   uint32_t max_ejected_percent = 50;
   uint32_t panic_percent = 50;  // fewer in service than this: spread over all
+  bool operator==(const Outlier&) const = default;
 };
 
 struct Rollout {

@@ -245,6 +245,12 @@ constexpr Key kKeys[] = {
      {1, kHour},
      reload,
      "How long a request may wait for a connection."},
+    {"service.*.blue.slow_start",
+     member<&Upstream::slow_start_ms, DurationType>(),
+     "0s",
+     {0, kHour},
+     reload,
+     "The time over which an endpoint that comes back rises to its full part of the requests. 0s: at once."},
 
     {"service.*.blue.tls.ca", member<&TlsClient::ca, TextType>(), "", kAny, reload,
      "Whose certificates are believed: path of a PEM file. Absent: the system's roots."},

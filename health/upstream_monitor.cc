@@ -55,8 +55,9 @@ void UpstreamMonitor::checked(EndpointKey key, const CheckTransition& transition
   if (found == endpoints_.end()) return;
   EndpointCondition next = found->second.condition;
   next.health = transition.to;
-  events_.push_back(
-      {found->second.state->name(), std::string(to_string(transition.to)) + ": " + transition.reason});
+  const auto kind = transition.to == EndpointHealth::up ? MonitorEvent::Kind::up : MonitorEvent::Kind::down;
+  const std::string why = transition.reason.empty() ? "" : ": " + transition.reason;
+  events_.push_back({kind, found->second.state->name(), to_string(transition.to) + why, transition.reason});
   apply(found->second, next, now_ms);
 }
 
@@ -65,7 +66,8 @@ void UpstreamMonitor::set_mode(EndpointKey key, balancer::EndpointMode mode, uin
   if (found == endpoints_.end()) return;
   EndpointCondition next = found->second.condition;
   next.mode = mode;
-  events_.push_back({found->second.state->name(), std::string("set to ") + to_string(mode)});
+  events_.push_back(
+      {MonitorEvent::Kind::mode, found->second.state->name(), std::string("set to ") + to_string(mode), {}});
   apply(found->second, next, now_ms);
 }
 
@@ -108,9 +110,10 @@ void UpstreamMonitor::record(const OutlierEvent& event, uint64_t now_ms) {
   EndpointCondition next = endpoint.condition;
   next.ejected = event.ejected;
   events_.push_back(
-      {endpoint.state->name(),
+      {event.ejected ? MonitorEvent::Kind::ejected : MonitorEvent::Kind::returned, endpoint.state->name(),
        event.ejected ? "ejected for " + balancer::duration_text(event.until_ms - now_ms) + ": " + event.reason
-                     : "back from ejection"});
+                     : "back from ejection",
+       event.reason});
   apply(endpoint, next, now_ms);
 }
 

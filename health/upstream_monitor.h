@@ -31,9 +31,16 @@
 namespace sluice::health {
 
 struct MonitorEvent {
+  enum class Kind : uint8_t { up, down, ejected, returned, mode };
+  Kind kind = Kind::up;
   std::string endpoint;  // its name
   std::string text;      // "down: 3 failed checks: connection refused"
+  std::string reason;    // "3 failed checks: connection refused"
 };
+constexpr const char* to_string(MonitorEvent::Kind kind) {
+  constexpr const char* names[] = {"up", "down", "ejected", "returned", "mode"};
+  return names[static_cast<size_t>(kind)];
+}
 
 class UpstreamMonitor {
  public:

@@ -117,11 +117,8 @@ conf::Status Control::set_endpoint_mode(const std::string& service, conf::Colour
                                                " is called '" + endpoint + "'; see 'show endpoints " +
                                                service + "'");
   }
-  balancer::EndpointCondition condition = state->condition();
-  const balancer::EndpointMode before = condition.mode;
-  condition.mode = mode;
-  state->set_condition(condition);
-  endpoints_changed(service, colour);
+  const balancer::EndpointMode before = state->condition().mode;
+  health_.set_mode(service, colour, state, mode);
   add_event("endpoint_mode_changed", service,
             "endpoint " + endpoint + " of " + service + "/" + conf::to_string(colour) + " went from " +
                 to_string(before) + " to " + to_string(mode),

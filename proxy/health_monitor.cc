@@ -1,6 +1,5 @@
 #include "proxy/health_monitor.h"
 
-#include <algorithm>
 #include <utility>
 
 #include "proxy/control.h"
@@ -8,19 +7,9 @@
 
 namespace sluice::proxy {
 
-using balancer::EndpointHealth;
 using balancer::EndpointState;
 using conf::Colour;
-
-namespace {
-
-bool same_check(const conf::Health& a, const conf::Health& b) {
-  return a.enabled == b.enabled && a.tcp == b.tcp && a.path == b.path && a.host == b.host &&
-         a.interval_ms == b.interval_ms && a.timeout_ms == b.timeout_ms && a.rise == b.rise &&
-         a.fall == b.fall && a.status == b.status && a.body == b.body;
-}
-
-}  // namespace
+using health::MonitorEvent;
 
 HealthMonitor::HealthMonitor(Control& control)
     : control_(control),
@@ -32,66 +21,65 @@ HealthMonitor::HealthMonitor(Control& control)
 
 void HealthMonitor::configure() {
   ++configured_;
-  const uint64_t now_ms = control_.loop().now_ms();
   for (const auto& [name, entry] : control_.registry().services()) {
-    const conf::Health& settings = control_.service_conf(name).health;
     for (const Colour colour : conf::kColours) {
-      for (const balancer::EndpointPlan& one : entry.endpoints[static_cast<size_t>(colour)]) {
-        Watched& watched = endpoints_[one.state.get()];
-        watched.last_seen = configured_;
-        if (watched.state != nullptr && same_check(watched.settings, settings)) continue;
-        if (watched.check != 0) {
-          scheduler_.remove(watched.check);
-          by_check_.erase(watched.check);
-          watched.check = 0;
-        }
-        watched.state = one.state;
-        watched.service = name;
-        watched.colour = colour;
-        watched.settings = settings;
-        if (!settings.enabled) continue;
-        watched.check = scheduler_.add(
-            settings, std::make_unique<SocketProbe>(control_.loop(), one.state, watched.settings), now_ms);
-        by_check_.emplace(watched.check, one.state.get());
-      }
-      configure_outlier(name, colour);
+      Upstream& upstream = upstreams_[name + "/" + to_string(colour)];
+      upstream.service = name;
+      upstream.colour = colour;
+      configure(upstream);
     }
   }
-  for (auto it = endpoints_.begin(); it != endpoints_.end();) {
-    if (it->second.last_seen == configured_) {
+  for (auto it = upstreams_.begin(); it != upstreams_.end();) {
+    Upstream& upstream = it->second;
+    if (control_.registry().find(upstream.service) != nullptr) {
       ++it;
       continue;
     }
-    scheduler_.remove(it->second.check);
-    by_check_.erase(it->second.check);
-    it = endpoints_.erase(it);
+    while (!upstream.endpoints.empty()) drop(upstream, upstream.endpoints.begin()->first);
+    it = upstreams_.erase(it);
   }
   advance();
 }
 
-void HealthMonitor::configure_outlier(const std::string& service, Colour colour) {
-  const conf::Outlier& settings = control_.service_conf(service).outlier;
-  const std::string upstream = service + "/" + to_string(colour);
-  if (!settings.enabled) {
-    ejectors_.erase(upstream);
-    return;
-  }
-  Ejector& ejector = ejectors_[upstream];
+void HealthMonitor::configure(Upstream& upstream) {
   const uint64_t now_ms = control_.loop().now_ms();
-  if (ejector.outlier == nullptr) ejector.outlier = std::make_unique<health::Outlier>(settings, now_ms);
-  std::map<health::EndpointKey, const EndpointState*> wanted;
-  for (const auto& one : control_.registry().find(service)->endpoints[static_cast<size_t>(colour)]) {
-    wanted.emplace(key_of(one.state.get()), one.state.get());
+  const conf::Service& service = control_.service_conf(upstream.service);
+  const Settings wanted{service.health, service.outlier, service.upstream(upstream.colour).slow_start_ms};
+  if (upstream.monitor == nullptr || upstream.settings != wanted) {
+    while (!upstream.endpoints.empty()) drop(upstream, upstream.endpoints.begin()->first);
+    upstream.settings = wanted;
+    upstream.monitor = std::make_unique<health::UpstreamMonitor>(wanted.health, wanted.outlier,
+                                                                 wanted.slow_start_ms, now_ms);
   }
-  for (const auto& [key, state] : ejector.endpoints) {
-    if (wanted.contains(key)) continue;
-    for (const health::OutlierEvent& event : ejector.outlier->remove(key, now_ms))
-      on_outlier(upstream, event);
+  const auto& endpoints =
+      control_.registry().find(upstream.service)->endpoints[static_cast<size_t>(upstream.colour)];
+  for (const balancer::EndpointPlan& one : endpoints) {
+    const health::EndpointKey key = key_of(one.state.get());
+    const auto [watched, is_new] = upstream.endpoints.try_emplace(key);
+    watched->second.last_seen = configured_;
+    if (!is_new) continue;
+    watched->second.state = one.state;
+    upstream.monitor->add(key, one.state, now_ms);
+    if (!wanted.health.enabled) continue;
+    watched->second.check = scheduler_.add(
+        wanted.health, std::make_unique<SocketProbe>(control_.loop(), one.state, wanted.health), now_ms);
+    checks_.emplace(watched->second.check, Checked{&upstream, key});
   }
-  for (const auto& [key, state] : wanted) {
-    if (!ejector.endpoints.contains(key)) ejector.outlier->add(key);
+  for (auto it = upstream.endpoints.begin(); it != upstream.endpoints.end();) {
+    const auto here = it++;
+    if (here->second.last_seen != configured_) drop(upstream, here->first);
   }
-  ejector.endpoints = std::move(wanted);
+  tell(upstream);
+}
+
+void HealthMonitor::drop(Upstream& upstream, health::EndpointKey key) {
+  const auto found = upstream.endpoints.find(key);
+  if (found->second.check != 0) {
+    scheduler_.remove(found->second.check);
+    checks_.erase(found->second.check);
+  }
+  upstream.monitor->remove(key, control_.loop().now_ms());
+  upstream.endpoints.erase(found);
 }
 
 void HealthMonitor::advance() {
@@ -104,67 +92,62 @@ void HealthMonitor::advance() {
 }
 
 void HealthMonitor::on_transition(health::CheckId id, const health::CheckTransition& transition) {
-  const auto found = by_check_.find(id);
-  if (found == by_check_.end()) return;
-  const Watched& endpoint = endpoints_.at(found->second);
-  balancer::EndpointCondition condition = endpoint.state->condition();
-  condition.health = transition.to;
-  endpoint.state->set_condition(condition);
-  const std::string name = endpoint.state->name();
-  control_.add_event(
-      transition.to == EndpointHealth::up ? "endpoint_up" : "endpoint_down", endpoint.service,
-      "endpoint " + name + " of " + endpoint.service + "/" + to_string(endpoint.colour) + " is " +
-          to_string(transition.to) + (transition.reason.empty() ? "" : ": " + transition.reason),
-      {{"upstream", to_string(endpoint.colour)}, {"endpoint", name}, {"reason", transition.reason}});
-  changed(endpoint);
+  const auto found = checks_.find(id);
+  if (found == checks_.end()) return;
+  Upstream& upstream = *found->second.upstream;
+  upstream.monitor->checked(found->second.endpoint, transition, control_.loop().now_ms());
+  tell(upstream);
 }
 
-void HealthMonitor::on_outlier(const std::string& upstream, const health::OutlierEvent& event) {
-  const auto found = endpoints_.find(reinterpret_cast<const EndpointState*>(event.endpoint));
-  if (found == endpoints_.end()) return;
-  const Watched& endpoint = found->second;
-  balancer::EndpointCondition condition = endpoint.state->condition();
-  condition.ejected = event.ejected;
-  endpoint.state->set_condition(condition);
-  const std::string name = endpoint.state->name();
-  control_.add_event(
-      event.ejected ? "endpoint_ejected" : "endpoint_returned", endpoint.service,
-      event.ejected ? "endpoint " + name + " of " + upstream + " is ejected: " + event.reason
-                    : "endpoint " + name + " of " + upstream + " is back",
-      {{"upstream", to_string(endpoint.colour)}, {"endpoint", name}, {"reason", event.reason}});
-  changed(endpoint);
+void HealthMonitor::set_mode(const std::string& service, Colour colour, const EndpointState* endpoint,
+                             balancer::EndpointMode mode) {
+  Upstream& upstream = upstreams_.at(service + "/" + to_string(colour));
+  upstream.monitor->set_mode(key_of(endpoint), mode, control_.loop().now_ms());
+  tell(upstream);
 }
 
-// The workers look again, waiters too, and the judge.
-void HealthMonitor::changed(const Watched& endpoint) {
-  control_.endpoints_changed(endpoint.service, endpoint.colour);
+void HealthMonitor::tell(Upstream& upstream) {
+  const std::string name = upstream.service + "/" + to_string(upstream.colour);
+  for (const MonitorEvent& event : upstream.monitor->take_events()) {
+    if (event.kind == MonitorEvent::Kind::mode) continue;  // whoever asked for it tells of it
+    control_.add_event(
+        std::string("endpoint_") + to_string(event.kind), upstream.service,
+        "endpoint " + event.endpoint + " of " + name + " is " + event.text,
+        {{"upstream", to_string(upstream.colour)}, {"endpoint", event.endpoint}, {"reason", event.reason}});
+  }
+  if (upstream.monitor->take_changed()) control_.endpoints_changed(upstream.service, upstream.colour);
 }
 
 void HealthMonitor::tick() {
   const uint64_t now_ms = control_.loop().now_ms();
-  for (auto& [upstream, ejector] : ejectors_) {
-    for (const auto& [key, state] : ejector.endpoints) {
-      const EndpointState::Tally tally = state->tally();
-      const auto event = ejector.outlier->polled(key, tally.succeeded, tally.failed, now_ms);
-      if (event.has_value()) on_outlier(upstream, *event);
+  for (auto& [name, upstream] : upstreams_) {
+    if (upstream.settings.outlier.enabled) {
+      for (const auto& [key, watched] : upstream.endpoints) {
+        const EndpointState::Tally tally = watched.state->tally();
+        upstream.monitor->polled(key, tally.succeeded, tally.failed, now_ms);
+      }
     }
-    for (const health::OutlierEvent& event : ejector.outlier->advance(now_ms)) on_outlier(upstream, event);
+    upstream.monitor->advance(now_ms);
+    tell(upstream);
   }
 }
 
 std::string HealthMonitor::last_failure(const EndpointState* endpoint) const {
-  const auto found = endpoints_.find(endpoint);
-  if (found == endpoints_.end() || found->second.check == 0) return {};
-  const health::ActiveCheck* const check = scheduler_.find(found->second.check);
-  return check == nullptr ? std::string{} : check->last_failure();
+  for (const auto& [name, upstream] : upstreams_) {
+    const auto found = upstream.endpoints.find(key_of(endpoint));
+    if (found == upstream.endpoints.end() || found->second.check == 0) continue;
+    const health::ActiveCheck* const check = scheduler_.find(found->second.check);
+    return check == nullptr ? std::string{} : check->last_failure();
+  }
+  return {};
 }
 
 void HealthMonitor::close() {
   closed_ = true;
   timer_.disarm();
-  for (const auto& [id, state] : by_check_) scheduler_.remove(id);
-  by_check_.clear();
-  endpoints_.clear();
+  for (const auto& [id, checked] : checks_) scheduler_.remove(id);
+  checks_.clear();
+  upstreams_.clear();
 }
 
 }  // namespace sluice::proxy

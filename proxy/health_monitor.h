@@ -1,8 +1,9 @@
-// HealthMonitor: keeps every endpoint's condition up to date: active checks,
-// once for the process, and ejection by what live traffic shows.
+// HealthMonitor: keeps every endpoint's condition up to date. It runs the active
+// checks, once for the process, reads what live traffic shows, and brings both
+// to the UpstreamMonitor of each upstream, which decides.
 //
-// Whatever changes is stored in the EndpointState, told to the workers by the
-// upstream's epoch, and written as an event.
+// Whatever changes is in the EndpointState already; here the workers are told by
+// the upstream's epoch, and an event is written.
 //
 // Thread: the control thread. Owner: Control.
 #pragma once
@@ -13,7 +14,7 @@
 #include <string>
 
 #include "health/check_scheduler.h"
-#include "health/outlier.h"
+#include "health/upstream_monitor.h"
 #include "proxy/loop.h"
 
 namespace sluice::proxy {
@@ -28,33 +29,47 @@ class HealthMonitor {
 
   // Takes over the endpoints and settings of the current plan.
   void configure();
-  // Looks at the tallies of live traffic; every Judge::kTickMs.
+  // Looks at the tallies of live traffic, at ejections and at ramps; every
+  // Judge::kTickMs.
   void tick();
   void close();
+
+  // The operator's word. The endpoint must be one of the current plan.
+  void set_mode(const std::string& service, conf::Colour colour, const balancer::EndpointState* endpoint,
+                balancer::EndpointMode mode);
 
   // The last failure of an endpoint's check, for `show endpoints`; may be empty.
   std::string last_failure(const balancer::EndpointState* endpoint) const;
 
  private:
-  // An endpoint with the names that events call it by.
   struct Watched {
     std::shared_ptr<balancer::EndpointState> state;
+    health::CheckId check = 0;  // 0: none
+    uint64_t last_seen = 0;     // the configure() that mentioned it
+  };
+  struct Settings {
+    conf::Health health;
+    conf::Outlier outlier;
+    uint32_t slow_start_ms = 0;
+    bool operator==(const Settings&) const = default;
+  };
+  struct Upstream {
     std::string service;
     conf::Colour colour = conf::Colour::blue;
-    health::CheckId check = 0;  // 0: none
-    conf::Health settings;
-    uint64_t last_seen = 0;  // the configure() that mentioned it
+    Settings settings;
+    std::unique_ptr<health::UpstreamMonitor> monitor;
+    std::map<health::EndpointKey, Watched> endpoints;
   };
-  struct Ejector {
-    conf::Outlier settings;
-    std::unique_ptr<health::Outlier> outlier;
-    std::map<health::EndpointKey, const balancer::EndpointState*> endpoints;
+  struct Checked {
+    Upstream* upstream;
+    health::EndpointKey endpoint;
   };
 
+  void configure(Upstream& upstream);
+  void drop(Upstream& upstream, health::EndpointKey key);
   void on_transition(health::CheckId id, const health::CheckTransition& transition);
-  void on_outlier(const std::string& upstream, const health::OutlierEvent& event);
-  void configure_outlier(const std::string& service, conf::Colour colour);
-  void changed(const Watched& endpoint);
+  // Tells the workers and the log what the monitor has decided.
+  void tell(Upstream& upstream);
   void advance();
   static health::EndpointKey key_of(const balancer::EndpointState* state) {
     return reinterpret_cast<health::EndpointKey>(state);
@@ -62,9 +77,8 @@ class HealthMonitor {
 
   Control& control_;
   health::CheckScheduler scheduler_;
-  std::map<const balancer::EndpointState*, Watched> endpoints_;
-  std::map<health::CheckId, const balancer::EndpointState*> by_check_;
-  std::map<std::string, Ejector> ejectors_;  // by upstream, "web/green"
+  std::map<std::string, Upstream> upstreams_;  // "web/green"
+  std::map<health::CheckId, Checked> checks_;
   uint64_t configured_ = 0;
   bool closed_ = false;
   Timer timer_;

@@ -95,6 +95,7 @@ endpoints = ["127.0.0.1:9001", { address = "dns:app-blue.svc:8080", weight = 2 }
 balance = "round-robin"
 max_connections = 40
 max_queue = 7
+slow_start = "15s"
 queue_timeout = "1s"
 tls = { ca = "/etc/up.pem", sni = "app.internal", cert = "/etc/c.pem", key = "/etc/c.key", verify = false }
 [service.web.green]
