@@ -69,24 +69,27 @@ class AdminCall final : public proxy::Stream::Handler {
   Done done_;
 };
 
-// One part of the script.
+// One part of the script. It lasts so long, or until what it waits for is there.
 struct Scene {
+  enum class Until : uint8_t { time, half, trip };
   uint64_t lasts_ms;
   const char* text;
   const char* command;  // to the admin socket; empty: none
   double green_errors;  // share of green's answers that fail
-  bool until_trip;      // ends early when green has been tripped
+  Until until;
 };
+using Until = Scene::Until;
 
 constexpr Scene kScript[] = {
-    {2500, "Blue serves everything.", "", 0, false},
-    {2500, "Green gets 10 %.", "set weight web green=10", 0, false},
-    {2500, "Green gets 50 %.", "set weight web green=50", 0, false},
-    {2500, "Green serves everything.", "set weight web green=100", 0, false},
-    {2500, "Back to blue.", "set weight web green=0", 0, false},
-    {3000, "A new candidate gets 25 %.", "set weight web green=25", 0, false},
-    {15000, "The candidate has gone bad: every fifth answer is an error.", "", 0.2, true},
-    {2500, "sluice has put everything back on blue by itself.", "", 0.2, false},
+    {2500, "Blue serves everything.", "", 0, Until::time},
+    {2500, "By hand: green gets 10 %.", "set weight web green=10", 0, Until::time},
+    {2500, "By hand: green gets 50 %.", "set weight web green=50", 0, Until::time},
+    {2500, "By hand: green serves everything.", "set weight web green=100", 0, Until::time},
+    {2500, "By hand: back to blue.", "set weight web green=0", 0, Until::time},
+    {30000, "A rollout of a new candidate: 10, 50, 100 %, each step judged before the next.",
+     "rollout start web", 0, Until::half},
+    {15000, "At 50 % the candidate goes bad: every fifth answer is an error.", "", 0.2, Until::trip},
+    {2500, "sluice has put everything back on blue by itself.", "", 0.2, Until::time},
 };
 
 class Demo {
@@ -158,10 +161,12 @@ bool Demo::prepare() {
     }
   }
   std::ofstream file(folder_ + "/sluice.toml");
-  file << "[admin]\nsocket = \"" << socket_ << "\"\n\n[log]\nlevel = \"error\"\n\n"
-       << "[[listener]]\nbind = \"127.0.0.1:0\"\n\n[service.web]\nrescue = true\n\n"
-       << "[service.web.blue]\nendpoints = [\"127.0.0.1:" << blue_.port() << "\"]\n\n"
-       << "[service.web.green]\nendpoints = [\"127.0.0.1:" << green_.port() << "\"]\n";
+  file
+      << "[admin]\nsocket = \"" << socket_ << "\"\n\n[log]\nlevel = \"error\"\n\n"
+      << "[[listener]]\nbind = \"127.0.0.1:0\"\n\n[service.web]\nrescue = true\n\n"
+      << "[service.web.blue]\nendpoints = [\"127.0.0.1:" << blue_.port() << "\"]\n\n"
+      << "[service.web.green]\nendpoints = [\"127.0.0.1:" << green_.port() << "\"]\n\n"
+      << "[service.web.rollout]\nsteps = [10, 50, 100]\nhold = \"2s\"\nmin_requests = 50\nmax_latency_ratio = 100\n";
   return static_cast<bool>(file.flush());
 }
 
@@ -236,7 +241,9 @@ void Demo::see(const json& split, const json& events) {
     picture_.news = event.value("message", "");
     if (type == "tripped") picture_.tripped = saw_trip_ = true;
   }
-  if (saw_trip_ && scene_ > 0 && kScript[scene_ - 1].until_trip) next_scene();
+  if (scene_ == 0) return;
+  const Until until = kScript[scene_ - 1].until;
+  if ((until == Until::trip && saw_trip_) || (until == Until::half && picture_.split >= 50)) next_scene();
 }
 
 void Demo::next_scene() {
@@ -251,7 +258,7 @@ void Demo::next_scene() {
   picture_.scene = scene.text;
   green_.set_error_share(scene.green_errors);
   if (*scene.command != 0) AdminCall::start(loop_, socket_, scene.command, [](const json&) {});
-  loop_.arm(scene_timer_, options_.fast && !scene.until_trip ? scene.lasts_ms / 3 : scene.lasts_ms);
+  loop_.arm(scene_timer_, options_.fast && scene.until == Until::time ? scene.lasts_ms / 3 : scene.lasts_ms);
 }
 
 void Demo::draw() {
