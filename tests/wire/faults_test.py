@@ -4,13 +4,15 @@ FAULTS is that table. Each row has an origin that fails in its own way, and says
 the status and the Proxy-Status error type (RFC 9209, 2.3) that the client gets,
 how the attempt is counted, and how often the origin is asked when a retry is
 allowed. Below it are the tests of connecting, of retries and of rescue.
+
+docs/faults.md is the same table for people; --markdown writes it.
 """
 
 import sys
 import threading
 from dataclasses import dataclass, field
 
-from harness import CALM, LATER, Sluice, equal, expect, main, run_at_once
+from harness import CALM, LATER, SOURCE, Sluice, equal, expect, main, run_at_once
 from http1 import Incomplete, Malformed, proxy_error, wait_until
 from origin import Origin, refusing, serve, unanswering
 
@@ -121,6 +123,32 @@ FAULTS = [
     Fault("resets_in_body_until_close", sends(BARE, reset), 0, "", "reset"),
     Fault("stalls_in_body_until_close", sends(BARE, stall), 0, "", "timeout", 1, SHORT),
 ]
+
+
+PAGE = SOURCE / "docs" / "faults.md"
+
+
+def page():
+    lines = [
+        "# What a client sees when an upstream fails",
+        "",
+        "Written by `tests/wire/faults_test.py --markdown`; each row is a test. The request is a GET and the upstream",
+        "has one endpoint. *Attempts* is how often it is asked where one retry is allowed. A retry never follows a",
+        "timeout, since the upstream may still be at work, nor anything that happens after the answer has begun:",
+        "then the connection to the client is cut so that a part cannot be taken for the whole.",
+        "",
+        "| the upstream … | the client sees | `Proxy-Status` error | counted as | attempts |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    for fault in FAULTS:
+        sees = str(fault.status) if fault.status else "the answer, visibly cut short"
+        lines.append(f"| {fault.name.replace('_', ' ')} | {sees} | {fault.error and f'`{fault.error}`'} "
+                     f"| {fault.outcome} | {fault.attempts} |")
+    return "\n".join(lines) + "\n"
+
+
+def test_page_is_this_table():
+    equal(PAGE.read_text(), page(), "docs/faults.md; write it anew with --markdown")
 
 
 def await_head(client):
@@ -455,4 +483,7 @@ def test_maintenance_is_503_and_asks_nobody():
 
 
 if __name__ == "__main__":
+    if sys.argv[1:] == ["--markdown"]:
+        PAGE.write_text(page())
+        sys.exit()
     sys.exit(main(globals()))
