@@ -188,9 +188,10 @@ class Admin:
 class Sluice:
     """A daemon with a service `web` whose blue and green are given as origins
     or addresses. `service` is laid over [service.web], `config` over the whole
-    file."""
+    file. Entering it waits until it is ready, unless `ready` is False."""
 
-    def __init__(self, blue, green=None, service=None, config=None, workers=2):
+    def __init__(self, blue, green=None, service=None, config=None, workers=2, ready=True):
+        self.wants_ready = ready
         web = {"blue": {"endpoints": addresses(blue)}}
         if green is not None:
             web["green"] = {"endpoints": addresses(green)}
@@ -255,7 +256,7 @@ class Sluice:
 
     def __enter__(self):
         try:
-            self.start()
+            self.start(self.wants_ready)
             return self
         except BaseException:
             self._remove()
