@@ -1,5 +1,6 @@
 #include "admin/ctl.h"
 
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -192,8 +193,9 @@ class Screen {
  public:
   void show(const std::string& answer) {
     if (answer == shown_) return;
-    if (isatty(STDOUT_FILENO) != 0 && !shown_.empty()) {
-      std::printf("\033[%zdF\033[J", std::count(shown_.begin(), shown_.end(), '\n') + 1);
+    winsize window{};
+    if (!shown_.empty() && ioctl(STDOUT_FILENO, TIOCGWINSZ, &window) == 0) {
+      std::printf("\033[%zuF\033[J", rows(shown_, std::max<size_t>(1, window.ws_col)));
     }
     std::printf("%s\n", answer.c_str());
     std::fflush(stdout);
@@ -201,6 +203,17 @@ class Screen {
   }
 
  private:
+  // How many a text takes where lines longer than the terminal are wrapped.
+  static size_t rows(std::string_view text, size_t columns) {
+    size_t sum = 0;
+    while (true) {
+      const size_t end = std::min(text.find('\n'), text.size());
+      sum += end == 0 ? 1 : (end + columns - 1) / columns;
+      if (end == text.size()) return sum;
+      text.remove_prefix(end + 1);
+    }
+  }
+
   std::string shown_;
 };
 

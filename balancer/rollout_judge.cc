@@ -82,6 +82,17 @@ void judge_error_rate(const StepQuestion& q, std::vector<Waiting>& missing) {
                      when_rate_passes(q, green, allowed)});
 }
 
+// Something fails that both depend on: that green is no worse says nothing now.
+void judge_blue(const StepQuestion& q, std::vector<Waiting>& missing) {
+  if (q.blue.attempts < kMinBlueRequests) return;
+  const double blue = static_cast<double>(q.blue.errors) / static_cast<double>(q.blue.attempts);
+  if (blue <= kMostBlueErrorRate) return;
+  missing.push_back(
+      {"blue", blue, kMostBlueErrorRate, "share",
+       "Blue itself fails " + percent_of(blue) + " of its requests: nothing can be said of green.",
+       std::nullopt});
+}
+
 void judge_latency(const StepQuestion& q, std::vector<Waiting>& missing) {
   const LatencyComparison tail = compare_latency(q.blue.latency, q.seen.of(Colour::green).latency,
                                                  q.plan.max_latency_ratio, q.plan.min_requests);
@@ -175,6 +186,7 @@ std::vector<Waiting> judge_step(const StepQuestion& question) {
   judge_hold(question, missing);
   judge_requests(question, missing);
   judge_error_rate(question, missing);
+  judge_blue(question, missing);
   judge_latency(question, missing);
   judge_endpoints(question.now, missing);
   judge_forecast(question, missing);

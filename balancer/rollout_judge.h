@@ -58,7 +58,7 @@ struct StepEvidence {
 
 // One thing that a rollout waits for.
 struct Waiting {
-  std::string what;  // hold, requests, blue-requests, error-rate, latency, endpoints, forecast, judge,
+  std::string what;  // hold, requests, blue-requests, error-rate, blue, latency, endpoints, forecast, judge,
                      // freeze, journal, promote, gate, smoke, caps
   double have = 0;
   double need = 0;   // have must reach it, or for what must not be exceeded, not pass it
@@ -81,6 +81,8 @@ struct StepQuestion {
 
 // Blue requests without which neither its rate nor its latency means anything.
 inline constexpr uint64_t kMinBlueRequests = 100;
+// With more of blue's own requests failing no step passes.
+inline constexpr double kMostBlueErrorRate = 0.25;
 // Green requests below which nothing is concluded, whatever min_requests says.
 inline constexpr uint64_t kMinGreenRequests = 50;
 

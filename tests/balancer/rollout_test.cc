@@ -116,6 +116,16 @@ TEST_CASE("rollout: min_requests say how much doubt is enough, but never fewer t
   CHECK(allowed_excess(plan) == 0.001);
 }
 
+TEST_CASE("rollout: while blue itself is broken no step passes, however well green compares") {
+  Bench bench;
+  bench.service.error_rate[0] = bench.service.error_rate[1] = 0.9;
+  REQUIRE(bench.start(plan_of({5000, 10000})));
+  REQUIRE(bench.run_until_split(5000));
+  bench.run(300'000);
+  CHECK(bench.rollout.split() == 5000);
+  CHECK(waits_for(bench.rollout, "blue"));
+}
+
 TEST_CASE("rollout: a slow green is held") {
   Bench bench;
   bench.service.latency_ms[1] = 45;
