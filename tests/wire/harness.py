@@ -217,13 +217,16 @@ class Sluice:
         self.tree = merge(self.tree, changes or {})
         self.config_file.write_text(to_toml(self.tree))
 
+    def command(self):
+        return [binary(), "run", "-c", str(self.config_file)]
+
     def start(self, ready=True):
         self.write_config()
         environment = dict(os.environ)
         environment.setdefault("ASAN_OPTIONS", "quarantine_size_mb=8:detect_leaks=1")
         with self.log_file.open("wb") as log:
             self.process = subprocess.Popen(
-                [binary(), "run", "-c", str(self.config_file)],
+                self.command(),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

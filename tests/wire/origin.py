@@ -219,7 +219,7 @@ class FastOrigin:
         self.listener.bind(("127.0.0.1", 0))
         self.listener.listen(1024)
         self.address = "127.0.0.1:%d" % self.listener.getsockname()[1]
-        response = b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n" + mark
+        response = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(mark) + mark
         fork = multiprocessing.get_context("fork")
         self._total = fork.Value("Q", 0, lock=False)
         self._process = fork.Process(target=_answer_fast, args=(self.listener, response, self._total), daemon=True)

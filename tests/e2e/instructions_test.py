@@ -1,0 +1,22 @@
+"""A gate: what a request may cost in instructions, counted by callgrind, so that
+no machine's speed comes in. Raise the bound only with a reason in the commit.
+Without -O2, or with a sanitizer in it, the binary is not measured."""
+
+import sys
+from pathlib import Path
+
+sys.path[:0] = [str(Path(__file__).resolve().parents[1] / "wire"), str(Path(__file__).resolve().parents[2] / "bench")]
+import instructions  # noqa: E402
+from harness import expect, main, sanitized  # noqa: E402
+
+BOUND = 17_000
+
+
+def test_a_request_costs_no_more_than_it_did():
+    if sanitized():
+        return
+    found = instructions.per_request()
+    expect(found <= BOUND, f"{found:.0f} instructions per request, at most {BOUND}")
+
+
+sys.exit(main(globals()))
