@@ -158,7 +158,7 @@ TEST_CASE("every key of an upstream and its checks reaches its member") {
   CHECK((rollout.deadline_ms == 3600000 && rollout.return_ms == 30000));
   CHECK(rollout.webhook == "http://127.0.0.1:9800/hook");
   CHECK(rollout.webhook_secret == "hush");
-  CHECK(rollout.gate == "https://gate.example.com/");
+  CHECK(rollout.gate == "http://gate.example.com/");
 }
 
 TEST_CASE("health.status takes a code, a class, or an array of both") {
