@@ -16,6 +16,7 @@ class Appender {
  public:
   explicit Appender(char* at) : at_(at) {}
   Appender& operator<<(std::string_view text) {
+    if (text.empty()) return *this;  // perhaps without an address, which memcpy() must not see
     std::memcpy(at_, text.data(), text.size());
     at_ += text.size();
     return *this;
