@@ -25,8 +25,9 @@
 // before the attempts that it judges, which is all that is needed.
 //
 // When the mean falls below kRenewBelow everything starts again from 1 (a
-// renewal), so that a late fault is not buried under a good past. The k-th
-// renewal may alarm at k(k+1)/α only; the chances sum to α, as Σ 1/(k(k+1)) = 1.
+// renewal), so that a late fault is not buried under a good past. The first
+// stretch may spend kFirstShare of α, the k-th after it the rest times
+// 1/(k(k-1)); as Σ 1/(k(k-1)) = 1 from k = 2 on, the chances sum to α.
 //
 // Thread: none of its own. Cost: an exponential per alternative and call.
 #pragma once
@@ -43,6 +44,7 @@ namespace sluice::balancer {
 class EProcess {
  public:
   static constexpr double kRenewBelow = 0.1;
+  static constexpr double kFirstShare = 0.85;
   static constexpr size_t kMaxOddsRatios = 3;
 
   // `broken` has `broken_weight` (0..1), the ratios share the rest equally.
@@ -68,7 +70,8 @@ class EProcess {
   // `false_alarm_rate` to be reached while both fail alike.
   double threshold(double false_alarm_rate) const {
     const auto k = static_cast<double>(renewal_);
-    return k * (k + 1) / false_alarm_rate;
+    const double share = renewal_ == 1 ? kFirstShare : (1 - kFirstShare) / (k * (k - 1));
+    return 1 / (share * false_alarm_rate);
   }
   bool alarmed(double false_alarm_rate) const { return value() >= threshold(false_alarm_rate); }
 

@@ -18,6 +18,8 @@
 
 namespace sluice::balancer {
 
+class HistogramSnapshot;
+
 // Who raised a verdict.
 enum class Detector : uint8_t {
   none,
@@ -63,12 +65,16 @@ struct SplitChange {
   conf::BasisPoints split = 0;
 };
 
-// The detectors at one moment.
+// The detectors at one moment. `recent` and `comparison` are EProcesses, shown
+// by their natural logarithms.
 struct DetectorSample {
   uint64_t at_ms = 0;
-  double green_rise = 0;  // A of green; trips at Cusum::kThreshold
-  double blue_rise = 0;   // A of blue; holds A of green there
-  double comparison = 0;  // natural logarithm of B
+  double green_rise = 0;      // A of green
+  double rise_threshold = 0;  // at which it counts
+  double blue_rise = 0;       // A of blue; holds A of green at Cusum::kThreshold
+  double recent = 0;          // green against blue since green's rise began
+  double recent_threshold = 0;
+  double comparison = 0;  // B
   double comparison_threshold = 0;
 };
 
@@ -92,11 +98,18 @@ struct Involved {
 
 // Filled in by whoever has the histograms; count 0 means absent.
 struct LatencySummary {
+  struct Bucket {
+    uint64_t below_ns = 0;  // a power of two; the bucket begins at half of it
+    uint64_t count = 0;
+  };
   uint64_t count = 0;
   uint64_t p50_ns = 0;
   uint64_t p95_ns = 0;
   uint64_t p99_ns = 0;
   uint64_t max_ns = 0;
+  std::vector<Bucket> buckets;  // ascending, without the empty ones
+
+  static LatencySummary of(const HistogramSnapshot& histogram);
 };
 
 struct Evidence {
@@ -107,12 +120,13 @@ struct Evidence {
 
   std::string service;
   Verdict verdict;
+  int64_t clock_began_unix_ms = 0;  // the wall clock when the clock of the times below was 0; 0: not known
   uint64_t step_began_ms = 0;
   uint64_t first_error_ms = 0;  // of green, in this step
   uint64_t tripped_ms = 0;
   std::vector<SplitChange> splits;          // the last ones, oldest first
   std::array<ColourCounts, 2> counts;       // by conf::Colour
-  std::array<LatencySummary, 2> latencies;  // by conf::Colour
+  std::array<LatencySummary, 2> latencies;  // by conf::Colour, since the step began
   RateBounds baseline;                      // blue's, frozen
   uint64_t baseline_attempts = 0;           // 0: there was none yet
   double green_share = 0;                   // θ, as last seen
@@ -122,10 +136,15 @@ struct Evidence {
   std::vector<Involved> clients;
   std::vector<Involved> paths;
   uint64_t held_back = 0;  // errors that the cap on one client's or path's influence left out
+
+  // On the wall clock; 0 where at_ms is.
+  int64_t unix_ms(uint64_t at_ms) const {
+    return at_ms == 0 ? 0 : clock_began_unix_ms + static_cast<int64_t>(at_ms);
+  }
 };
 
 // The report for people, many lines. Times are shown relative to the first
-// error, since the clock need not be the wall's.
+// error, which is what one wants to know.
 std::string to_text(const Evidence& evidence);
 
 }  // namespace sluice::balancer

@@ -88,14 +88,15 @@ void TripBreaker::begin_step(conf::BasisPoints split, uint64_t now_ms) {
   share_.begin_step(split);
   window_.clear();
   baseline_.freeze();
-  freeze_baseline();
+  own_baseline_ = {};
+  adopt_baseline();
   clear_detectors();
 }
 
-void TripBreaker::freeze_baseline() {
-  if (!baseline_.frozen()) return;
+void TripBreaker::adopt_baseline() {
+  if (!normal().frozen()) return;
   for (Cusum* rise : {&green_rise_, &blue_rise_, &uncapped_rise_}) {
-    rise->set_normal_rate(baseline_.bounds().upper);
+    rise->set_normal_rate(normal().bounds().upper);
   }
 }
 
@@ -131,23 +132,23 @@ bool TripBreaker::counts_as_error(Outcome outcome) const {
 
 // Everything that must not depend on the attempts that come next.
 void TripBreaker::expect_next() {
-  const double rate = baseline_.frozen() ? baseline_.bounds().rate : kUnknownRate;
+  const double rate = normal().frozen() ? normal().bounds().rate : kUnknownRate;
   const double blue_rate = (blue_errors_ + rate * kRecentAttempts) / (blue_attempts_ + kRecentAttempts);
   comparison_.expect(share_.value(), blue_rate);
   recent_.expect(share_.value(), blue_rate);
 }
 
 void TripBreaker::begin_excursion_if_at_rest(uint64_t now_ms) {
-  if (!green_rise_.at_rest() || !blue_rise_.at_rest()) return;
+  if (!green_rise_.at_rest()) return;
   excursion_ = {};
   excursion_.began_ms = now_ms;
   recent_.clear();
   recent_influence_.clear();
 }
 
-// To be called after each admitted error.
+// To be called after each admitted error of green.
 void TripBreaker::note_suspicion() {
-  if (excursion_.green_errors + excursion_.blue_errors == 1) ++excursions_;
+  if (excursion_.green_errors == 1) ++excursions_;
   if (excursion_.suspicious || green_rise_.value() < rise_threshold()) return;
   excursion_.suspicious = true;
   ++suspicious_excursions_;
@@ -168,7 +169,14 @@ void TripBreaker::learn_blue(uint64_t oks, uint64_t errors, uint64_t now_ms) {
   }
   if (!judging()) return;
   const bool started = !baseline_.frozen() && baseline_.freeze();
-  if (started || baseline_.refine()) freeze_baseline();
+  if (started || baseline_.refine()) adopt_baseline();
+}
+
+void TripBreaker::learn_green(uint64_t oks, uint64_t errors, uint64_t now_ms) {
+  if (comparing() || baseline_.frozen()) return;
+  own_baseline_.add(oks, errors, now_ms);
+  const bool started = !own_baseline_.frozen() && own_baseline_.freeze();
+  if (started || own_baseline_.refine()) adopt_baseline();
 }
 
 const Verdict& TripBreaker::add_oks(uint64_t blue, uint64_t green, uint64_t now_ms) {
@@ -177,8 +185,8 @@ const Verdict& TripBreaker::add_oks(uint64_t blue, uint64_t green, uint64_t now_
     evidence_.counts[index(Colour::green)].attempts += green;
     window_.add(green, 0, now_ms);
     expect_next();
-    comparison_.add_oks(blue, green);
-    if (baseline_.frozen()) {
+    if (comparing()) comparison_.add_oks(blue, green);
+    if (normal().frozen()) {
       begin_excursion_if_at_rest(now_ms);
       recent_.add_oks(blue, green);
       green_rise_.add_oks(green);
@@ -188,6 +196,7 @@ const Verdict& TripBreaker::add_oks(uint64_t blue, uint64_t green, uint64_t now_
       excursion_.blue_oks += blue;
     }
     share_.add(blue, green);
+    learn_green(green, 0, now_ms);
   }
   learn_blue(blue, 0, now_ms);
   return judge(now_ms);
@@ -211,25 +220,33 @@ void TripBreaker::judge_error(const FailedAttempt& attempt, uint64_t now_ms) {
   expect_next();
   if (green) window_.add(0, 1, now_ms);
   bool admitted = true;
-  if (attempt.by_lot) {
+  if (attempt.by_lot && comparing()) {
     const uint64_t renewal = comparison_.renewal();
     admitted = comparison_influence_.admit(attempt.client.hash, attempt.path.hash);
     if (admitted) comparison_.add_error(attempt.colour);
     if (comparison_.renewal() != renewal) comparison_influence_.clear();
   }
-  if (baseline_.frozen()) {
+  if (normal().frozen()) {
     begin_excursion_if_at_rest(now_ms);
     if (green) uncapped_rise_.add_error();
     admitted = recent_influence_.admit(attempt.client.hash, attempt.path.hash);
-    if (admitted) {
-      (green ? green_rise_ : blue_rise_).add_error();
-      ++(green ? excursion_.green_errors : excursion_.blue_errors);
-      note_suspicion();
-      if (attempt.by_lot) recent_.add_error(attempt.colour);
-    }
+    if (admitted) add_to_rise(attempt);
   }
   if (!admitted) ++evidence_.held_back;
   share_.add(green ? 0 : 1, green ? 1 : 0);
+  if (green) learn_green(0, 1, now_ms);
+}
+
+void TripBreaker::add_to_rise(const FailedAttempt& attempt) {
+  if (attempt.by_lot) recent_.add_error(attempt.colour);
+  if (attempt.colour == Colour::blue) {
+    blue_rise_.add_error();
+    ++excursion_.blue_errors;
+    return;
+  }
+  green_rise_.add_error();
+  ++excursion_.green_errors;
+  note_suspicion();
 }
 
 void TripBreaker::note_error(const FailedAttempt& attempt, uint64_t now_ms) {
@@ -278,48 +295,58 @@ Verdict TripBreaker::judge_ceiling(uint64_t now_ms) const {
 }
 
 Verdict TripBreaker::judge_comparison() const {
-  if (!comparison_.alarmed(settings_.false_trip_rate)) return {};
+  if (!comparing() || !comparison_.alarmed(settings_.false_trip_rate)) return {};
   return {Verdict::Kind::trip, Detector::comparison,
           "green fails more than blue at the same time: " + rates_text()};
 }
 
 Verdict TripBreaker::judge_rise(uint64_t now_ms) const {
-  if (!baseline_.frozen()) return {};
-  const double rise = green_rise_.value();
-  if (rise < rise_threshold()) {
+  if (!normal().frozen()) return {};
+  if (green_rise_.value() < rise_threshold()) {
     if (!uncapped_rise_.alarmed()) return {};
     std::string who = heaviest(clients_, "client");
     if (who.empty()) who = heaviest(paths_, "path");
     return {Verdict::Kind::hold, Detector::rise,
             "green's errors rose, but most come from " + (who.empty() ? "a few clients" : who)};
   }
-  const std::string normal = "against " + percent_text(baseline_.bounds().rate) + " normally";
+  const std::string against = "against " + percent_text(normal().bounds().rate) + " normally";
   if (blue_rise_.alarmed()) {
     return {Verdict::Kind::hold, Detector::rise,
-            "green's errors rose " + normal + ", but blue's rose too: " + rates_text()};
+            "green's errors rose " + against + ", but blue's rose too: " + rates_text()};
   }
-  const bool blue_silent =
-      excursion_.blue_oks + excursion_.blue_errors == 0 && now_ms - excursion_.began_ms >= kBlueSilenceMs;
-  if (split_ == conf::kFullSplit || blue_silent) {
+  if (!comparing() || blue_is_silent(now_ms)) {
     if (!green_rise_.alarmed()) return {};
-    return {Verdict::Kind::trip, Detector::rise, "green's errors rose " + normal + ": " + rates_text()};
+    return {Verdict::Kind::trip, Detector::rise, "green's errors rose " + against + ": " + rates_text()};
   }
   if (green_worse_recently()) {
     return {Verdict::Kind::trip, Detector::rise,
-            "green's errors rose " + normal + " and blue's did not: " + rates_text()};
+            "green's errors rose " + against + " and blue's did not: " + rates_text()};
   }
   if (!green_rise_.alarmed()) return {};
   return {Verdict::Kind::hold, Detector::rise,
-          "green's errors rose " + normal + "; waiting for blue to show whether it is green alone"};
+          "green's errors rose " + against + "; waiting for blue to show whether it is green alone"};
+}
+
+bool TripBreaker::blue_is_silent(uint64_t now_ms) const {
+  return excursion_.blue() == 0 && now_ms >= excursion_.began_ms + kBlueSilenceMs;
+}
+
+double TripBreaker::caution() const {
+  return std::max(1.0, share_.value() / (1 - share_.value()));
+}
+
+double TripBreaker::recent_threshold() const {
+  const auto m = static_cast<double>(std::max<uint64_t>(1, suspicious_excursions_));
+  const auto attempts = static_cast<double>(std::max<uint64_t>(1, excursion_.attempts()));
+  const double haste = std::max(1.0, kPatientAttempts / attempts);
+  return recent_.threshold(kSharedOutageRate / caution() * 2 / (m * (m + 1))) * haste * haste;
 }
 
 bool TripBreaker::green_worse_recently() const {
   if (excursion_.blue_oks == 0) return false;
-  const double caution = std::max(1.0, share_.value() / (1 - share_.value()));
-  const auto m = static_cast<double>(std::max<uint64_t>(1, suspicious_excursions_));
-  if (recent_.alarmed(kSharedOutageRate / caution * 2 / (m * (m + 1)))) return true;
+  if (recent_.value() >= recent_threshold()) return true;
   return excursion_.green_errors == kBrokenAttempts && excursion_.green_oks == 0 &&
-         excursion_.blue_errors == 0 && recent_.broken_value() >= kBrokenEvidence * caution;
+         excursion_.blue_errors == 0 && recent_.broken_value() >= kBrokenEvidence * caution();
 }
 
 void TripBreaker::trip(Verdict verdict, uint64_t now_ms) {
@@ -365,8 +392,15 @@ void TripBreaker::restore(Evidence evidence) {
 }
 
 DetectorSample TripBreaker::sample(uint64_t now_ms) const {
-  return {now_ms, green_rise_.value(), blue_rise_.value(), std::log(comparison_.value()),
-          std::log(comparison_.threshold(settings_.false_trip_rate))};
+  const bool alone = !comparing() || blue_is_silent(now_ms);
+  return {.at_ms = now_ms,
+          .green_rise = green_rise_.value(),
+          .rise_threshold = alone ? Cusum::kThreshold : rise_threshold(),
+          .blue_rise = blue_rise_.value(),
+          .recent = std::log(recent_.value()),
+          .recent_threshold = std::log(recent_threshold()),
+          .comparison = std::log(comparison_.value()),
+          .comparison_threshold = std::log(comparison_.threshold(settings_.false_trip_rate))};
 }
 
 void TripBreaker::keep_sample(uint64_t now_ms) {
@@ -390,11 +424,11 @@ TripStatus TripBreaker::status() const {
   return {.verdict = verdict_,
           .enabled = settings_.enabled,
           .judging = judging(),
-          .learning = !baseline_.frozen(),
+          .learning = !normal().frozen(),
           .split = split_,
           .green_share = share_.value(),
-          .baseline = baseline_.frozen() ? baseline_.bounds() : baseline_.known(),
-          .baseline_attempts = baseline_.frozen() ? baseline_.frozen_attempts() : baseline_.known_attempts(),
+          .baseline = normal().frozen() ? normal().bounds() : normal().known(),
+          .baseline_attempts = normal().frozen() ? normal().frozen_attempts() : normal().known_attempts(),
           .detectors = sample(evidence_.samples.empty() ? 0 : evidence_.samples.back().at_ms),
           .counts = evidence_.counts};
 }
@@ -403,9 +437,9 @@ Evidence TripBreaker::compose_evidence() const {
   Evidence copy = evidence_;
   copy.verdict = verdict_;
   copy.green_share = share_.value();
-  if (baseline_.frozen()) {
-    copy.baseline = baseline_.bounds();
-    copy.baseline_attempts = baseline_.frozen_attempts();
+  if (normal().frozen()) {
+    copy.baseline = normal().bounds();
+    copy.baseline_attempts = normal().frozen_attempts();
   }
   copy.endpoints = involved(endpoints_, nullptr, traffic_);
   copy.clients = involved(clients_, &Traffic::client_share, traffic_);

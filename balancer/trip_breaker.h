@@ -12,16 +12,18 @@
 //
 //   A  green's Cusum against blue's frozen Baseline. It trips alone at
 //      Cusum::kThreshold only where blue cannot be asked: at split 100, or with
-//      no blue attempt for kBlueSilenceMs. Otherwise it needs
-//      rise_threshold() and the word of a second EProcess, `recent`, which begins when both
-//      Cusums leave rest and must find green worse than blue *since then*.
+//      no blue attempt for kBlueSilenceMs. Otherwise it needs rise_threshold()
+//      and the word of a second EProcess, `recent`, which begins when green's
+//      Cusum leaves rest and must find green worse than blue *since then*.
 //      Blue's own Cusum alarm holds A.
 //   B  an EProcess over the whole step; the chance that it ever trips a green
 //      that fails like blue is at most `false_trip_rate`.
 //   -  max_error_rate, a plain ceiling, if it is set.
 //
-// Before kLeastAttempts of blue's are known (a cold start) only B judges. At
-// split 0 nothing is judged and blue is learned.
+// Before Baseline::kLeastAttempts of blue's are known (a cold start) only B
+// judges. At split 100 B rests, for there is no blue to compare with; a cold
+// start there takes green's own beginning for normal. At split 0 nothing is
+// judged and blue is learned.
 //
 // What the caller owes: each attempt is told once. One that is in flight past
 // its deadline is told as an error then and not again when it ends. Attempts
@@ -67,7 +69,7 @@ struct TripStatus {
   Verdict verdict;
   bool enabled = true;
   bool judging = false;   // the split is above 0 and nothing has tripped
-  bool learning = false;  // no baseline yet: A rests, B judges
+  bool learning = false;  // no baseline yet: A rests, B judges below split 100
   conf::BasisPoints split = 0;
   double green_share = 0;
   RateBounds baseline;
@@ -86,9 +88,14 @@ class TripBreaker {
   // step, at a split of up to 50; the m-th has 2/(m(m+1)) of it. Above 50 it is
   // smaller by (1-θ)/θ, since there patience costs little and few attempts of
   // blue decide.
-  static constexpr double kSharedOutageRate = 1.0 / 800;
-  // Green broken outright: its first kBrokenAttempts since both were at rest
-  // all failed, blue answered, and `broken` is this many times as likely (above
+  static constexpr double kSharedOutageRate = 1.0 / 1200;
+  // A word that comes sooner, counted in attempts of both colours, must weigh
+  // more: by the square of this over their number. A shared outage that is
+  // plain to see makes its false evidence at once or never, while green's own
+  // fault goes on making more.
+  static constexpr double kPatientAttempts = 900;
+  // Green broken outright: its first kBrokenAttempts since it was at rest all
+  // failed, blue answered, and `broken` is this many times as likely (above
   // a split of 50 more, as above).
   static constexpr uint64_t kBrokenAttempts = 7;
   static constexpr double kBrokenEvidence = 256;
@@ -131,9 +138,14 @@ class TripBreaker {
  private:
   bool counts_as_error(Outcome outcome) const;
   bool judging() const { return settings_.enabled && split_ > 0 && !tripped(); }
-  void freeze_baseline();
+  bool comparing() const { return split_ < conf::kFullSplit; }
+  // What is normal: blue's rate, or where there is no blue to know, green's own.
+  const Baseline& normal() const { return comparing() || baseline_.frozen() ? baseline_ : own_baseline_; }
+  void learn_green(uint64_t oks, uint64_t errors, uint64_t now_ms);
+  void adopt_baseline();
   void clear_detectors();
   void begin_excursion_if_at_rest(uint64_t now_ms);
+  void add_to_rise(const FailedAttempt& attempt);
   void note_suspicion();
   void expect_next();
   void learn_blue(uint64_t oks, uint64_t errors, uint64_t now_ms);
@@ -144,7 +156,10 @@ class TripBreaker {
   Verdict judge_ceiling(uint64_t now_ms) const;
   Verdict judge_comparison() const;
   Verdict judge_rise(uint64_t now_ms) const;
+  bool blue_is_silent(uint64_t now_ms) const;
   double rise_threshold() const;
+  double caution() const;
+  double recent_threshold() const;
   bool green_worse_recently() const;
   void trip(Verdict verdict, uint64_t now_ms);
 
@@ -159,6 +174,7 @@ class TripBreaker {
   Verdict verdict_;
 
   Baseline baseline_;
+  Baseline own_baseline_;  // of green, in a step at split 100 without blue's
   GreenShare share_;
   double blue_attempts_ = 0;  // decayed; blue's recent rate for EProcess
   double blue_errors_ = 0;
@@ -167,7 +183,7 @@ class TripBreaker {
   Cusum green_rise_{0};
   Cusum blue_rise_{0};
   Cusum uncapped_rise_{0};  // of green, as if Influence admitted everything
-  // What has happened since both rises left rest.
+  // What has happened since green's rise left rest.
   struct Excursion {
     uint64_t began_ms = 0;
     uint64_t green_oks = 0;
@@ -175,8 +191,10 @@ class TripBreaker {
     uint64_t blue_oks = 0;
     uint64_t blue_errors = 0;
     bool suspicious = false;  // green's rise has reached rise_threshold()
+    uint64_t blue() const { return blue_oks + blue_errors; }
+    uint64_t attempts() const { return blue() + green_oks + green_errors; }
   } excursion_;
-  uint64_t excursions_ = 0;             // of this step in which anything failed
+  uint64_t excursions_ = 0;             // of this step
   uint64_t suspicious_excursions_ = 0;  // of those
   EProcess recent_;
   // B.

@@ -67,11 +67,11 @@ TEST_CASE("eprocess: a run of ok attempts equals as many single ones") {
 TEST_CASE("eprocess: is renewed when spent, and asks for more each time") {
   EProcess process = fresh(0.5, 0.01);
   const double first = process.threshold(1e-4);
-  CHECK(first == Approx(2e4));
+  CHECK(first == Approx(1e4 / EProcess::kFirstShare));
   process.add_oks(0, 100'000);
   CHECK(process.value() == Approx(1));
   CHECK(process.renewal() == 2);
-  CHECK(process.threshold(1e-4) == Approx(6e4));
+  CHECK(process.threshold(1e-4) == Approx(2e4 / (1 - EProcess::kFirstShare)));
   process.clear();
   CHECK(process.renewal() == 1);
 }

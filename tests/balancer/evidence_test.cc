@@ -2,6 +2,8 @@
 
 #include <catch2/catch.hpp>
 
+#include "balancer/histogram.h"
+
 namespace sluice::balancer {
 namespace {
 
@@ -26,7 +28,9 @@ Evidence example() {
   evidence.green_share = 0.5;
   evidence.last_failed = {{20'400, conf::Colour::green, Outcome::timeout, "id-7", "10.0.0.5:80", "", "/"}};
   evidence.endpoints = {{"10.0.0.5:80", 42, 1.0, 0}};
-  for (uint64_t i = 0; i < 50; ++i) evidence.samples.push_back({20'000 + i * 9, 1.0, 0.5, 2.0, 9.9});
+  for (uint64_t i = 0; i < 50; ++i) {
+    evidence.samples.push_back({20'000 + i * 9, 11.0, 10.0, 0.5, 7.5, 7.1, 2.0, 9.9});
+  }
   return evidence;
 }
 
@@ -46,8 +50,32 @@ TEST_CASE("evidence: the report says what happened, how fast, and by what measur
 
 TEST_CASE("evidence: latencies are shown where they were filled in") {
   Evidence evidence = example();
-  evidence.latencies[1] = {1000, 1'500'000, 9'000'000, 20'000'000, 31'000'000};
+  evidence.latencies[1] = {1000,       1'500'000,  9'000'000,
+                           20'000'000, 31'000'000, {{1 << 21, 900}, {1 << 24, 100}}};
   CHECK(says(to_text(evidence), "p50 1.5 ms, p95 9 ms, p99 20 ms, max 31 ms"));
+  CHECK(says(to_text(evidence), "below 2.1 ms: 900 16.8 ms: 100"));
+}
+
+TEST_CASE("evidence: a histogram is summed up by powers of two") {
+  Histogram histogram;
+  for (int i = 0; i < 90; ++i) histogram.record(1'500'000);
+  for (int i = 0; i < 10; ++i) histogram.record(9'000'000);
+  HistogramSnapshot snapshot;
+  histogram.add_to(snapshot);
+  const LatencySummary summary = LatencySummary::of(snapshot);
+  CHECK(summary.count == 100);
+  CHECK(summary.p50_ns == Approx(1'500'000).epsilon(0.01));
+  REQUIRE(summary.buckets.size() == 2);
+  CHECK(summary.buckets[0].below_ns == 1 << 21);
+  CHECK(summary.buckets[0].count == 90);
+  CHECK(summary.buckets[1].below_ns == 1 << 24);
+}
+
+TEST_CASE("evidence: the wall clock is shown where it is known") {
+  Evidence evidence = example();
+  CHECK_FALSE(says(to_text(evidence), "at        "));
+  evidence.clock_began_unix_ms = 1'714'557'600'123 - 20'450;
+  CHECK(says(to_text(evidence), "at        2024-05-01T10:00:00.123Z"));
 }
 
 TEST_CASE("evidence: an empty one can be shown, and a long label does no harm") {

@@ -31,7 +31,7 @@ Delays delays(const ErrorRates& healthy, const ErrorRates& faulty, conf::BasisPo
 }
 
 TEST_CASE("judge: 0.3 to 4.2 % at split 50 trips within 400 green attempts, 650 at the 95th percentile") {
-  const Delays found = delays({0.003, 0.003}, {0.003, 0.042}, 5000, 200);
+  const Delays found = delays({0.003, 0.003}, {0.003, 0.042}, 5000, 1000);
   CHECK(found.median <= 400);
   CHECK(found.p95 <= 650);
 }

@@ -104,6 +104,32 @@ TEST_CASE("trip_breaker: at split 100 the last baseline of blue judges") {
   CHECK(traffic.breaker.verdict().detector == Detector::rise);
 }
 
+TEST_CASE("trip_breaker: at split 100 blue is not compared with, whatever still reaches it") {
+  JudgedTraffic traffic(kSeed);
+  traffic.warm_up(0.003);
+  traffic.begin_step(10000);
+  traffic.run({0, 0.003}, 1000);
+  for (int i = 0; i < 200; ++i) traffic.tell(Colour::blue, true);
+  const DetectorSample detectors = traffic.breaker.status().detectors;
+  CHECK(detectors.comparison == Approx(0));
+  CHECK_FALSE(traffic.breaker.tripped());
+}
+
+TEST_CASE("trip_breaker: a cold start at split 100 takes green's own beginning for normal") {
+  for (const double rate : {0.0, 0.003, 0.05}) {
+    INFO("rate " << rate);
+    JudgedTraffic traffic(kSeed);
+    traffic.begin_step(10000);
+    traffic.run({0, rate}, 150);
+    CHECK(traffic.breaker.status().learning);
+    traffic.run({0, rate}, 50'000);
+    REQUIRE_FALSE(traffic.breaker.tripped());
+    CHECK(traffic.breaker.status().baseline.rate == Approx(rate).margin(0.01));
+    CHECK(traffic.run({0, 1}, 100) <= 15);
+    CHECK(traffic.breaker.tripped());
+  }
+}
+
 TEST_CASE("trip_breaker: a blue that is silent for long cannot be waited for") {
   JudgedTraffic traffic(kSeed);
   traffic.warm_up(0);
