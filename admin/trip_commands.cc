@@ -6,6 +6,7 @@
 #include "admin/listing.h"
 #include "admin/totals.h"
 #include "balancer/trip_breaker.h"
+#include "proxy/trip_report.h"
 
 namespace sluice::admin {
 namespace {
@@ -22,6 +23,13 @@ Json counts_json(const balancer::ColourCounts& counts) {
           {"rate_low", bounds.lower},    {"rate_high", bounds.upper}, {"by_outcome", by_outcome}};
 }
 
+// Who judges at the moment: "yes" stands for both detectors.
+const char* judged(const TripStatus& status) {
+  if (!status.judging) return "no";
+  if (!status.learning) return "yes";
+  return status.split == conf::kFullSplit ? "learning" : "learning, comparison only";
+}
+
 Json trip_json(const std::string& name, const proxy::ServiceEntry& entry, const TripStatus& status) {
   const bool tripped = entry.state->tripped();
   const auto& detectors = status.detectors;
@@ -30,6 +38,7 @@ Json trip_json(const std::string& name, const proxy::ServiceEntry& entry, const 
           {"enabled", status.enabled},
           {"judging", status.judging},
           {"learning", status.learning},
+          {"judged", judged(status)},
           {"verdict", to_string(status.verdict.kind)},
           {"detector", to_string(status.verdict.detector)},
           {"reason", tripped ? entry.trip_reason : status.verdict.reason},
@@ -39,11 +48,26 @@ Json trip_json(const std::string& name, const proxy::ServiceEntry& entry, const 
           {"baseline_attempts", status.baseline_attempts},
           {"rise", detectors.green_rise},
           {"blue_rise", detectors.blue_rise},
-          {"rise_threshold", balancer::Cusum::kThreshold},
+          {"rise_threshold", detectors.rise_threshold},
+          {"recent_log", detectors.recent},
+          {"recent_log_threshold", detectors.recent_threshold},
           {"comparison_log", detectors.comparison},
           {"comparison_log_threshold", detectors.comparison_threshold},
           {"blue", counts_json(status.counts[0])},
           {"green", counts_json(status.counts[1])}};
+}
+
+// What led to the trip; while serving, what there is so far.
+Json evidence_json(const balancer::TripBreaker& breaker, const balancer::Evidence* last) {
+  const bool recorded = breaker.tripped() && last != nullptr;
+  return Json::parse(recorded ? proxy::to_json(*last) : proxy::to_json(breaker.evidence()));
+}
+
+std::string evidence_text(const balancer::TripBreaker& breaker, const balancer::Evidence* last) {
+  if (!breaker.tripped()) return {};
+  if (last != nullptr) return "\n" + balancer::to_text(*last);
+  return "\n\n" + breaker.evidence().service +
+         " tripped before this process was started; its report is in state_dir/reports";
 }
 
 Outcome show_trip(const Call& call) {
@@ -52,12 +76,10 @@ Outcome show_trip(const Call& call) {
   const auto refusal = for_services(call, [&](const std::string& name, const proxy::ServiceEntry& entry) {
     const balancer::TripBreaker* const breaker = call.control().judge().find(name);
     if (breaker == nullptr) return;
-    rows.push_back(trip_json(name, entry, breaker->status()));
-    rows.back()["judged"] = breaker->status().learning  ? "learning"
-                            : breaker->status().judging ? "yes"
-                                                        : "no";
     const balancer::Evidence* const last = call.control().judge().last_trip(name);
-    if (last != nullptr && entry.state->tripped()) reports += "\n" + balancer::to_text(*last);
+    rows.push_back(trip_json(name, entry, breaker->status()));
+    rows.back()["evidence"] = evidence_json(*breaker, last);
+    reports += evidence_text(*breaker, last);
   });
   if (refusal.has_value()) return *refusal;
   Outcome table = listing(call.format, "trip", rows,
@@ -102,7 +124,7 @@ Outcome reset(const Call& call) {
 constexpr Command kCommands[] = {
     {"show trip", "[SVC]",
      "What the judge of each service knows: its detectors and their thresholds, both colours' counts, and why it "
-     "tripped or holds. While tripped, the evidence follows.",
+     "tripped or holds; in JSON with all of its evidence. While tripped, the evidence follows as text.",
      false, at_once<show_trip>},
     {"trip", "SVC [REASON...]",
      "Puts everything back on blue now. It stays there until reset. Wins in every state.", true,

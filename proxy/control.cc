@@ -265,13 +265,18 @@ void Control::watch_caps() {
   }
 }
 
-void Control::redirect_green(const std::string& service, std::function<void()> done) {
+void Control::redirect_green(const std::string& service, std::function<void(uint64_t last_us)> done) {
   const auto upstream = registry_.find(service)->upstreams[static_cast<size_t>(conf::Colour::green)];
-  const auto countdown = std::make_shared<Countdown>(worker_count(), std::move(done));
+  const auto last_us = std::make_shared<uint64_t>(0);
+  const auto countdown =
+      std::make_shared<Countdown>(worker_count(), [last_us, done = std::move(done)] { done(*last_us); });
   for (const auto& worker : workers_) {
-    worker->post([this, one = worker.get(), upstream, countdown] {
+    worker->post([this, one = worker.get(), upstream, countdown, last_us] {
       one->redirect_waiters(upstream.get());
-      mailbox_.post([countdown] { countdown->one(); });
+      mailbox_.post([countdown, last_us, at_us = one->context().loop.now_us()] {
+        *last_us = std::max(*last_us, at_us);
+        countdown->one();
+      });
     });
   }
 }

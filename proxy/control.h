@@ -167,8 +167,8 @@ class Control {
   void put_split(const std::string& service, conf::BasisPoints green, const std::string& source);
   void save_service(const std::string& service);
   // Sends the requests that wait for green to blue, in every worker, then
-  // calls `done`.
-  void redirect_green(const std::string& service, std::function<void()> done);
+  // calls `done` with the time when the last of them did it.
+  void redirect_green(const std::string& service, std::function<void(uint64_t last_us)> done);
   // Runs when the loop is about to end, for those who hold handles on it.
   void on_stop(std::function<void()> closer) { closers_.push_back(std::move(closer)); }
 

@@ -6,6 +6,8 @@
 
 #include "balancer/hash.h"
 #include "proxy/control.h"
+#include "proxy/control_text.h"
+#include "proxy/trip_report.h"
 
 namespace sluice::proxy {
 
@@ -29,6 +31,14 @@ uint64_t ok_attempts(const balancer::UpstreamState& upstream) {
     const uint64_t ok = counters.attempts[static_cast<size_t>(Outcome::ok)].get();
     const uint64_t apart = counters.ok_not_by_lot.get();
     sum += ok - std::min(ok, apart);
+  }
+  return sum;
+}
+
+std::unique_ptr<balancer::HistogramSnapshot> latency_so_far(const balancer::UpstreamState& upstream) {
+  auto sum = std::make_unique<balancer::HistogramSnapshot>();
+  for (uint32_t worker = 0; worker < upstream.workers(); ++worker) {
+    upstream.stats(worker).upstream_duration.add_to(*sum);
   }
   return sum;
 }
@@ -68,6 +78,9 @@ void Judge::split_changed(const std::string& service) {
   if (entry == nullptr || found == cases_.end()) return;
   Case& one = *found->second;
   one.green_had_endpoint = false;
+  if (!one.breaker.tripped()) {
+    for (size_t i = 0; i < 2; ++i) one.latency_before[i] = latency_so_far(*entry->upstreams[i]);
+  }
   one.breaker.begin_step(entry->state->split().get().green, control_.loop().now_ms());
 }
 
@@ -162,51 +175,51 @@ void Judge::act(const std::string& service, Case& one, uint64_t first_us) {
 }
 
 void Judge::carry_out_trip(const std::string& service, Case& one, uint64_t first_us) {
-  // First of all: no request that starts from here on goes to green.
-  const ServiceEntry& entry = *control_.registry().find(service);
+  // First of all: no request that starts from here on goes to green, and those
+  // that wait for it go to blue. The disk comes after that.
+  ServiceEntry& entry = *control_.registry().find(service);
+  const conf::BasisPoints green_before = entry.state->split().get().green;
   entry.state->set_tripped(true);
-  const balancer::Split::Value before = entry.state->split().get();
   control_.put_split(service, 0, "trip");
-  const balancer::Evidence found = one.breaker.evidence();
-  const Verdict verdict = found.verdict;
-  ++trips_[{service, verdict.detector}];
-  one.held = false;
-  one.last_trip = std::make_unique<balancer::Evidence>(found);
-  add_latencies(*one.last_trip, entry);
-  ServiceEntry& mine = *control_.registry().find(service);
-  mine.trip_reason = verdict.reason;
-  mine.tripped_at_us = Loop::wall_clock_us();
-  control_.rollouts().tripped(service, verdict.reason);
-  control_.save_service(service);
   const uint64_t decided_us = control_.loop().now_us();
-  const uint64_t first_error_ms = found.first_error_ms;
-  const uint64_t decided_ms = control_.loop().now_ms();
-  control_.redirect_green(
-      service, [this, service, verdict, before, first_us, decided_us, first_error_ms, decided_ms] {
-        const uint64_t now_us = control_.loop().now_us();
-        control_.add_event(
-            "tripped", service, service + " is back on blue: " + verdict.reason,
-            {{"detector", to_string(verdict.detector)},
-             {"reason", verdict.reason},
-             {"green_before", std::to_string(before.green / 100.0)},
-             {"since_first_error_ms",
-              first_error_ms == 0 ? std::string("0") : std::to_string(decided_ms - first_error_ms)},
-             {"decision_ms", milliseconds(decided_us > first_us ? decided_us - first_us : 0)},
-             {"switch_ms", milliseconds(now_us > decided_us ? now_us - decided_us : 0)}});
-        control_.changed();
-      });
-}
-
-void Judge::add_latencies(balancer::Evidence& evidence, const ServiceEntry& entry) const {
+  control_.redirect_green(service, [this, service, green_before, first_us, decided_us](uint64_t last_us) {
+    tell_of_trip(service, green_before, first_us, decided_us, last_us);
+  });
+  one.held = false;
+  one.last_trip = std::make_unique<balancer::Evidence>(one.breaker.evidence());
+  balancer::Evidence& evidence = *one.last_trip;
+  const uint64_t wall_us = Loop::wall_clock_us();
+  evidence.clock_began_unix_ms = static_cast<int64_t>((wall_us - decided_us) / 1000);
   for (const Colour colour : conf::kColours) {
     const auto i = static_cast<size_t>(colour);
-    const auto sum = std::make_unique<balancer::HistogramSnapshot>();
-    for (uint32_t worker = 0; worker < entry.upstreams[i]->workers(); ++worker) {
-      entry.upstreams[i]->stats(worker).upstream_duration.add_to(*sum);
-    }
-    evidence.latencies[i] = {sum->count(), sum->quantile_ns(0.5), sum->quantile_ns(0.95),
-                             sum->quantile_ns(0.99), sum->max_ns()};
+    if (one.latency_before[i] == nullptr) continue;
+    const auto now = latency_so_far(*entry.upstreams[i]);
+    evidence.latencies[i] = balancer::LatencySummary::of(now->since(*one.latency_before[i]));
   }
+  ++trips_[{service, evidence.verdict.detector}];
+  entry.trip_reason = evidence.verdict.reason;
+  entry.tripped_at_us = wall_us;
+  control_.rollouts().tripped(service, evidence.verdict.reason);
+  control_.save_service(service);
+  control_.write_report("trip", service, static_cast<int64_t>(wall_us / 1000), to_json(evidence) + "\n",
+                        balancer::to_text(evidence));
+}
+
+void Judge::tell_of_trip(const std::string& service, conf::BasisPoints green_before, uint64_t first_us,
+                         uint64_t decided_us, uint64_t last_us) {
+  const balancer::Evidence* const evidence = last_trip(service);
+  if (evidence == nullptr) return;  // a reload took the service away
+  const Verdict& verdict = evidence->verdict;
+  const uint64_t since_error_ms =
+      evidence->first_error_ms == 0 ? 0 : evidence->tripped_ms - evidence->first_error_ms;
+  control_.add_event("tripped", service, service + " is back on blue: " + verdict.reason,
+                     {{"detector", to_string(verdict.detector)},
+                      {"reason", verdict.reason},
+                      {"green_before", percent(green_before)},
+                      {"since_first_error_ms", std::to_string(since_error_ms)},
+                      {"decision_ms", milliseconds(decided_us > first_us ? decided_us - first_us : 0)},
+                      {"switch_ms", milliseconds(last_us > first_us ? last_us - first_us : 0)}});
+  control_.changed();
 }
 
 conf::Status Judge::trip_by_hand(const std::string& service, const std::string& reason) {

@@ -6,7 +6,8 @@
 //     add_oks, add_error ── trip? ──> the latch, the split: one store each,
 //     in force for every request from here on; then queued green requests are
 //     sent to blue, and when every worker has passed that point the event is
-//     written: no green request starts after it.
+//     written: no green request starts after it. Journal and report are written
+//     meanwhile: a slow disk delays the event, not the return to blue.
 //
 // A tick between failures feeds the ok attempts on, and notices when green has
 // no endpoint left.
@@ -19,6 +20,7 @@
 #include <memory>
 #include <string>
 
+#include "balancer/histogram.h"
 #include "balancer/trip_breaker.h"
 #include "conf/config.h"
 #include "conf/result.h"
@@ -68,6 +70,7 @@ class Judge {
     uint64_t ok_seen[2] = {0, 0};
     bool green_had_endpoint = false;
     bool held = false;
+    std::unique_ptr<balancer::HistogramSnapshot> latency_before[2];  // when the step began
     std::unique_ptr<balancer::Evidence> last_trip;
   };
 
@@ -76,7 +79,9 @@ class Judge {
   // led to it ended, on the worker's clock.
   void act(const std::string& service, Case& one, uint64_t first_us);
   void carry_out_trip(const std::string& service, Case& one, uint64_t first_us);
-  void add_latencies(balancer::Evidence& evidence, const ServiceEntry& entry) const;
+  // The event; `last_us` is when the last worker had switched.
+  void tell_of_trip(const std::string& service, conf::BasisPoints green_before, uint64_t first_us,
+                    uint64_t decided_us, uint64_t last_us);
 
   Control& control_;
   std::map<std::string, std::unique_ptr<Case>> cases_;
