@@ -3,7 +3,8 @@
 //   bench_load rate   ADDRESS PATH --rate 8000 --connections 64 --seconds 10
 //   bench_load closed ADDRESS PATH --connections 32 --seconds 10 [--close]
 //   bench_load idle   ADDRESS PATH --connections 5000
-//   any of them with --tls (TLS 1.3, nothing verified, no session resumed)
+//   any of them with --tls (TLS 1.3, nothing verified, no session resumed), and
+//   with --failures (the result then lists when each failure was seen)
 //
 // rate    an open loop: request k is due at k/rate seconds, whether or not the
 //         ones before it were answered. Latency counts from when it was due, so
@@ -29,6 +30,7 @@
 #include <csignal>
 #include <deque>
 #include <memory>
+#include <utility>
 #include <vector>
 
 #include "bench/load_connection.h"
@@ -49,6 +51,11 @@ uint64_t now_ns() {
   return static_cast<uint64_t>(duration_cast<nanoseconds>(steady_clock::now().time_since_epoch()).count());
 }
 
+double wall_s() {
+  using namespace std::chrono;
+  return duration<double>(system_clock::now().time_since_epoch()).count();
+}
+
 enum class Mode : uint8_t { rate, closed, idle };
 
 struct Options {
@@ -59,6 +66,7 @@ struct Options {
   double seconds = 5;
   double rate = 8000;
   bool close = false;
+  bool failures = false;
   std::shared_ptr<SSL_CTX> tls;  // null: plain
 };
 
@@ -69,6 +77,7 @@ struct Totals {
   uint64_t reopened = 0;
   uint64_t bytes = 0;
   std::vector<uint32_t> latencies_us;
+  std::vector<double> failed_at;  // seconds since the epoch, of answers that were not 2xx and of errors
 };
 
 class Load {
@@ -204,6 +213,7 @@ class Load {
           ++totals_.reopened;
         else
           ++totals_.errors;
+        if (was_busy) note_failure();
         if (was_busy) --busy_;
         if (!was_idle && !was_busy) --connecting_;
         if (holding_)
@@ -224,7 +234,10 @@ class Load {
     LoadConnection& connection = *connections_[index];
     ++totals_.requests;
     totals_.bytes += connection.bytes();
-    if (connection.status() < 200 || connection.status() > 299) ++totals_.non_2xx;
+    if (connection.status() < 200 || connection.status() > 299) {
+      ++totals_.non_2xx;
+      note_failure();
+    }
     totals_.latencies_us.push_back(static_cast<uint32_t>((now_ns() - connection.due_ns) / 1000));
     if (options_.mode == Mode::idle) {
       if (connection.must_close()) ++totals_.errors;  // it was to be kept
@@ -233,6 +246,10 @@ class Load {
     } else {
       idle_.push_back(index);
     }
+  }
+
+  void note_failure() {
+    if (options_.failures) totals_.failed_at.push_back(wall_s());
   }
 
   // --- the end ---------------------------------------------------------------
@@ -264,9 +281,16 @@ class Load {
     std::printf(
         "{\"requests\": %lu, \"non_2xx\": %lu, \"errors\": %lu, \"reopened\": %lu, \"open\": %ld, "
         "\"bytes\": %lu, \"seconds\": %.3f, \"p50_us\": %.0f, \"p90_us\": %.0f, \"p99_us\": %.0f, "
-        "\"p999_us\": %.0f, \"max_us\": %.0f}\n",
+        "\"p999_us\": %.0f, \"max_us\": %.0f",
         totals_.requests, totals_.non_2xx, totals_.errors, totals_.reopened, open, totals_.bytes, seconds,
         quantile_us(0.5), quantile_us(0.9), quantile_us(0.99), quantile_us(0.999), quantile_us(1));
+    if (options_.failures) {
+      std::printf(", \"failed_at\": [");
+      const char* comma = "";
+      for (const double at : totals_.failed_at) std::printf("%s%.3f", std::exchange(comma, ", "), at);
+      std::printf("]");
+    }
+    std::printf("}\n");
   }
 
   const Options options_;
@@ -297,7 +321,7 @@ std::shared_ptr<SSL_CTX> make_tls() {
 Options parse_options(int argc, char** argv) {
   if (argc < 4)
     die("usage: bench_load rate|closed|idle ADDRESS PATH [--connections N] [--seconds S] [--rate R] "
-        "[--close] [--tls]");
+        "[--close] [--tls] [--failures]");
   Options options;
   const std::string mode = argv[1];
   if (mode != "rate" && mode != "closed" && mode != "idle") die("unknown mode " + mode);
@@ -307,6 +331,8 @@ Options parse_options(int argc, char** argv) {
     const std::string flag = argv[i];
     if (flag == "--close") {
       options.close = true;
+    } else if (flag == "--failures") {
+      options.failures = true;
     } else if (flag == "--tls") {
       options.tls = make_tls();
     } else if (i + 1 == argc) {

@@ -15,6 +15,11 @@
 //   ?delay_ms=N  ?fail=P          answer after N ms; with probability P answer
 //                                 500 (seeded, so a run can be repeated)
 //   --name NAME                   adds "X-Origin: NAME" to every answer
+//   --database N                  all that follow share N connections of a
+//                                 database (database.h); from then on each
+//                                 instance has --processes N of --each N
+//                                 connections, and a request holds one for
+//                                 --hold-ms N in the mean (exponential)
 //
 // One thread, edge-triggered epoll, one read buffer for all connections.
 // Pipelined requests are answered in order, with one writev for all that came
@@ -24,6 +29,7 @@
 
 #include <array>
 #include <chrono>
+#include <cmath>
 #include <csignal>
 #include <deque>
 #include <memory>
@@ -31,8 +37,10 @@
 #include <string>
 #include <string_view>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
+#include "bench/database.h"
 #include "bench/message.h"
 #include "bench/net.h"
 
@@ -73,6 +81,8 @@ struct Instance {
   uint64_t delay_ms = 0;
   double fail = 0;
   Random random{1};
+  double hold_ms = 0;
+  std::shared_ptr<Processes> processes;  // null: no database
   int listener = -1;
   std::unordered_map<uint64_t, std::string> heads;  // by status, size and close
 };
@@ -105,6 +115,7 @@ struct Connection {
   bool answer_closes = false;
   std::string echo;
   uint64_t delay_ms = 0;
+  int process = Processes::kNone;  // that holds a connection for the answer
   // Pieces of immortal memory, or of `owned`, on their way out.
   std::vector<iovec> pieces;
   size_t pieces_sent = 0;
@@ -280,6 +291,16 @@ class Origin {
   }
 
   void body_ended(Connection& connection) {
+    Instance& instance = *connection.instance;
+    if (instance.processes != nullptr && connection.status == 200) {
+      connection.process = instance.processes->take();
+      if (connection.process == Processes::kNone) {
+        connection.status = 500;
+      } else {
+        connection.delay_ms =
+            1 + static_cast<uint64_t>(-std::log1p(-instance.random.unit()) * instance.hold_ms);
+      }
+    }
     if (connection.delay_ms == 0) return answer(connection);
     connection.state = Connection::State::delayed;
     delayed_.push({now_ms() + connection.delay_ms, &connection});
@@ -367,6 +388,9 @@ class Origin {
     while (!delayed_.empty() && delayed_.top().due_ms <= now) {
       Connection* connection = delayed_.top().connection;
       delayed_.pop();
+      if (connection->process != Processes::kNone) {
+        connection->instance->processes->give_back(std::exchange(connection->process, Processes::kNone));
+      }
       if (connection->dead) {
         dead_.emplace_back(connection);
         continue;
@@ -410,6 +434,9 @@ int run(int argc, char** argv) {
   std::vector<std::unique_ptr<Instance>> instances;
   Instance flags;
   uint64_t seed = 1;
+  std::unique_ptr<Database> database;
+  size_t processes = 1;
+  size_t each = 1;
   for (int i = 1; i + 1 < argc; i += 2) {
     const std::string flag = argv[i];
     const std::string value = argv[i + 1];
@@ -419,12 +446,22 @@ int run(int argc, char** argv) {
       flags.delay_ms = std::strtoull(value.c_str(), nullptr, 10);
     } else if (flag == "--fail") {
       flags.fail = std::strtod(value.c_str(), nullptr);
+    } else if (flag == "--database") {
+      if (database != nullptr) die("there is one database");
+      database = std::make_unique<Database>(std::strtoull(value.c_str(), nullptr, 10));
+    } else if (flag == "--processes") {
+      processes = std::max<size_t>(1, std::strtoull(value.c_str(), nullptr, 10));
+    } else if (flag == "--each") {
+      each = std::strtoull(value.c_str(), nullptr, 10);
+    } else if (flag == "--hold-ms") {
+      flags.hold_ms = std::strtod(value.c_str(), nullptr);
     } else if (flag == "--seed") {
       seed = std::strtoull(value.c_str(), nullptr, 10);
     } else if (flag == "--listen") {
       auto instance = std::make_unique<Instance>(flags);
       const SocketAddress address = parse_address(value);
       instance->random = Random(seed);
+      if (database != nullptr) instance->processes = std::make_shared<Processes>(*database, processes, each);
       instance->listener = listen_on(address, value);
       std::printf("listening %s\n",
                   address.is_tcp() ? bound_address(instance->listener).c_str() : value.c_str());

@@ -222,6 +222,8 @@ bool comparison_table(const Options& options) {
       {bursts()},
       {one_client(), true},
       {slow_leak()},
+      {shared("shared drift, 0.3 -> 2 %", 5000, 0.02), true},
+      {shared("shared outage, 0.3 -> 4.2 %", 1000, 0.042), true},
       {shared("shared outage, 0.3 -> 4.2 %", 5000, 0.042), true},
       {shared("shared outage, 0.3 -> 50 %", 5000, 0.5), true},
       {shared("shared outage, 0.3 -> 80 %", 5000, 0.8), true},
