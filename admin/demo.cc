@@ -130,7 +130,8 @@ class Demo {
   std::string folder_;
   std::string socket_;
   uv_process_t child_{};
-  uv_signal_t interrupt_{};
+  static constexpr int kSignals[] = {SIGINT, SIGTERM, SIGHUP};
+  uv_signal_t signals_[std::size(kSignals)]{};
   bool child_runs_ = false;
   proxy::Timer draw_timer_;
   proxy::Timer scene_timer_;
@@ -292,20 +293,22 @@ void Demo::close_handles() {
   if (traffic_ != nullptr) traffic_->close();
   blue_.close();
   green_.close();
-  uv_close(reinterpret_cast<uv_handle_t*>(&interrupt_), nullptr);
+  for (uv_signal_t& one : signals_) uv_close(reinterpret_cast<uv_handle_t*>(&one), nullptr);
 }
 
 int Demo::run() {
-  uv_signal_init(loop_.uv(), &interrupt_);
-  interrupt_.data = this;
-  uv_signal_start(
-      &interrupt_,
-      [](uv_signal_t* handle, int) {
-        auto& self = *static_cast<Demo*>(handle->data);
-        const proxy::Loop::Scope scope(self.loop_);
-        self.end("Interrupted.", 130);
-      },
-      SIGINT);
+  for (size_t i = 0; i < std::size(kSignals); ++i) {
+    uv_signal_init(loop_.uv(), &signals_[i]);
+    signals_[i].data = this;
+    uv_signal_start(
+        &signals_[i],
+        [](uv_signal_t* handle, int number) {
+          auto& self = *static_cast<Demo*>(handle->data);
+          const proxy::Loop::Scope scope(self.loop_);
+          self.end("Interrupted.", 128 + number);
+        },
+        kSignals[i]);
+  }
   std::signal(SIGPIPE, SIG_IGN);
   {
     const proxy::Loop::Scope scope(loop_);

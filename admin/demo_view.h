@@ -2,8 +2,9 @@
 // was asked for, and what is happening.
 #pragma once
 
-#include <cstdint>
+#include <cstddef>
 #include <string>
+#include <vector>
 
 #include "admin/demo_traffic.h"
 
@@ -18,20 +19,23 @@ struct DemoPicture {
   double seconds = 1;         // that they cover
 };
 
+// The picture in lines that no terminal of `columns` has to break, always the
+// same number of them. Colours take no columns.
+std::vector<std::string> demo_lines(const DemoPicture& picture, size_t columns, bool colours);
+
 class DemoView {
  public:
-  // In place with colours on a terminal (colours only without NO_COLOR).
+  // In place with colours on a terminal (colours only without NO_COLOR), else a
+  // line for each picture.
   DemoView(bool terminal, bool colours) : terminal_(terminal), colours_(colours) {}
   void draw(const DemoPicture& picture);
   // Leaves the picture standing and the cursor below it.
   void finish(const std::string& closing);
 
  private:
-  std::string bar(const DemoPicture& picture) const;
-
   const bool terminal_;
   const bool colours_;
-  int lines_ = 0;  // drawn last time
+  size_t lines_ = 0;  // drawn last time
 };
 
 }  // namespace sluice::admin
