@@ -25,7 +25,7 @@ Outcome set_weight(const Call& call) {
   const conf::Result<balancer::Split::Value> result =
       call.control().set_weight(service, std::get<conf::BasisPoints>(green), generation, call.actor);
   if (!result.ok()) return Refusal{result.error()};
-  return either(call.format,
+  return change(call,
                 {{"service", service}, {"green", result->green / 100.0}, {"generation", result->generation}},
                 fmt::format("{}: green has {} %, generation {}", service, conf::format_percent(result->green),
                             result->generation));

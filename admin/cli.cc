@@ -30,6 +30,7 @@ void add_ctl(CLI::App& app, CtlOptions& options) {
 int run_cli(int argc, char** argv, const char* version) {
   CLI::App app("sluice splits a service's requests between blue and green");
   app.require_subcommand(1);
+  app.set_version_flag("--version", std::string("sluice ") + version);
   std::string file;
   CLI::App* const run = app.add_subcommand("run", "Serve in the foreground");
   run->add_option("-c,--config", file, "The configuration")

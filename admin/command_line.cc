@@ -1,10 +1,30 @@
 #include "admin/command_line.h"
 
+#include "proxy/json_line.h"
+
 namespace sluice::admin {
 namespace {
 
 bool is_blank(char c) {
   return c == ' ' || c == '\t' || c == '\r';
+}
+
+// UTF-8 without control characters: what is repeated in replies, events and logs
+// must do no harm there.
+bool is_text(std::string_view text) {
+  while (!text.empty()) {
+    const auto octet = static_cast<unsigned char>(text.front());
+    const bool plain = (octet >= 0x20 && octet < 0x7f) || is_blank(text.front());
+    const size_t length = plain ? 1 : octet < 0x80 ? 0 : proxy::utf8_length(text);
+    const bool is_c1_control = length == 2 && octet == 0xc2 && static_cast<unsigned char>(text[1]) < 0xa0;
+    if (length == 0 || is_c1_control) return false;
+    text.remove_prefix(length);
+  }
+  return true;
+}
+
+conf::Error usage(const char* detail) {
+  return {conf::Error::Kind::invalid, conf::Error::Source::operator_, false, detail};
 }
 
 std::string_view trim(std::string_view text) {
@@ -37,6 +57,7 @@ std::vector<std::string_view> split_commands(std::string_view line) {
 }
 
 conf::Result<ParsedCommand> parse_command(std::string_view command) {
+  if (!is_text(command)) return usage("a command is UTF-8 text without control characters");
   ParsedCommand parsed;
   std::string word;
   bool in_word = false;
@@ -60,10 +81,7 @@ conf::Result<ParsedCommand> parse_command(std::string_view command) {
       in_word = true;
     }
   }
-  if (quoted) {
-    return conf::Error{conf::Error::Kind::invalid, conf::Error::Source::operator_, false,
-                       "a quoted word has no end; close it with \""};
-  }
+  if (quoted) return usage("a quoted word has no end; close it with \"");
   end_word();
   if (!parsed.words.empty() && parsed.words.front() == "json") {
     parsed.format = Format::json;

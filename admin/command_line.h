@@ -2,9 +2,11 @@
 //
 //   line     = command *( ";" command )
 //   command  = [ "json " ] word *( blank word )
-//   word     = 1*( any octet but blank, ";" and quote ) or
+//   word     = 1*( any character but blank, ";" and quote ) or
 //              a quoted string: "…" with \" and \\ in it, where blanks and
 //              semicolons stand for themselves
+//
+// A command is UTF-8 without control characters.
 //
 // Pure functions; any thread.
 #pragma once
@@ -29,7 +31,7 @@ struct ParsedCommand {
   Format format = Format::text;
   std::vector<std::string> words;
 };
-// An error is a quoted string without an end.
+// Errors: what is no text, and a quoted string without an end.
 conf::Result<ParsedCommand> parse_command(std::string_view command);
 
 // `word` as parse_command reads it back, quoted where it must be.

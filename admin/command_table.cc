@@ -57,6 +57,12 @@ std::string usage_of(const Command& command) {
                                     : fmt::format("{} {}", command.name, command.arguments);
 }
 
+// Without its full stop, which a blank follows where it is not the last.
+std::string_view first_sentence(std::string_view help) {
+  const size_t end = help.find(". ");
+  return end == std::string_view::npos ? help.substr(0, help.size() - 1) : help.substr(0, end);
+}
+
 std::string joined(const std::vector<std::string>& words, size_t count) {
   std::string text;
   for (size_t i = 0; i < std::min(count, words.size()); ++i) text += (i == 0 ? "" : " ") + words[i];
@@ -146,8 +152,7 @@ std::string CommandTable::help() const {
   for (const Group& group : groups_) {
     text += fmt::format("{}:\n", group.title);
     for (const Command& command : group.commands) {
-      const std::string_view help = command.help;
-      text += fmt::format("  {:<{}}  {}\n", usage_of(command), width, help.substr(0, help.find('.')));
+      text += fmt::format("  {:<{}}  {}\n", usage_of(command), width, first_sentence(command.help));
     }
   }
   return text + "'help CMD' says more; a command behind 'json' is answered in JSON.";

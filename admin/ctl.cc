@@ -152,6 +152,7 @@ void read_all(int fd, Take take) {
 
 int converse(int fd, const std::string& line, bool json) {
   if (!send_all(fd, line)) return complain(std::string("cannot send: ") + std::strerror(errno));
+  shutdown(fd, SHUT_WR);  // no dialogue: also `prompt` ends with its line
   Printer printer(json);
   read_all(fd, [&](std::string_view data) { printer.add(data); });
   if (!printer.any()) return complain("the server closed the connection without an answer; see its log");

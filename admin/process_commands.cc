@@ -104,6 +104,16 @@ void shut_down(const Call& call, AnswerPtr answer) {
   call.control().shutdown(call.actor);
 }
 
+// All of them with their arguments, each between `quotes`.
+std::string known_conditions(std::string_view quotes) {
+  std::string known;
+  for (const WaitCondition& condition : wait_conditions()) {
+    known += fmt::format("{}{}{}{}{}{}", known.empty() ? "" : "; ", quotes, condition.name,
+                         *condition.arguments == '\0' ? "" : " ", condition.arguments, quotes);
+  }
+  return known;
+}
+
 void wait(const Call& call, AnswerPtr answer) {
   const std::optional<uint64_t> seconds = conf::parse_unsigned(call.arguments[0]);
   if (!seconds.has_value() || *seconds > Waits::kMostSeconds) {
@@ -111,50 +121,48 @@ void wait(const Call& call, AnswerPtr answer) {
         "usage", fmt::format("the time is a whole number of seconds, at most {}", Waits::kMostSeconds)});
     return;
   }
-  std::string known;
   for (const WaitCondition& condition : wait_conditions()) {
-    if (call.arguments[1] == condition.name) {
-      auto made = condition.make(call, std::span(call.arguments).subspan(2));
-      if (const auto* refusal = std::get_if<Refusal>(&made)) {
-        answer->finish(*refusal);
-      } else {
-        call.context.waits.begin(std::move(*std::get_if<WaitCheck>(&made)), *seconds * 1000,
-                                 std::move(answer));
-      }
-      return;
+    if (call.arguments[1] != condition.name) continue;
+    auto made = condition.make(call, std::span(call.arguments).subspan(2));
+    if (const auto* refusal = std::get_if<Refusal>(&made)) {
+      answer->finish(*refusal);
+    } else {
+      call.context.waits.begin(std::move(*std::get_if<WaitCheck>(&made)), *seconds * 1000, std::move(answer));
     }
-    known += fmt::format("{}{}{}{}", known.empty() ? "" : "; ", condition.name,
-                         *condition.arguments == '\0' ? "" : " ", condition.arguments);
+    return;
   }
-  answer->finish(Refusal{"usage", fmt::format("unknown condition; there are: {}", known)});
+  answer->finish(Refusal{"usage", "unknown condition; there are: " + known_conditions("")});
 }
 
-constexpr Command kCommands[] = {
-    {"reload", "",
-     "Reads the configuration file again and puts it in force, whole or not at all. The reply lists what "
-     "changed, "
-     "what needs a restart, and values set at run time that the file would set differently; those stay.",
-     true, reload},
-    {"check", "[FILE]",
-     "Checks a configuration file without using it, by default the one in use. The reply lists every error.",
-     false, check},
-    {"drain", "",
-     "Stops accepting, lets requests under way finish, then ends the process with exit code 0. /ready "
-     "answers 503 "
-     "from then on.",
-     true, at_once<drain>},
-    {"shutdown", "", "Ends the process at once. Requests under way are cut off.", true, shut_down},
-    {"wait", "SECONDS CONDITION...",
-     "Waits until the condition holds, at most so many seconds. A wait that runs out of time, or whose "
-     "condition can "
-     "no longer come true, is refused. CONDITION is one of: `ready`; `rollout-done SVC`; `split SVC green=N`; `tripped SVC`.",
-     false, wait},
-};
+const char* wait_help() {
+  static const std::string text =
+      "Waits until the condition holds, at most so many seconds. A wait that runs out of time, or whose "
+      "condition can no longer come true, is refused. CONDITION is one of: " +
+      known_conditions("`") + ".";
+  return text.c_str();
+}
 
 }  // namespace
 
 std::span<const Command> process_commands() {
-  return kCommands;
+  static const Command commands[] = {
+      {"reload", "",
+       "Reads the configuration file again and puts it in force, whole or not at all. The reply lists what "
+       "changed, "
+       "what needs a restart, and values set at run time that the file would set differently; those stay.",
+       true, reload},
+      {"check", "[FILE]",
+       "Checks a configuration file without using it, by default the one in use. The reply lists every error.",
+       false, check},
+      {"drain", "",
+       "Stops accepting, lets requests under way finish, then ends the process with exit code 0. /ready "
+       "answers 503 "
+       "from then on.",
+       true, at_once<drain>},
+      {"shutdown", "", "Ends the process at once. Requests under way are cut off.", true, shut_down},
+      {"wait", "SECONDS CONDITION...", wait_help(), false, wait},
+  };
+  return commands;
 }
 
 }  // namespace sluice::admin

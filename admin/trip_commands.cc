@@ -105,7 +105,7 @@ Outcome trip(const Call& call) {
   const conf::Status tripped = call.control().trip(service, reason, call.actor);
   if (!tripped.ok()) return Refusal{tripped.error()};
   const uint64_t generation = call.control().registry().find(service)->state->split().get().generation;
-  return either(call.format,
+  return change(call,
                 {{"service", service}, {"state", "tripped"}, {"green", 0.0}, {"generation", generation}},
                 fmt::format("{}: tripped, everything goes to blue until 'reset {}'", service, service));
 }
@@ -116,8 +116,8 @@ Outcome reset(const Call& call) {
   if (const auto* refusal = std::get_if<Refusal>(&found)) return *refusal;
   const conf::Status done = call.control().reset(service, call.actor);
   if (!done.ok()) return Refusal{done.error()};
-  return either(
-      call.format, {{"service", service}, {"state", "serving"}},
+  return change(
+      call, {{"service", service}, {"state", "serving"}},
       fmt::format("{}: the latch is cleared; green gets requests again when its weight is set", service));
 }
 

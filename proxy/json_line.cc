@@ -30,8 +30,16 @@ bool between(char c, uint8_t low, uint8_t high) {
   return octet(c) >= low && octet(c) <= high;
 }
 
-// The length of the well-formed sequence of several octets that the text begins
-// with (Unicode 15, table 3-7), or 0.
+// The longest part of at most `most` octets that cuts no character in two.
+std::string_view clip(std::string_view text, size_t most) {
+  if (text.size() <= most) return text;
+  size_t length = most;
+  for (int i = 0; i < 3 && length > 0 && between(text[length], 0x80, 0xbf); ++i) --length;
+  return text.substr(0, length);
+}
+
+}  // namespace
+
 size_t utf8_length(std::string_view text) {
   const uint8_t lead = octet(text[0]);
   size_t length = 0;
@@ -54,16 +62,6 @@ size_t utf8_length(std::string_view text) {
   }
   return length;
 }
-
-// The longest part of at most `most` octets that cuts no character in two.
-std::string_view clip(std::string_view text, size_t most) {
-  if (text.size() <= most) return text;
-  size_t length = most;
-  for (int i = 0; i < 3 && length > 0 && between(text[length], 0x80, 0xbf); ++i) --length;
-  return text.substr(0, length);
-}
-
-}  // namespace
 
 JsonLine::JsonLine(char* begin, char* end) : at_(begin), end_(end) {
   if (static_cast<size_t>(end - begin) < kTailBytes) {

@@ -25,6 +25,10 @@
 
 namespace sluice::proxy {
 
+// The length of the well-formed sequence of several octets that the text, which
+// is not empty, begins with (Unicode 15, table 3-7), or 0.
+size_t utf8_length(std::string_view text);
+
 class JsonLine {
  public:
   static constexpr size_t kTailBytes = 32;

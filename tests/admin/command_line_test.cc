@@ -36,6 +36,15 @@ TEST_CASE("command line: json in front asks for JSON and is no word of the comma
   CHECK(parse_command("show json").value().format == Format::text);
 }
 
+TEST_CASE("command line: what is no UTF-8 text is an error, and so are control characters") {
+  CHECK(parse_command("trip web \xc3\xa9t\xc3\xa9 \xf0\x9f\x9a\xa6").ok());
+  for (const char* const wrong :
+       {"\xff", "trip web \xc3(", "\xe2\x82", "\xed\xa0\x80", "a\x1b[2J", "a\x7f", "a\xc2\x9b"}) {
+    CHECK(!parse_command(wrong).ok());
+  }
+  CHECK(!parse_command(std::string_view("a\0b", 3)).ok());
+}
+
 TEST_CASE("command line: a quote without an end is an error") {
   CHECK(!parse_command(R"(trip web "oh)").ok());
 }
