@@ -41,7 +41,7 @@ void Exchange::begin(Downstream& downstream, StreamId stream) {
   error_ = "";
   attempts_ = retries_ = 0;
   started_us_ = context_.loop.now_us();
-  attempt_us_ = waiting_since_us_ = queue_us_ = connect_us_ = first_byte_us_ = 0;
+  attempt_us_ = complete_us_ = waiting_since_us_ = queue_us_ = connect_us_ = first_byte_us_ = 0;
   body_bytes_ = response_bytes_ = generation_ = 0;
   replay_.clear();
   replay_lost_ = has_trailers_ = false;
@@ -148,26 +148,6 @@ bool Exchange::read_sticky_key(std::string_view& key) const {
       break;
   }
   return !key.empty();
-}
-
-// The next moment at which something is due: the end of the queue's patience,
-// of the whole request's, or of what is not yet called slow.
-void Exchange::arm_deadline() {
-  constexpr uint64_t kNever = ~uint64_t{0};
-  uint64_t due_us = kNever;
-  if (const uint64_t whole_ms = conf().timeouts.request_ms; whole_ms > 0)
-    due_us = started_us_ + whole_ms * 1000;
-  if (phase_ == Phase::queued) {
-    due_us = std::min(due_us, waiting_since_us_ + uint64_t{conf().upstream(colour_).queue_timeout_ms} * 1000);
-  } else if (conf().trip.slow_ms > 0 && !attempt_settled_) {
-    due_us = std::min(due_us, attempt_us_ + uint64_t{conf().trip.slow_ms} * 1000 + 1000);
-  }
-  if (due_us == kNever) {
-    deadline_.disarm();
-    return;
-  }
-  const uint64_t now_us = context_.loop.now_us();
-  context_.loop.arm(deadline_, due_us > now_us ? (due_us - now_us + 999) / 1000 : 0);
 }
 
 // Green may have been tripped since the request was given to it.
@@ -340,12 +320,14 @@ void Exchange::watch_upstream() {
 
 void Exchange::on_request_end(Fields* trailers) {
   request_complete_ = true;
+  complete_us_ = context_.loop.now_us();
   if (trailers != nullptr && !trailers->all().empty() && !replay_lost_) {
     trailers_ = *trailers;
     trailers_.own();
     has_trailers_ = true;
   }
   if (phase_ == Phase::streaming && upstream_ != nullptr) end_body(trailers);
+  if (phase_ != Phase::free && conf().trip.slow_ms > 0) arm_deadline();
 }
 
 void Exchange::end_body(const Fields* trailers) {
@@ -368,11 +350,12 @@ void Exchange::on_response() {
   }
   first_byte_us_ = context_.loop.now_us() - attempt_us_;
   stats().first_byte_duration.record(first_byte_us_ * 1000);
-  if (head.status >= 500) {
+  if (head.status >= 400) {
     const uint16_t status = head.status;
-    settle_attempt(Outcome::http_5xx, status);
+    if (status >= 500) settle_attempt(Outcome::http_5xx, status);
     if (try_again({Outcome::http_5xx, "", "", status, false}, status)) return;
   }
+  if (is_late()) settle_attempt(Outcome::slow, head.status);
   forward_response(head);
 }
 
@@ -409,9 +392,7 @@ void Exchange::on_response_end(Fields* trailers) {
     return;
   }
   downstream_->codec().write_end(downstream_->out(), stream_, trailers);
-  const uint32_t slow_ms = conf().trip.slow_ms;
-  const bool slow = slow_ms > 0 && context_.loop.now_us() - attempt_us_ > uint64_t{slow_ms} * 1000;
-  settle_attempt(slow ? Outcome::slow : Outcome::ok, status_);
+  settle_attempt(Outcome::ok, status_);
   leave_upstream(true);
   finish(last_ || request_outstanding());
 }
@@ -497,30 +478,6 @@ bool Exchange::on_downstream_half_closed() {
   }
   // A client that waits for a place and says no more has most likely left.
   return request_complete_ && phase_ != Phase::queued;
-}
-
-void Exchange::on_deadline() {
-  const uint64_t whole_ms = conf().timeouts.request_ms;
-  const bool whole = whole_ms > 0 && context_.loop.now_ms() >= started_us_ / 1000 + whole_ms;
-  if (phase_ == Phase::queued) {
-    pool_->leave_queue(*this);
-    left_queue();
-    refuse(Refusal::queue_timeout, 503, "connection_limit_reached", "no connection became free in time");
-    return;
-  }
-  if (!whole) {
-    // Late already, however it will end: the judge need not wait for that.
-    if (conf().trip.slow_ms > 0) settle_attempt(Outcome::slow, 0);
-    arm_deadline();
-    return;
-  }
-  settle_attempt(Outcome::timeout, 0);
-  if (response_started_) {
-    abort();
-    return;
-  }
-  leave_upstream(false);
-  reply(504, "http_response_timeout", "the whole request took longer than its limit");
 }
 
 // The response has begun and can't be completed.

@@ -26,6 +26,7 @@
 
 #include "proxy/codec.h"
 #include "proxy/downstream.h"
+#include "proxy/request_id.h"
 #include "proxy/upstream_pool.h"
 
 namespace sluice::proxy {
@@ -104,8 +105,13 @@ class Exchange {
   void finish(bool last);
   void abort();
   void log() const;
+
+  // exchange_deadline.cc: what to do when time passes, and whose time it was.
   void on_deadline();
   void arm_deadline();
+  uint64_t asked_us() const;
+  bool is_late() const;
+  bool waits_for_client() const;
 
   // exchange_failure.cc: what to do when an attempt fails.
   bool try_again(const UpstreamFailure& failure, uint16_t status);
@@ -140,7 +146,7 @@ class Exchange {
   Fields trailers_;           // of a body that is kept
   bool has_trailers_ = false;
   std::string forwarded_for_;  // built for the added fields
-  char made_request_id_[32];
+  char made_request_id_[kRequestIdBytes];
   bool has_request_id_ = false;  // the client's is passed on
 
   Phase phase_ = Phase::free;
@@ -172,6 +178,7 @@ class Exchange {
 
   uint64_t started_us_ = 0;
   uint64_t attempt_us_ = 0;
+  uint64_t complete_us_ = 0;  // all of the request had come
   uint64_t waiting_since_us_ = 0;
   uint64_t queue_us_ = 0;
   uint64_t connect_us_ = 0;

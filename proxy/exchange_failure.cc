@@ -7,6 +7,7 @@
 namespace sluice::proxy {
 
 using balancer::Outcome;
+using balancer::Refusal;
 using conf::Colour;
 
 void Exchange::on_upstream_failed(const UpstreamFailure& failure) {
@@ -14,6 +15,12 @@ void Exchange::on_upstream_failed(const UpstreamFailure& failure) {
   if (phase_ == Phase::tunnel) {
     leave_upstream(false);
     abort();
+    return;
+  }
+  if (failure.ours) {
+    settle_attempt(Outcome::cancelled, 0);
+    leave_upstream(false);
+    refuse(Refusal::overload, failure.status, failure.error, failure.detail);
     return;
   }
   // A kept-alive connection that its peer closed while our request was on its
@@ -52,6 +59,7 @@ bool Exchange::try_again(const UpstreamFailure& failure, uint16_t status) {
   if (retry_permitted(failure, status)) {
     stats().counters.retries.add();
     pool_->spend_retry();
+    settle_attempt(Outcome::ok, status);  // a 4xx is no failure, though it is tried again
     leave_upstream(false);
     ++retries_;
     is_retry_ = true;

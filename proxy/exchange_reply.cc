@@ -6,21 +6,11 @@
 
 #include "proxy/exchange.h"
 #include "proxy/h1_writer.h"
+#include "proxy/request_id.h"
 #include "proxy/worker.h"
 
 namespace sluice::proxy {
 namespace {
-
-constexpr size_t kLongestRequestId = 128;
-
-// A client's request id is passed on when it is something to search logs for.
-bool is_sane_request_id(std::string_view id) {
-  if (id.empty() || id.size() > kLongestRequestId) return false;
-  for (const char c : id) {
-    if (c <= ' ' || c >= 0x7f || c == '"' || c == '\\') return false;
-  }
-  return true;
-}
 
 // "X_Forwarded_For" and its like: some servers take an underscore for a dash,
 // and a client must not speak for us (RFC 3875, 4.1.18).
@@ -82,11 +72,7 @@ void Exchange::prepare_head() {
     forwarded_for_ += ip;
   }
   if (has_request_id_) return;
-  constexpr char kDigits[] = "0123456789abcdef";
-  for (size_t half = 0; half < 2; ++half) {
-    uint64_t number = context_.loop.random().next();
-    for (size_t i = 0; i < 16; ++i, number >>= 4) made_request_id_[half * 16 + i] = kDigits[number & 15];
-  }
+  make_request_id(context_.loop.random(), made_request_id_);
 }
 
 std::string_view Exchange::request_id() const {

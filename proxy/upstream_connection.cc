@@ -12,6 +12,38 @@ namespace sluice::proxy {
 
 using balancer::Outcome;
 
+namespace {
+
+// What it means that no connection came about (RFC 9209, 2.3).
+UpstreamFailure connect_failure(int error) {
+  UpstreamFailure failure{Outcome::connect, "connection_refused", uv_strerror(error), 502, false, false};
+  switch (error) {
+    case UV_ETIMEDOUT:
+      return {Outcome::connect, "connection_timeout", "no answer", 504, false, false};
+    case UV_EHOSTUNREACH:
+    case UV_ENETUNREACH:
+      failure.error = "destination_ip_unroutable";
+      return failure;
+    case UV_ECONNRESET:
+    case UV_EPIPE:
+      failure.error = "connection_terminated";
+      return failure;
+    case UV_EMFILE:
+    case UV_ENFILE:
+    case UV_ENOBUFS:
+    case UV_ENOMEM:
+    case UV_EADDRNOTAVAIL:
+      failure.error = "connection_limit_reached";
+      failure.status = 503;
+      failure.ours = true;
+      return failure;
+    default:
+      return failure;
+  }
+}
+
+}  // namespace
+
 UpstreamConnection::UpstreamConnection(WorkerContext& context, UpstreamPool& pool, PooledEndpoint& endpoint,
                                        balancer::Permit permit)
     : context_(context),
@@ -71,9 +103,7 @@ void UpstreamConnection::resume_reading() {
 void UpstreamConnection::on_connected(int error) {
   timer_.disarm();
   if (error != 0) {
-    UpstreamFailure failure{Outcome::connect, "connection_refused", uv_strerror(error), 502, false};
-    if (error == UV_ETIMEDOUT) failure = {Outcome::connect, "connection_timeout", "no answer", 504, false};
-    if (error == UV_EHOSTUNREACH || error == UV_ENETUNREACH) failure.error = "destination_ip_unroutable";
+    const UpstreamFailure failure = connect_failure(error);
     fail(failure);
     return;
   }

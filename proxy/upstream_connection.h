@@ -35,6 +35,8 @@ struct UpstreamFailure {
   uint16_t status = 502;
   // The peer closed a kept-alive connection before it can have read anything.
   bool stale = false;
+  // It was for want of our own descriptors or ports: the peer was never asked.
+  bool ours = false;
 };
 
 class UpstreamConnection final : public Stream::Handler {

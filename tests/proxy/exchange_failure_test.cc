@@ -126,6 +126,41 @@ TEST_CASE("exchange_failure: when every attempt fails the last failure is answer
   CHECK(path.counters(Colour::blue).responses[502].get() == 1);
 }
 
+TEST_CASE("exchange_failure: a reset in place of a connection is called what it is") {
+  DataPath path(one_service());
+  path.dialer.connects = false;
+  auto client = path.connect();
+  client->send(kGet);
+  path.run();
+  for (size_t i = 0; i < 2; ++i) {
+    path.origin(i).connect(UV_ECONNRESET);
+    path.run();
+  }
+  CHECK(status_of(client->received()) == 502);
+  CHECK(contains(client->received(), "error=connection_terminated"));
+  CHECK(path.attempts(Colour::blue, Outcome::connect) == 2);
+}
+
+TEST_CASE("exchange_failure: want of descriptors or ports is ours, and no failure of the upstream") {
+  for (const int error : {UV_EMFILE, UV_ENFILE, UV_EADDRNOTAVAIL, UV_ENOBUFS}) {
+    CAPTURE(error);
+    DataPath path(one_service());
+    path.set_split(conf::kFullSplit);
+    path.dialer.connects = false;
+    auto client = path.connect();
+    client->send(kGet);
+    path.run();
+    path.origin(0).connect(error);
+    path.run();
+    CHECK(path.dials() == 1);
+    CHECK(status_of(client->received()) == 503);
+    CHECK(contains(client->received(), "error=connection_limit_reached"));
+    CHECK(path.attempts(Colour::green, Outcome::connect) == 0);
+    CHECK(path.reporter.failures.empty());
+    CHECK(path.refusals(Colour::green, balancer::Refusal::overload) == 1);
+  }
+}
+
 TEST_CASE("exchange_failure: a reset before the answer is retried for what may be sent twice") {
   for (const bool idempotent : {true, false}) {
     CAPTURE(idempotent);

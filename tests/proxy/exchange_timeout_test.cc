@@ -256,6 +256,60 @@ TEST_CASE("exchange_timeout: slow is counted when it becomes known, and the answ
   CHECK(path.attempts(Colour::blue, Outcome::ok) == 1);
 }
 
+TEST_CASE("exchange_timeout: a slow client makes no upstream slow, and its time is not the upstream's") {
+  conf::Config config = one_service();
+  web(config).trip.slow_ms = 100;
+  SECTION("uploading, then the upstream is slow") {
+    DataPath path(config);
+    auto client = path.connect();
+    client->send(kPut + "012");
+    path.pass_ms(1000);
+    client->send("3456789");
+    path.pass_ms(80);
+    CHECK(path.reporter.failures.empty());
+    path.pass_ms(60);
+    REQUIRE(path.reporter.failures.size() == 1);
+    CHECK(path.reporter.failures[0].outcome == Outcome::slow);
+  }
+  SECTION("reading") {
+    DataPath path(config);
+    auto client = path.connect();
+    client->set_room(0);
+    client->send(kGet);
+    path.run();
+    path.origin(0).send(kOk);
+    path.pass_ms(1000);
+    client->set_room(Peer::kAll);
+    path.run();
+    CHECK(client->received() == kOk);
+    CHECK(path.attempts(Colour::blue, Outcome::ok) == 1);
+    CHECK(path.reporter.failures.empty());
+  }
+  SECTION("the limit of the whole request, uploading") {
+    web(config).timeouts.request_ms = 500;
+    DataPath path(config);
+    auto client = path.connect();
+    client->send(kPut + "012");
+    path.pass_ms(600);
+    CHECK(status_of(client->received()) == 408);
+    CHECK(path.attempts(Colour::blue, Outcome::cancelled) == 1);
+    CHECK(path.reporter.failures.empty());
+  }
+  SECTION("the limit of the whole request, reading") {
+    web(config).timeouts.request_ms = 500;
+    DataPath path(config);
+    auto client = path.connect();
+    client->set_room(0);
+    client->send(kGet);
+    path.run();
+    path.origin(0).send("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc");
+    path.pass_ms(600);
+    CHECK(client->was_closed());
+    CHECK(path.attempts(Colour::blue, Outcome::cancelled) == 1);
+    CHECK(path.reporter.failures.empty());
+  }
+}
+
 TEST_CASE(
     "exchange_timeout: a client that stands still within its answer is let go, one that goes on is not") {
   DataPath path(impatient());

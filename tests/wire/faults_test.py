@@ -378,6 +378,18 @@ def test_listed_status_is_tried_again_where_the_method_allows():
                 equal(origin.requests[-1].body, b"hello", "the body of the last attempt")
 
 
+def test_listed_status_below_500_is_tried_again_and_counts_as_no_failure():
+    def reply_429(connection):
+        connection.reply(429, reason="Too Many Requests")
+
+    with Origin(failing_first(1, reply_429)) as origin:
+        with Sluice(origin, service={"retry": {"budget": 1, "on": ["429"]}}) as sluice:
+            equal(sluice.get("/").status, 200, "the answer")
+            equal(len(origin.requests), 2, "attempts")
+            row = sluice.admin.upstream()
+            equal((row["attempts_total"], row["attempts_failed"]), (2, 0), "attempts and failures counted")
+
+
 def test_status_that_is_not_listed_is_passed_on():
     with Origin(failing_first(9, lambda one: one.reply(500, reason="Internal Server Error"))) as origin:
         with Sluice(origin, service={**CALM, "retry": {"budget": 1}}) as sluice:
