@@ -7,6 +7,8 @@
 #include "admin/server.h"
 #include "conf/parse.h"
 #include "proxy/control.h"
+#include "proxy/cpus.h"
+#include "proxy/descriptors.h"
 
 namespace sluice::admin {
 namespace {
@@ -34,7 +36,13 @@ int run_proxy(const std::string& file, const std::string& version) {
     std::fprintf(stderr, "%s\n", outcome.to_string().c_str());
     return 1;
   }
-  const conf::Admin admin = outcome.config->admin;
+  // Before anything needs a descriptor.
+  const conf::Config& config = *outcome.config;
+  const uint32_t workers = config.workers != 0 ? config.workers : proxy::usable_cpus();
+  if (const auto budget = proxy::budget_descriptors(config, workers); !budget.ok()) {
+    return complain(budget.error());
+  }
+  const conf::Admin admin = config.admin;
   proxy::Control control(std::move(*outcome.config), version);
   Server server(control);
   HttpServer http(control);

@@ -48,6 +48,7 @@ Outcome show_info(const Call& call) {
                {"uptime_s", uptime_s},
                {"workers", control.worker_count()},
                {"connections", control.client_connections()},
+               {"max_connections", control.max_client_connections()},
                {"queued", control.queued()},
                {"services", control.registry().services().size()},
                {"frozen", control.freeze().on},
@@ -61,10 +62,10 @@ Outcome show_info(const Call& call) {
   }
   std::string text;
   for (const auto& [key, value] : info.items()) {
-    text += fmt::format("{:<12} {}\n", key, key == "uptime_s" ? as_duration(value) : plain(value));
+    text += fmt::format("{:<15} {}\n", key, key == "uptime_s" ? as_duration(value) : plain(value));
   }
   for (const Json& one : listeners) {
-    text += fmt::format("{:<12} {}\n", "listener", plain(one["address"]));
+    text += fmt::format("{:<15} {}\n", "listener", plain(one["address"]));
   }
   info["listeners"] = std::move(listeners);
   return either(call.format, {{"info", Json::array({info})}}, text);

@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <csignal>
 #include <cstring>
 #include <utility>
@@ -57,6 +58,7 @@ Control::Control(conf::Config config, std::string version)
       config_(std::move(config)),
       version_(std::move(version)),
       started_wall_us_(Loop::wall_clock_us()),
+      client_caps_(std::make_shared<balancer::CapSet>()),
       registry_(config_.workers != 0 ? config_.workers : usable_cpus(),
                 [this](uint32_t worker) { workers_[worker]->wake_for_caps(); }),
       resolver_(
@@ -71,7 +73,10 @@ Control::Control(conf::Config config, std::string version)
                 [this](const std::string& service, const std::string& problem) {
                   add_event("webhook_failed", service, problem);
                 }),
-      reports_(files_, config_.state_dir) {}
+      reports_(files_, config_.state_dir) {
+  client_caps_->push_back(std::make_shared<balancer::Cap>(
+      "clients", balancer::Cap::kUnlimited, [this](uint32_t worker) { workers_[worker]->wake_for_caps(); }));
+}
 
 Control::~Control() = default;
 
@@ -89,12 +94,15 @@ std::set<std::string> Control::dns_names() const {
 
 conf::Status Control::start() {
   const Loop::Scope scope(loop_);
+  if (const conf::Status divided = divide_connections(); !divided.ok()) return divided.error();
+  if (const conf::Status pages = check_pages(config_); !pages.ok()) return pages.error();
   if (const conf::Status opened = open_store(); !opened.ok()) return opened.error();
   if (const conf::Status opened = access_log_.configure(config_.log); !opened.ok()) return opened.error();
   const uint32_t count = std::min(registry_.workers(), balancer::kMaxWorkers);
   for (uint32_t i = 0; i < count; ++i) {
     reporters_.push_back(std::make_unique<WorkerReporter>(*this, access_log_.writer(i)));
     workers_.push_back(std::make_unique<Worker>(i, loop_.random().next(), *reporters_.back(), queued_));
+    workers_.back()->limit_clients(client_caps_);
   }
   resolver_.watch(dns_names());
   const auto plan = registry_.build(config_, resolver_.names(), started_wall_us_);
@@ -116,12 +124,17 @@ conf::Status Control::start() {
   return conf::Done{};
 }
 
-conf::Status Control::open_listener(const conf::Listener& listener) {
-  conf::Result<ListenSockets> sockets = open_listen_sockets(listener.bind, worker_count());
-  if (!sockets.ok()) return sockets.error();
+std::shared_ptr<const ListenerTraits> Control::traits_of(const conf::Listener& listener) {
   auto traits = std::make_shared<ListenerTraits>();
   traits->trusted = listener.trusted;
   traits->secure = listener.tls.has_value();
+  return traits;
+}
+
+conf::Status Control::open_listener(const conf::Listener& listener) {
+  conf::Result<ListenSockets> sockets = open_listen_sockets(listener.bind, worker_count());
+  if (!sockets.ok()) return sockets.error();
+  const std::shared_ptr<const ListenerTraits> traits = traits_of(listener);
   const uint64_t id = next_listener_++;
   const bool is_unix = listener.bind.kind == conf::Address::Kind::unix_socket;
   for (uint32_t i = 0; i < worker_count(); ++i) {
@@ -153,6 +166,7 @@ void Control::start_signals() {
     signals_.push_back(std::move(handle));
   }
   std::signal(SIGPIPE, SIG_IGN);
+  std::signal(SIGXFSZ, SIG_IGN);  // a file at its limit is a failed write like any other
 }
 
 void Control::on_signal(uv_signal_t* handle, int number) {
@@ -244,25 +258,7 @@ void Control::tick() {
   judge_.tick();
   rollouts_.tick();
   watch_caps();
-}
-
-// An event when a cap's use reaches its warning line, and when it has fallen
-// well below it again.
-void Control::watch_caps() {
-  constexpr double kCalmBelow = 0.9;  // of the line
-  for (const auto& [name, cap] : config_.caps) {
-    const auto found = registry_.caps().find(name);
-    if (found == registry_.caps().end() || found->second->max() == 0) continue;
-    const double used = static_cast<double>(found->second->used()) / found->second->max();
-    if (used >= cap.warn_at && warned_caps_.insert(name).second) {
-      add_event("cap_warning", "",
-                "cap " + name + " is at " + std::to_string(found->second->used()) + " of " +
-                    std::to_string(found->second->max()) + " connections",
-                {{"cap", name}, {"used", std::to_string(found->second->used())}});
-    } else if (used < cap.warn_at * kCalmBelow && warned_caps_.erase(name) > 0) {
-      add_event("cap_calm", "", "cap " + name + " is below its warning line again", {{"cap", name}});
-    }
-  }
+  watch_clients();
 }
 
 void Control::redirect_green(const std::string& service, std::function<void(uint64_t last_us)> done) {
@@ -396,10 +392,11 @@ namespace {
 // What somebody should look at is a warning.
 LogLevel level_of(std::string_view type) {
   constexpr std::string_view kWarnings[] = {
-      "tripped",         "judge_holds",    "endpoint_down",      "endpoint_ejected",
-      "cap_warning",     "reload_failed",  "dns_failed",         "log_not_reopened",
-      "state_not_saved", "rollout_hold",   "rollout_trip",       "rollout_abort",
-      "rollout_veto",    "webhook_failed", "report_not_written", "rollout_not_restored",
+      "tripped",         "judge_holds",     "endpoint_down",      "endpoint_ejected",
+      "cap_warning",     "reload_failed",   "dns_failed",         "log_not_reopened",
+      "state_not_saved", "rollout_hold",    "rollout_trip",       "rollout_abort",
+      "rollout_veto",    "webhook_failed",  "report_not_written", "rollout_not_restored",
+      "clients_wait",    "clients_limited",
   };
   return std::find(std::begin(kWarnings), std::end(kWarnings), type) == std::end(kWarnings)
              ? LogLevel::info

@@ -32,6 +32,7 @@
 #include "conf/result.h"
 #include "proxy/access_log.h"
 #include "proxy/daemon_log.h"
+#include "proxy/descriptors.h"
 #include "proxy/event_log.h"
 #include "proxy/health_monitor.h"
 #include "proxy/http_client.h"
@@ -90,6 +91,7 @@ class Control {
   uint64_t started_wall_us() const { return started_wall_us_; }
   uint32_t worker_count() const { return static_cast<uint32_t>(workers_.size()); }
   uint32_t client_connections() const;  // open now
+  uint32_t max_client_connections() const { return client_caps_->front()->max(); }
   std::vector<ListenerInfo> listeners() const;
   Registry& registry() { return registry_; }
   const Registry& registry() const { return registry_; }
@@ -185,8 +187,12 @@ class Control {
   };
 
   conf::Result<ServiceEntry*> find_service(const std::string& service);
+  static std::shared_ptr<const ListenerTraits> traits_of(const conf::Listener& listener);
   conf::Status open_listener(const conf::Listener& listener);
   void close_listener(uint64_t id);
+  conf::Status open_new_listeners(const conf::Config& next);
+  void update_listeners(const conf::Config& next);
+  std::vector<std::string> values_by_hand(const conf::Config& next) const;
   void start_signals();
   static void on_signal(uv_signal_t* handle, int number);
   void publish_plan(std::function<void()> done);
@@ -198,6 +204,9 @@ class Control {
   conf::Status change_freeze(balancer::SavedFreeze next, const Actor& actor);
   void tick();
   void watch_caps();
+  void watch_clients();
+  conf::Status divide_connections();
+  void limit_clients();
   void stop_workers();
   void finish();
   std::set<std::string> dns_names() const;
@@ -209,6 +218,9 @@ class Control {
   const uint64_t started_wall_us_;
   RunState state_ = RunState::starting;
   std::atomic<uint32_t> queued_{0};
+  DescriptorBudget descriptors_;
+  std::shared_ptr<balancer::CapSet> client_caps_;  // one: places for clients
+  bool clients_wait_ = false;
   std::vector<std::unique_ptr<WorkerReporter>> reporters_;
   std::vector<std::unique_ptr<Worker>> workers_;
   Registry registry_;

@@ -94,6 +94,7 @@ conf::Status Control::set_max_connections(const std::string& service, conf::Colo
   balancer::Cap& cap = *(*found)->upstreams[static_cast<size_t>(colour)]->connections();
   const uint32_t before = cap.max();
   cap.set_max(max == 0 ? balancer::Cap::kUnlimited : max);
+  (*found)->max_connections_by_hand[static_cast<size_t>(colour)] = max;
   const auto text = [](uint32_t value) {
     return value == 0 || value == balancer::Cap::kUnlimited ? std::string("unlimited")
                                                             : std::to_string(value);
@@ -144,6 +145,7 @@ conf::Status Control::set_maintenance(const std::string& service, bool on, const
   const conf::Result<ServiceEntry*> found = find_service(service);
   if (!found.ok()) return found.error();
   (*found)->state->set_maintenance(on);
+  (*found)->maintenance_by_hand = on;
   add_event("maintenance_changed", service, "maintenance of " + service + " is " + (on ? "on" : "off"),
             {{"on", on ? "true" : "false"}, {"who", actor.who}});
   changed();

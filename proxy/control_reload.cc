@@ -32,52 +32,23 @@ void Control::reload(const Actor& actor, std::function<void(conf::Result<ReloadR
   next.state_dir = config_.state_dir;
   next.admin = config_.admin;
 
-  std::vector<uint64_t> to_close;
-  for (const OpenListener& one : listeners_) {
-    const bool kept =
-        std::any_of(next.listeners.begin(), next.listeners.end(), [&](const conf::Listener& listener) {
-          return listener.bind == one.conf.bind && listener.trusted == one.conf.trusted &&
-                 listener.proxy_protocol == one.conf.proxy_protocol && listener.tls == one.conf.tls;
-        });
-    if (!kept) to_close.push_back(one.id);
-  }
   const size_t before = listeners_.size();
-  for (const conf::Listener& listener : next.listeners) {
-    const bool open = std::any_of(listeners_.begin(), listeners_.end(), [&](const OpenListener& one) {
-      return one.conf.bind == listener.bind &&
-             std::find(to_close.begin(), to_close.end(), one.id) == to_close.end();
-    });
-    if (open) continue;
-    if (const conf::Status opened = open_listener(listener); !opened.ok()) {
-      while (listeners_.size() > before) close_listener(listeners_.back().id);
-      done(opened.error());
-      return;
-    }
-  }
-  for (const auto& [name, service] : next.services) {
-    const ServiceEntry* const entry = registry_.find(name);
-    if (entry == nullptr) continue;
-    const Split::Value split = entry->state->split().get();
-    if (split.green != service.split && entry->split_source != "config") {
-      report.run_time_values.push_back("service." + name + ".split is " + percent(split.green) + " (set by " +
-                                       entry->split_source + "), the file says " + percent(service.split));
-    } else if (freeze_.on && split.green < service.split) {
-      report.run_time_values.push_back("service." + name + ".split is " + percent(split.green) +
-                                       ", the file says " + percent(service.split) +
-                                       ", but a freeze is on: set it when that has ended");
-    }
-  }
-  if (const conf::Status opened = access_log_.configure(next.log); !opened.ok()) {
+  conf::Status ready = check_pages(next);
+  if (ready.ok()) ready = open_new_listeners(next);
+  if (ready.ok()) ready = access_log_.configure(next.log);
+  if (!ready.ok()) {
     while (listeners_.size() > before) close_listener(listeners_.back().id);
-    done(opened.error());
+    done(ready.error());
     return;
   }
+  update_listeners(next);
+  report.run_time_values = values_by_hand(next);
   daemon_log_.set_level(parse_log_level(next.log.level).value_or(LogLevel::info));
   apply_file_splits(next);
   config_ = std::move(next);
+  limit_clients();
   resolver_.watch(dns_names());
-  publish_plan([this, actor, to_close, report = std::move(report), done = std::move(done)]() mutable {
-    for (const uint64_t id : to_close) close_listener(id);
+  publish_plan([this, actor, report = std::move(report), done = std::move(done)]() mutable {
     add_event("reloaded", "",
               "the configuration was read again: " + std::to_string(report.applied.size()) +
                   " changes in force, " + std::to_string(report.needs_restart.size()) + " need a restart",
@@ -87,17 +58,98 @@ void Control::reload(const Actor& actor, std::function<void(conf::Result<ReloadR
   });
 }
 
-// A split that nobody has touched since the start follows the file.
+conf::Status Control::open_new_listeners(const conf::Config& next) {
+  for (const conf::Listener& listener : next.listeners) {
+    const bool open = std::any_of(listeners_.begin(), listeners_.end(),
+                                  [&](const OpenListener& one) { return one.conf.bind == listener.bind; });
+    if (open) continue;
+    if (const conf::Status opened = open_listener(listener); !opened.ok()) return opened;
+  }
+  return conf::Done{};
+}
+
+// Closes listeners that are gone; gives the others what new connections inherit
+// from now on. Their sockets stay, and with them the clients in their queues.
+void Control::update_listeners(const conf::Config& next) {
+  std::vector<uint64_t> gone;
+  for (OpenListener& one : listeners_) {
+    const auto wanted =
+        std::find_if(next.listeners.begin(), next.listeners.end(),
+                     [&](const conf::Listener& listener) { return listener.bind == one.conf.bind; });
+    if (wanted == next.listeners.end()) {
+      gone.push_back(one.id);
+      continue;
+    }
+    one.conf = *wanted;
+    for (const auto& worker : workers_) {
+      worker->post([one = worker.get(), id = one.id, traits = traits_of(*wanted)] {
+        one->set_listener_traits(id, traits);
+      });
+    }
+  }
+  for (const uint64_t id : gone) close_listener(id);
+}
+
+// What operators set and the file says differently; it stays.
+std::vector<std::string> Control::values_by_hand(const conf::Config& next) const {
+  std::vector<std::string> values;
+  const auto limit = [](uint32_t max) { return max == 0 ? std::string("unlimited") : std::to_string(max); };
+  const auto on_or_off = [](bool on) { return std::string(on ? "on" : "off"); };
+  for (const auto& [name, entry] : registry_.services()) {
+    const auto found = next.services.find(name);
+    if (found == next.services.end()) continue;
+    const conf::Service& service = found->second;
+    const std::string path = "service." + name;
+    const Split::Value split = entry.state->split().get();
+    if (split.green != service.split && entry.split_source != "config") {
+      values.push_back(path + ".split is " + percent(split.green) + " (set by " + entry.split_source +
+                       "), the file says " + percent(service.split));
+    } else if (freeze_.on && split.green < service.split) {
+      values.push_back(path + ".split is " + percent(split.green) + ", the file says " +
+                       percent(service.split) + ", but a freeze is on: set it when that has ended");
+    }
+    if (entry.maintenance_by_hand.value_or(service.maintenance) != service.maintenance) {
+      values.push_back(path + ".maintenance is " + on_or_off(*entry.maintenance_by_hand) +
+                       " (set by hand), the file says " + on_or_off(service.maintenance));
+    }
+    for (const conf::Colour colour : conf::kColours) {
+      const auto i = static_cast<size_t>(colour);
+      const std::string upstream = path + "." + conf::to_string(colour);
+      const uint32_t in_file = service.upstream(colour).max_connections;
+      if (const uint32_t max = entry.max_connections_by_hand[i].value_or(in_file); max != in_file) {
+        values.push_back(upstream + ".max_connections is " + limit(max) + " (set by hand), the file says " +
+                         limit(in_file));
+      }
+      for (const balancer::EndpointPlan& one : entry.endpoints[i]) {
+        const balancer::EndpointMode mode = one.state->condition().mode;
+        if (mode == balancer::EndpointMode::ready) continue;
+        values.push_back(upstream + ": endpoint " + one.state->name() + " is in " + to_string(mode) +
+                         " (set by hand)");
+      }
+    }
+  }
+  return values;
+}
+
+// A split that nobody has touched since the start follows the file; one of a
+// service that has lost its green is 0, so that a later green begins there.
 void Control::apply_file_splits(const conf::Config& next) {
   for (const auto& [name, service] : next.services) {
     ServiceEntry* const entry = registry_.find(name);
-    if (entry == nullptr || entry->split_source != "config") continue;
-    const conf::BasisPoints green = entry->state->split().get().green;
-    if (green == service.split || config_.services.at(name).split == service.split) continue;
-    if (freeze_.on && service.split > green) continue;
-    put_split(name, service.split, "config");
-    rollouts_.split_changed(name, service.split);
+    if (entry == nullptr) continue;
+    const conf::BasisPoints now = entry->state->split().get().green;
+    const bool follows = entry->split_source == "config" &&
+                         config_.services.at(name).split != service.split &&
+                         !(freeze_.on && service.split > now);
+    const conf::BasisPoints wanted = !service.has_green ? 0 : follows ? service.split : now;
+    if (wanted == now) continue;
+    put_split(name, wanted, "config");
+    rollouts_.split_changed(name, wanted);
     save_service(name);
+    add_event("split_changed", name,
+              "green's share of " + name + " went from " + percent(now) + " to " + percent(wanted) +
+                  " % with the configuration",
+              {{"from", percent(now)}, {"to", percent(wanted)}, {"source", "config"}});
   }
 }
 

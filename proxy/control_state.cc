@@ -1,5 +1,9 @@
 // What the process must not forget: the journal of states, the freeze, and the
 // reports that trips and rollouts leave behind.
+#include <sys/stat.h>
+
+#include <cerrno>
+#include <cstring>
 #include <utility>
 
 #include "proxy/control.h"
@@ -12,6 +16,12 @@ using conf::Error;
 
 conf::Status Control::open_store() {
   if (config_.state_dir.empty()) return conf::Done{};
+  constexpr mode_t kOwnersAndGroups = 0750;
+  if (mkdir(config_.state_dir.c_str(), kOwnersAndGroups) != 0 && errno != EEXIST) {
+    return conf::Error{
+        conf::Error::Kind::io, conf::Error::Source::system, false,
+        "state_dir " + config_.state_dir + " is not there and cannot be made: " + std::strerror(errno)};
+  }
   conf::Result<std::unique_ptr<balancer::StateStore>> opened =
       balancer::StateStore::open(files_, config_.state_dir);
   if (!opened.ok()) return opened.error();

@@ -21,9 +21,9 @@ void ConnectionSet::close_all() {
 
 void DownstreamConnection::start(WorkerContext& context, ConnectionSet& set,
                                  std::shared_ptr<const ListenerTraits> traits, std::unique_ptr<Stream> stream,
-                                 std::string client_ip, bool trusted) {
+                                 std::string client_ip, bool trusted, balancer::Permit place) {
   auto* const self = new DownstreamConnection(context, set, std::move(traits), std::move(stream),
-                                              std::move(client_ip), trusted);
+                                              std::move(client_ip), trusted, std::move(place));
   self->stream_->start_reading();
   self->expect(Waiting::head, context.plan->plan->client_timeouts.client_header_ms);
 }
@@ -31,10 +31,11 @@ void DownstreamConnection::start(WorkerContext& context, ConnectionSet& set,
 DownstreamConnection::DownstreamConnection(WorkerContext& context, ConnectionSet& set,
                                            std::shared_ptr<const ListenerTraits> traits,
                                            std::unique_ptr<Stream> stream, std::string client_ip,
-                                           bool trusted)
+                                           bool trusted, balancer::Permit place)
     : context_(context),
       set_(set),
       traits_(std::move(traits)),
+      place_(std::move(place)),
       stream_(std::move(stream)),
       codec_(context.workspace),
       out_(context.loop),
@@ -145,12 +146,23 @@ void DownstreamConnection::answer_bad(const Problem& problem) {
   const std::string proxy_status =
       fmt::format("sluice; error={}; details=\"{}\"", problem.error, problem.detail);
   const std::string body = fmt::format("{} {}\n", problem.status, problem.detail);
+  char id[kRequestIdBytes];
+  make_request_id(context_.loop.random(), id);
+  const std::string_view request_id(id, sizeof(id));
   AddedFields added;
   added.add("Proxy-Status", proxy_status);
+  added.add("X-Request-Id", request_id);
   if (problem.status == 405) added.add("Allow", "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
   codec_.write_reply(out_, 0, problem.status, added, "text/plain; charset=utf-8", body, false, true);
   out_.flush();
   context_.unrouted[problem.status].add();
+  if (!context_.reporter.wants_access()) return;
+  AccessRecord record;
+  record.request_id = request_id;
+  record.client = client_ip_;
+  record.error = problem.error;
+  record.status = problem.status;
+  context_.reporter.request_finished(record);
 }
 
 void DownstreamConnection::exchange_finished(StreamId stream, bool last) {
@@ -308,8 +320,15 @@ void DownstreamConnection::on_drained() {
 }
 
 void DownstreamConnection::drain() {
+  if (closed_ || lingering_) return;
+  const bool asking = codec_.mid_message() || !stash_.empty();
+  if (exchange_ == nullptr && (asking || requests_ == 0)) {
+    // Its request is on the way, or may be; the answer will be its last.
+    if (!asking) expect(Waiting::idle, kFirstRequestMs);
+    return;
+  }
   last_ = true;
-  if (exchange_ == nullptr && !closed_ && !lingering_) end();
+  if (exchange_ == nullptr) end();
 }
 
 // No further request. At once, where nothing is on its way in either direction

@@ -59,10 +59,13 @@ class DownstreamConnection final : public Downstream, public Stream::Handler {
  public:
   static constexpr size_t kMostAhead = 64 * 1024;
   static constexpr uint64_t kLingerMs = 1000;
+  // For who has just connected when the process drains, to ask.
+  static constexpr uint64_t kFirstRequestMs = 500;
 
   // The connection owns itself from here on, as part of `set`.
   static void start(WorkerContext& context, ConnectionSet& set, std::shared_ptr<const ListenerTraits> traits,
-                    std::unique_ptr<Stream> stream, std::string client_ip, bool trusted);
+                    std::unique_ptr<Stream> stream, std::string client_ip, bool trusted,
+                    balancer::Permit place = {});
   ~DownstreamConnection() override;
 
   void drain();
@@ -100,7 +103,7 @@ class DownstreamConnection final : public Downstream, public Stream::Handler {
 
   DownstreamConnection(WorkerContext& context, ConnectionSet& set,
                        std::shared_ptr<const ListenerTraits> traits, std::unique_ptr<Stream> stream,
-                       std::string client_ip, bool trusted);
+                       std::string client_ip, bool trusted, balancer::Permit place);
 
   void pump(Input& input);
   void on_bad();
@@ -117,6 +120,7 @@ class DownstreamConnection final : public Downstream, public Stream::Handler {
   WorkerContext& context_;
   ConnectionSet& set_;
   const std::shared_ptr<const ListenerTraits> traits_;
+  const balancer::Permit place_;  // among the clients of the process
   std::unique_ptr<Stream> stream_;
   H1DownstreamCodec codec_;
   Outbox out_;

@@ -1,12 +1,12 @@
 #include "proxy/listener.h"
 
 #include <arpa/inet.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cstring>
 #include <utility>
-
-#include "proxy/uv_stream.h"
 
 namespace sluice::proxy {
 namespace {
@@ -60,13 +60,53 @@ void Listener::start() {
   });
 }
 
+// With every place taken the connection that libuv has accepted stays with it,
+// and it accepts no other until this one is taken: the rest wait in the kernel.
+bool Listener::take_place(balancer::Permit& place) {
+  if (context_.client_caps == nullptr) return true;
+  place = balancer::Permit::try_acquire(
+      context_.client_caps, paused_ ? context_.paused_since_us : balancer::Cap::kNobody - 1, nullptr);
+  if (!place && !paused_) {
+    set_paused(true);
+    // A place may have become free before we were seen to wait.
+    place = balancer::Permit::try_acquire(context_.client_caps, context_.paused_since_us, nullptr);
+  }
+  if (!place) return false;
+  set_paused(false);
+  return true;
+}
+
+void Listener::set_paused(bool paused) {
+  if (paused == paused_) return;
+  paused_ = paused;
+  balancer::Cap& places = *context_.client_caps->front();
+  if (paused) {
+    if (context_.paused_listeners++ > 0) return;
+    context_.paused_since_us = context_.loop.now_us();
+    places.set_oldest_waiter(context_.number, context_.paused_since_us);
+    return;
+  }
+  if (--context_.paused_listeners == 0) places.set_oldest_waiter(context_.number, balancer::Cap::kNobody);
+  places.wake_if_free();
+}
+
 void Listener::accept() {
-  auto stream =
-      std::make_unique<UvStream>(context_.loop, is_unix_ ? UvStream::Kind::unix_socket : UvStream::Kind::tcp);
+  balancer::Permit place;
+  if (!take_place(place)) return;
+  auto stream = make_stream();
   if (stream->accept(handle()) != 0) {
     UvStream::discard(std::move(stream));
     return;
   }
+  begin(std::move(stream), std::move(place));
+}
+
+std::unique_ptr<UvStream> Listener::make_stream() const {
+  return std::make_unique<UvStream>(context_.loop,
+                                    is_unix_ ? UvStream::Kind::unix_socket : UvStream::Kind::tcp);
+}
+
+void Listener::begin(std::unique_ptr<UvStream> stream, balancer::Permit place) {
   const sockaddr_storage peer = stream->peer();
   std::string ip;
   bool trusted = false;
@@ -76,10 +116,34 @@ void Listener::accept() {
     trusted = std::any_of(traits_->trusted.begin(), traits_->trusted.end(),
                           [&](const conf::Network& network) { return network.contains(name.octets); });
   }
-  DownstreamConnection::start(context_, connections_, traits_, std::move(stream), std::move(ip), trusted);
+  DownstreamConnection::start(context_, connections_, traits_, std::move(stream), std::move(ip), trusted,
+                              std::move(place));
+}
+
+// Those in the kernel's queue count as connected, and may have asked already:
+// they are served, since closing the socket would reset them.
+void Listener::take_queue() {
+  uv_os_fd_t fd = -1;
+  if (uv_fileno(reinterpret_cast<uv_handle_t*>(handle()), &fd) != 0) return;
+  if (paused_) accept();
+  while (!paused_) {
+    balancer::Permit place;
+    if (!take_place(place)) return;
+    const int client = accept4(fd, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    if (client < 0) return;
+    auto stream = make_stream();
+    if (stream->open(client) != 0) {
+      ::close(client);
+      UvStream::discard(std::move(stream));
+      return;
+    }
+    begin(std::move(stream), std::move(place));
+  }
 }
 
 void Listener::close(std::function<void(Listener*)> closed) {
+  take_queue();
+  set_paused(false);
   closed_ = std::move(closed);
   uv_close(reinterpret_cast<uv_handle_t*>(handle()), [](uv_handle_t* handle) {
     Listener* const self = static_cast<Listener*>(handle->data);

@@ -11,6 +11,7 @@
 
 #include "proxy/downstream_connection.h"
 #include "proxy/loop.h"
+#include "proxy/uv_stream.h"
 #include "proxy/worker_context.h"
 
 namespace sluice::proxy {
@@ -24,17 +25,29 @@ class Listener {
   Listener& operator=(const Listener&) = delete;
 
   void start();
+  // For connections from now on.
+  void set_traits(std::shared_ptr<const ListenerTraits> traits) { traits_ = std::move(traits); }
+  // Places for clients may have become free.
+  void resume() {
+    if (paused_) accept();
+  }
   // Stops accepting; calls `closed` when the listener may be destroyed.
   void close(std::function<void(Listener*)> closed);
 
  private:
   uv_stream_t* handle() { return reinterpret_cast<uv_stream_t*>(&handle_); }
   void accept();
+  std::unique_ptr<UvStream> make_stream() const;
+  void begin(std::unique_ptr<UvStream> stream, balancer::Permit place);
+  void take_queue();
+  bool take_place(balancer::Permit& place);
+  void set_paused(bool paused);
 
   WorkerContext& context_;
   ConnectionSet& connections_;
-  const std::shared_ptr<const ListenerTraits> traits_;
+  std::shared_ptr<const ListenerTraits> traits_;
   const bool is_unix_;
+  bool paused_ = false;
   union {
     uv_tcp_t tcp;
     uv_pipe_t pipe;

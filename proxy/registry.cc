@@ -49,11 +49,16 @@ void Registry::update_service(const conf::Service& service, uint64_t wall_us) {
           std::make_shared<balancer::UpstreamState>(service.name, colour, workers_, wake_);
     }
   }
-  entry.state->set_maintenance(service.maintenance);
+  std::optional<bool>& maintenance = entry.maintenance_by_hand;
+  if (maintenance == service.maintenance) maintenance.reset();
+  entry.state->set_maintenance(maintenance.value_or(service.maintenance));
   for (const Colour colour : conf::kColours) {
-    const uint32_t max = service.upstream(colour).max_connections;
-    entry.upstreams[static_cast<size_t>(colour)]->connections()->set_max(max == 0 ? balancer::Cap::kUnlimited
-                                                                                  : max);
+    const auto i = static_cast<size_t>(colour);
+    std::optional<uint32_t>& by_hand = entry.max_connections_by_hand[i];
+    const uint32_t in_file = service.upstream(colour).max_connections;
+    if (by_hand == in_file) by_hand.reset();
+    const uint32_t max = by_hand.value_or(in_file);
+    entry.upstreams[i]->connections()->set_max(max == 0 ? balancer::Cap::kUnlimited : max);
   }
 }
 
@@ -104,6 +109,7 @@ std::shared_ptr<const balancer::CapSet> Registry::caps_of(const conf::Config& co
       caps->push_back(caps_.at(name));
     }
   }
+  if (all_connections_ != nullptr) caps->push_back(all_connections_);
   return caps;
 }
 
@@ -114,6 +120,23 @@ std::string read_page(const std::string& path) {
   std::ifstream file(path, std::ios::binary);
   return {std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
 }
+
+}  // namespace
+
+conf::Status check_pages(const conf::Config& config) {
+  for (const auto& [name, service] : config.services) {
+    if (service.maintenance_page.empty()) continue;
+    std::ifstream file(service.maintenance_page, std::ios::binary);
+    file.peek();  // an empty file is a page, a folder is none
+    if (file.is_open() && !file.bad()) continue;
+    return conf::Error{
+        conf::Error::Kind::io, conf::Error::Source::system, false,
+        "service." + name + ".maintenance_page: " + service.maintenance_page + " cannot be read"};
+  }
+  return conf::Done{};
+}
+
+namespace {
 
 // Before a service is known the widest limits of all of them apply.
 void widen(balancer::Plan& plan, const conf::Service& service, bool first) {

@@ -11,6 +11,7 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -32,9 +33,15 @@ struct ServiceEntry {
   std::string trip_reason;      // while tripped
   std::string tripped_by;       // who asked for it by hand; may be empty
   uint64_t tripped_at_us = 0;   // wall clock
+  // What operators set; it stays until the file says the same.
+  std::optional<bool> maintenance_by_hand;
+  std::optional<uint32_t> max_connections_by_hand[2];  // 0: no limit
 
   balancer::EndpointState* find_endpoint(conf::Colour colour, const std::string& name) const;
 };
+
+// Can every maintenance page be read?
+conf::Status check_pages(const conf::Config& config);
 
 class Registry {
  public:
@@ -43,6 +50,11 @@ class Registry {
   // Brings the states in line with `config` and returns a plan for it.
   std::shared_ptr<const balancer::Plan> build(const conf::Config& config, const ResolvedNames& names,
                                               uint64_t wall_us);
+
+  // Bounds all connections to upstreams together; to be called before build().
+  void limit_upstream_connections(uint32_t max) {
+    all_connections_ = std::make_shared<balancer::Cap>("all connections", max, wake_);
+  }
 
   const std::map<std::string, ServiceEntry>& services() const { return services_; }
   std::map<std::string, ServiceEntry>& services() { return services_; }
@@ -65,6 +77,7 @@ class Registry {
   uint64_t serial_ = 0;
   std::map<std::string, ServiceEntry> services_;
   std::map<std::string, std::shared_ptr<balancer::Cap>> caps_;
+  std::shared_ptr<balancer::Cap> all_connections_;  // null: no limit
 };
 
 }  // namespace sluice::proxy

@@ -23,6 +23,7 @@ UpstreamPool::~UpstreamPool() {
 
 void UpstreamPool::update(const balancer::ServicePlan& service, conf::Colour colour) {
   const balancer::UpstreamPlan& plan = service.upstream(colour);
+  retired_ = false;
   caps_ = plan.caps;
   settings_ = service.conf.upstream(colour);
   connect_timeout_ms_ = service.conf.timeouts.connect_ms;
@@ -44,6 +45,12 @@ void UpstreamPool::update(const balancer::ServicePlan& service, conf::Colour col
   picker_ = std::make_unique<balancer::Picker>(std::move(entries), settings_.balance, panic);
   drop_unused_endpoints();
   pump();
+}
+
+void UpstreamPool::retire() {
+  retired_ = true;
+  for (auto& [state, endpoint] : endpoints_) endpoint->in_plan = false;
+  close_idle();
 }
 
 void UpstreamPool::drop_unused_endpoints() {
@@ -289,9 +296,13 @@ void UpstreamPool::close_all() {
 }
 
 void UpstreamPool::forget(UpstreamConnection& connection) {
-  PooledEndpoint& endpoint = connection.endpoint();
+  const PooledEndpoint& endpoint = connection.endpoint();
   connections_.erase(&connection);
-  if (!endpoint.in_plan) drop_unused_endpoints();
+  if (retired_) {
+    context_.sweep_pools_later();  // its endpoints stay as long as its picker does
+  } else if (!endpoint.in_plan) {
+    drop_unused_endpoints();
+  }
 }
 
 }  // namespace sluice::proxy

@@ -49,6 +49,10 @@ class UpstreamPool {
 
   // Takes over endpoints, caps and settings of a new plan.
   void update(const balancer::ServicePlan& service, conf::Colour colour);
+  // No plan has it any more. Requests of an older plan still use it as it is;
+  // the context lets go of it when it is unused().
+  void retire();
+  bool unused() const { return retired_ && connections_.empty() && first_waiter_ == nullptr && active == 0; }
 
   bool has_usable_endpoint() { return picker_->eligible_count(state_->epoch()) > 0; }
   PooledEndpoint* pick(const PooledEndpoint* const* tried, size_t tried_count);
@@ -116,6 +120,7 @@ class UpstreamPool {
   double retries_ = kFirstRetries;
   Exchange* first_waiter_ = nullptr;
   Exchange* last_waiter_ = nullptr;
+  bool retired_ = false;
   balancer::Cap* blocked_on_ = nullptr;  // where this pool's waiters stand
 };
 

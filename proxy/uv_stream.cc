@@ -28,6 +28,13 @@ int UvStream::accept(uv_stream_t* listener) {
   return error;
 }
 
+int UvStream::open(int fd) {
+  if (kind_ == Kind::unix_socket) return uv_pipe_open(&handle_.pipe, fd);
+  const int error = uv_tcp_open(&handle_.tcp, fd);
+  if (error == 0) uv_tcp_nodelay(&handle_.tcp, 1);
+  return error;
+}
+
 void UvStream::connect(const conf::Address& address) {
   connecting_ = std::make_unique<uv_connect_t>();
   connecting_->data = this;

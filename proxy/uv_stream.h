@@ -24,6 +24,8 @@ class UvStream final : public Stream {
 
   // Takes a connection from a listening handle; a libuv error or 0.
   int accept(uv_stream_t* listener);
+  // Takes over a connected socket; an error leaves it to the caller.
+  int open(int fd);
   // Begins to connect; the handler hears on_connected, always later.
   void connect(const conf::Address& address);
 

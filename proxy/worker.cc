@@ -28,6 +28,7 @@ Worker::Worker(uint32_t number, uint64_t seed, Reporter& reporter, std::atomic<u
         Worker& self = *static_cast<Worker*>(handle->data);
         const Loop::Scope scope(self.loop_);
         self.context_.serve_caps();
+        for (const OwnListener& one : self.listeners_) one.listener->resume();
       }) != 0) {
     std::abort();
   }
@@ -71,6 +72,12 @@ void Worker::add_listener(uint64_t id, std::shared_ptr<const ListenerTraits> tra
   auto listener = std::make_unique<Listener>(context_, connections_, std::move(traits), fd, is_unix);
   listener->start();
   listeners_.push_back({id, std::move(listener)});
+}
+
+void Worker::set_listener_traits(uint64_t id, std::shared_ptr<const ListenerTraits> traits) {
+  for (const OwnListener& one : listeners_) {
+    if (one.id == id) one.listener->set_traits(std::move(traits));
+  }
 }
 
 void Worker::remove_listener(uint64_t id) {

@@ -1,6 +1,7 @@
 #include "proxy/worker_context.h"
 
 #include <algorithm>
+#include <set>
 
 #include "proxy/exchange.h"
 #include "proxy/upstream_pool.h"
@@ -17,15 +18,21 @@ UpstreamPool& WorkerContext::pool(const std::shared_ptr<balancer::UpstreamState>
 
 void WorkerContext::adopt(std::shared_ptr<const balancer::Plan> next) {
   auto mine = std::make_unique<WorkerPlan>();
+  std::set<const UpstreamPool*> wanted;
   for (const balancer::ServicePlan& service : next->services) {
     WorkerPlan::Service& entry = mine->services.emplace_back();
     entry.plan = &service;
     for (const conf::Colour colour : conf::kColours) {
       UpstreamPool& one = pool(service.upstream(colour).state);
       one.update(service, colour);
+      wanted.insert(&one);
       entry.pools[static_cast<size_t>(colour)] = &one;
     }
   }
+  for (const auto& [state, one] : pools_) {
+    if (!wanted.contains(one.get())) one->retire();
+  }
+  sweep_pools_later();
   mine->plan = std::move(next);
   WorkerPlan* const before = plan;
   plan = mine.get();
@@ -39,6 +46,12 @@ void WorkerContext::adopt(std::shared_ptr<const balancer::Plan> next) {
 void WorkerContext::release_plan(WorkerPlan* used) {
   if (--used->exchanges > 0 || used->current) return;
   std::erase_if(plans_, [used](const auto& one) { return one.get() == used; });
+  sweep_pools_later();
+}
+
+void WorkerContext::sweep_pools() {
+  if (plans_.size() > 1) return;  // an older one may still refer to them
+  std::erase_if(pools_, [](const auto& one) { return one.second->unused(); });
 }
 
 Exchange* WorkerContext::new_exchange() {

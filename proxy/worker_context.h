@@ -61,6 +61,8 @@ struct WorkerContext {
   uint32_t give_up_idle(const balancer::Cap& cap, uint32_t count);
   // Moves all requests that wait for the upstream elsewhere.
   void redirect_waiters(balancer::UpstreamState* upstream);
+  // Lets go of the pools of upstreams that are in no plan any more.
+  void sweep_pools_later() { loop.defer(sweep_pools_); }
   void begin_drain();
   void close_all();
 
@@ -78,12 +80,19 @@ struct WorkerContext {
   // Requests waiting for a place in the whole process, and their limit.
   std::atomic<uint32_t>* queued = nullptr;
   uint32_t max_queued = 0;
+  // Places for clients in the whole process; null: no limit.
+  std::shared_ptr<const balancer::CapSet> client_caps;
+  uint32_t paused_listeners = 0;  // of this worker, for want of a place
+  uint64_t paused_since_us = 0;   // the first of them
 
  private:
+  void sweep_pools();
+
   std::vector<std::unique_ptr<WorkerPlan>> plans_;
   std::unordered_map<balancer::UpstreamState*, std::unique_ptr<UpstreamPool>> pools_;
   std::vector<std::unique_ptr<Exchange>> exchanges_;  // all that were ever made
   std::vector<Exchange*> free_exchanges_;
+  Deferred sweep_pools_{[](void* self) { static_cast<WorkerContext*>(self)->sweep_pools(); }, this};
   Deferred serve_caps_{[](void* self) { static_cast<WorkerContext*>(self)->serve_caps(); }, this};
 };
 

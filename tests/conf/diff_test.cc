@@ -65,22 +65,22 @@ TEST_CASE("a section that is new or gone is one change") {
       "[service.web.health]\n[cap.db]\nmembers = [\"web/blue\"]\nmax_connections = 5\n"
       "[[listener]]\nbind = \"127.0.0.1:8081\"\n[[route]]\nhost = \"a.b\"\nservice = \"web\"\n";
   CHECK(changes(kListener + kService, more) ==
-        std::vector<Change>{{"listener[127.0.0.1:8081]", "", "present", Applies::restart},
+        std::vector<Change>{{"listener[127.0.0.1:8081]", "", "present", Applies::reload},
                             {"route[a.b/]", "", "present", Applies::reload},
                             {"service.web.green", "", "present", Applies::reload},
                             {"service.web.health", "", "present", Applies::reload},
                             {"cap.db", "", "present", Applies::reload}});
   const std::vector<Change> gone = changes(more, kListener + kService);
   REQUIRE(gone.size() == 5);
-  CHECK(gone[0].to_string() == "listener[127.0.0.1:8081]: present -> absent (needs a restart)");
+  CHECK(gone[0].to_string() == "listener[127.0.0.1:8081]: present -> absent");
 }
 
-TEST_CASE("certificates of a listener change by a reload, TLS itself by a restart") {
+TEST_CASE("certificates of a listener and TLS itself change by a reload") {
   const auto tls = [](const std::string& pairs) { return kListener + "tls = " + pairs + "\n" + kService; };
   CHECK(changes(tls("{ cert = \"a\", key = \"b\" }"), tls("[{ cert = \"c\", key = \"b\" }]")) ==
         std::vector<Change>{{"listener[127.0.0.1:8080].tls[0].cert", "a", "c", Applies::reload}});
   CHECK(changes(kListener + kService, tls("{ cert = \"a\", key = \"b\" }")) ==
-        std::vector<Change>{{"listener[127.0.0.1:8080].tls[0]", "", "present", Applies::restart}});
+        std::vector<Change>{{"listener[127.0.0.1:8080].tls[0]", "", "present", Applies::reload}});
 }
 
 TEST_CASE("secrets show that they changed, not what they are") {

@@ -97,9 +97,9 @@ TEST_CASE("a value of the wrong kind says what was expected") {
 TEST_CASE("a value out of its range says what the range is") {
   check(
       {
-          {"workers = -1\n", "1:11 workers: -1 is out of range: 0 to 256"},
-          {"workers = 257\n", "1:11 workers: 257 is out of range: 0 to 256"},
-          {"workers = 9223372036854775807\n", "1:11 workers: 9223372036854775807 is out of range: 0 to 256"},
+          {"workers = -1\n", "1:11 workers: -1 is out of range: 0 to 64"},
+          {"workers = 65\n", "1:11 workers: 65 is out of range: 0 to 64"},
+          {"workers = 9223372036854775807\n", "1:11 workers: 9223372036854775807 is out of range: 0 to 64"},
           {"drain_timeout = \"25h\"\n", "1:17 drain_timeout: \"25h\" is out of range: 0s to 24h"},
           {"drain_timeout = \"5\"\n",
            "1:17 drain_timeout: \"5\" is not a duration: write a whole number and ms, s, m or h, as in "

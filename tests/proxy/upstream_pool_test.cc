@@ -281,6 +281,32 @@ TEST_CASE("upstream_pool: endpoints that left the plan are let go with their con
   CHECK(path.cap(Colour::blue).used() == open_origins(path));
 }
 
+TEST_CASE("upstream_pool: a service that left the configuration is let go when its last request has ended") {
+  conf::Config both = one_service();
+  conf::Service other = web(both);
+  other.name = "other";
+  both.services.emplace("other", other);
+  both.routes.push_back({"", "/", "web", {}});
+  both.routes.push_back({"", "/other", "other", {}});
+  DataPath path(both);
+  auto client = path.connect();
+  auto late = path.connect();
+  path.ask(*client, get("/other"), kOk);
+  late->send(get("/other"));
+  path.run();
+  const std::weak_ptr<balancer::UpstreamState> state = path.registry.find("other")->upstreams[0];
+  path.adopt(one_service());
+  path.run();
+  CHECK_FALSE(state.expired());
+  path.origin(0).send(kOk);
+  path.run();
+  CHECK(late->received() == kOk);
+  path.origin(0).end();
+  path.run();
+  CHECK(state.expired());
+  CHECK(path.ask(*client, get("/other"), kOk) == kOk);
+}
+
 TEST_CASE("upstream_pool: the latest used idle connection is used first") {
   DataPath path(one_service());
   auto clients = crowd(path, 3);

@@ -16,6 +16,7 @@ import hashlib
 import json
 import os
 import re
+import resource
 import shutil
 import signal
 import socket
@@ -188,9 +189,10 @@ class Admin:
 class Sluice:
     """A daemon with a service `web` whose blue and green are given as origins
     or addresses. `service` is laid over [service.web], `config` over the whole
-    file. Entering it waits until it is ready, unless `ready` is False."""
+    file; `limits` are the process's (resource.RLIMIT_*), soft and hard.
+    Entering it waits until it is ready, unless `ready` is False."""
 
-    def __init__(self, blue, green=None, service=None, config=None, workers=2, ready=True):
+    def __init__(self, blue, green=None, service=None, config=None, workers=2, ready=True, limits=None):
         self.wants_ready = ready
         web = {"blue": {"endpoints": addresses(blue)}}
         if green is not None:
@@ -211,6 +213,7 @@ class Sluice:
             config or {},
         )
         self.admin = Admin(self.socket)
+        self.limits = limits or {}
         self.process = None
 
     def write_config(self, changes=None):
@@ -232,6 +235,7 @@ class Sluice:
                 stderr=log,
                 cwd=self.folder,
                 env=environment,
+                preexec_fn=self._set_limits if self.limits else None,
             )
         self._wait_for_socket()
         if ready:
@@ -241,6 +245,10 @@ class Sluice:
         ]
         self.address = self.listeners[0]
         return self
+
+    def _set_limits(self):
+        for name, limit in self.limits.items():
+            resource.setrlimit(name, limit)
 
     def _wait_for_socket(self):
         def answers():
@@ -309,9 +317,9 @@ class Sluice:
     def client(self, listener=0, **more):
         return Client(self.listeners[listener], **more)
 
-    def get(self, target="/", fields=(), **more):
+    def get(self, target="/", fields=(), listener=0, **more):
         """One request on a connection of its own."""
-        with self.client() as client:
+        with self.client(listener) as client:
             return client.get(target, fields, **more)
 
     def rss_bytes(self):

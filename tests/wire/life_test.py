@@ -1,6 +1,7 @@
 """Starting, reloading, draining and ending."""
 
 import json
+import os
 import signal
 import socket
 import subprocess
@@ -43,6 +44,85 @@ def test_wrong_reload_changes_nothing_and_names_each_error():
         sluice.admin.do("reload")
 
 
+def test_reload_keeps_and_names_what_was_set_by_hand():
+    blue, green = pair()
+    with blue, green, Sluice(blue, green) as sluice:
+        sluice.admin.do("set maxconn web/blue 7")
+        sluice.admin.do("maintenance web on")
+        sluice.admin.do(f"set endpoint web/green/{green.address} drain")
+        kept = "\n".join(sluice.admin.do("reload")["kept"])
+        for part in ("web.blue.max_connections is 7", "web.maintenance is on", f"{green.address} is in drain"):
+            expect(part in kept, f"{part!r} is not in {kept!r}")
+        equal(sluice.admin.upstream()["max_connections"], 7, "the limit")
+        equal(sluice.get("/").status, 503, "the answer under maintenance")
+        # The file says the same from now on, and is followed again.
+        sluice.write_config({"service": {"web": {"maintenance": True, "blue": {"max_connections": 7}}}})
+        equal(len(sluice.admin.do("reload")["kept"]), 1, "what is still kept")
+        sluice.write_config({"service": {"web": {"maintenance": False, "blue": {"max_connections": 8}}}})
+        sluice.admin.do("reload")
+        equal(sluice.admin.upstream()["max_connections"], 8, "the limit of the file")
+        equal(sluice.get("/").status, 200, "the answer after maintenance")
+
+
+def test_reload_that_takes_green_away_leaves_no_split_for_the_next_green():
+    blue, green = pair()
+    with blue, green, Sluice(blue, green) as sluice:
+        sluice.admin.do("set weight web green=100")
+        without = sluice.tree["service"]["web"].pop("green")
+        sluice.write_config()
+        sluice.admin.do("reload")
+        sluice.write_config({"service": {"web": {"green": without}}})
+        sluice.admin.do("reload")
+        equal(sluice.admin.show("split web")[0]["green"], 0.0, "the split")
+        equal(sluice.get("/").get("x-origin"), "blue", "who answers")
+
+
+def test_reload_adds_changes_and_removes_listeners():
+    with Origin() as origin, Sluice(origin) as sluice:
+        first = "127.0.0.1:%d" % sluice.address[1]
+        path = f"{sluice.folder}/in.sock"
+        sluice.tree["listener"] = [{"bind": first}, {"bind": f"unix:{path}"}]
+
+        def reload():
+            sluice.write_config()
+            reply = sluice.admin.do("reload")
+            equal(reply["needs_restart"], [], "what needs a restart")
+            return [change["key"] for change in reply["applied"]]
+
+        sluice.write_config()
+        # The port of the kernel's choice has become an address of its own.
+        sluice.stop()
+        sluice.start()
+        for trusted, forwarded in (["127.0.0.0/8"], "9.9.9.9, 127.0.0.1"), ([], "127.0.0.1"):
+            sluice.tree["listener"][0]["trusted"] = trusted
+            equal(reload(), [f"listener[{first}].trusted"], "what changed")
+            sluice.get("/", [("X-Forwarded-For", "9.9.9.9")])
+            equal(origin.requests[-1].get("x-forwarded-for"), forwarded, "what is believed")
+        sluice.tree["listener"][1]["trusted"] = ["10.0.0.0/8"]
+        equal(reload(), [f"listener[unix:{path}].trusted"], "what changed")
+        equal(sluice.get("/", listener=1).status, 200, "the answer on the unix socket")
+        sluice.tree["listener"].pop()
+        equal(reload(), [f"listener[unix:{path}]"], "what changed")
+        expect(not os.path.exists(path), "the socket is still there")
+        sluice.tree["listener"].append({"bind": f"unix:{path}"})
+        equal(reload(), [f"listener[unix:{path}]"], "what changed")
+        equal(sluice.get("/", listener=1).status, 200, "the answer on the new unix socket")
+
+
+def test_reload_that_cannot_listen_changes_nothing():
+    with Origin() as origin, Sluice(origin) as sluice, socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        path = f"{sluice.folder}/in.sock"
+        sluice.tree["listener"] += [{"bind": f"unix:{path}"}, {"bind": "127.0.0.1:%d" % taken.getsockname()[1]}]
+        sluice.tree["service"]["web"]["maintenance"] = True
+        sluice.write_config()
+        refused(sluice.admin.json("reload"), "io")
+        equal(sluice.get("/").status, 200, "the answer")
+        equal(len(sluice.admin.show("info")[0]["listeners"]), 1, "listeners")
+        wait_until(lambda: not os.path.exists(path), what="the end of the socket opened in vain")
+
+
 def test_sighup_reloads():
     blue, green = pair()
     with blue, green, Sluice(blue, green) as sluice:
@@ -72,6 +152,32 @@ def test_sigterm_finishes_what_is_under_way():
         answer = client.answer()
         equal(answer.body, b"finished", "the answer")
         expect("close" in answer.options("connection") and client.at_end(), "the connection stays")
+        sluice.wait_exit(15)
+
+
+def test_sigterm_serves_who_was_connected_already():
+    """The kernel connects clients while the process stands still, which is how
+    those look that connect a moment before the end."""
+    with Origin() as origin, Sluice(origin) as sluice:
+        sluice.signal(signal.SIGSTOP)
+        clients = [sluice.client(timeout=30) for _ in range(50)]
+        for client in clients:
+            client.ask("GET", "/")
+        sluice.signal(signal.SIGTERM)
+        sluice.signal(signal.SIGCONT)
+        for client in clients:
+            equal(client.answer().status, 200, "an answer")
+        sluice.wait_exit(15)
+
+
+def test_sigterm_finishes_a_request_of_which_half_has_come():
+    with Origin() as origin, Sluice(origin, config={"drain_timeout": "20s"}) as sluice, sluice.client() as client:
+        client.send(b"GET / HTTP/1.1\r\nHo")
+        wait_until(lambda: sluice.admin.show("sessions"), what="the connection")
+        sluice.signal(signal.SIGTERM)
+        wait_until(lambda: _is_refused(sluice.address), what="the listener's end")
+        client.send(b"st: a\r\n\r\n")
+        equal(client.answer().status, 200, "the answer")
         sluice.wait_exit(15)
 
 

@@ -1,0 +1,120 @@
+"""What the machine does not give: descriptors, space on the disk; and the limit
+of clients."""
+
+import resource
+import select
+import subprocess
+import sys
+
+from harness import CALM, Sluice, binary, equal, expect, main, refused
+from http1 import wait_until
+from origin import Origin, pair
+
+FILES = resource.RLIMIT_NOFILE
+
+
+def readable(clients):
+    """Those who have been answered."""
+    ready, _, _ = select.select([client.sock for client in clients], [], [], 0)
+    return [client for client in clients if client.sock in ready]
+
+
+def event_types(sluice):
+    return [event["type"] for event in sluice.admin.show("events")]
+
+
+def test_descriptor_limit_makes_clients_wait_and_fails_none():
+    crowd = 300
+    blue, green = pair()
+    with blue, green, Sluice(blue, green, service={"split": 50}, limits={FILES: (64, 64)}) as sluice:
+        clients = [sluice.client(timeout=60) for _ in range(crowd)]
+        for client in clients:
+            client.ask("GET", "/", [("Connection", "close")])
+        equal(sluice.admin.show("split")[0]["green"], 50.0, "the split, asked for in the crowd")
+        for client in clients:
+            equal(client.answer().status, 200, "an answer")
+            client.close()
+        for colour in ("blue", "green"):
+            row = sluice.admin.upstream(colour)
+            equal(row["attempts_failed"], 0, f"failures of {colour}")
+        expect("clients_wait" in event_types(sluice), "no event says that clients wait")
+        wait_until(lambda: "clients_admitted" in event_types(sluice), what="the end of the crowd")
+        equal(sluice.get("/").status, 200, "an answer afterwards")
+
+
+def test_too_low_a_descriptor_limit_is_one_clear_line():
+    with Origin() as origin:
+        sluice = Sluice(origin, limits={FILES: (16, 16)})
+        try:
+            sluice.write_config()
+            run = subprocess.run(
+                [binary(), "run", "-c", str(sluice.config_file)],
+                capture_output=True,
+                text=True,
+                timeout=20,
+                preexec_fn=sluice._set_limits,
+            )
+        finally:
+            sluice._remove()
+        equal(run.returncode, 1, "the exit code")
+        (line,) = run.stderr.splitlines()
+        expect("open files is 16" in line and "ulimit -n" in line, f"it says {line!r}")
+
+
+def test_unreadable_page_is_one_clear_line_and_a_reload_of_it_changes_nothing():
+    missing = {"maintenance": True, "maintenance_page": "/nonexistent/page.html"}
+    with Origin() as origin, Sluice(origin) as sluice:
+        sluice.write_config({"service": {"web": missing}})
+        reply = sluice.admin.json("reload")
+        refused(reply, "io")
+        expect("/nonexistent/page.html" in reply["error"]["message"], f"the file is not named: {reply}")
+        equal(sluice.get("/").status, 200, "the answer")
+        run = subprocess.run(
+            [binary(), "run", "-c", str(sluice.config_file)], capture_output=True, text=True, timeout=20
+        )
+        equal((run.returncode, len(run.stderr.splitlines())), (1, 1), f"code and lines of {run.stderr!r}")
+
+
+def test_most_clients_are_admitted_and_another_when_one_leaves():
+    with Origin() as origin, Sluice(origin, config={"overload": {"max_connections": 3}}) as sluice:
+        clients = [sluice.client() for _ in range(5)]
+        for client in clients:
+            client.ask("GET", "/")
+        wait_until(lambda: len(readable(clients)) == 3, what="three answers")
+        equal(sluice.admin.show("info")[0]["connections"], 3, "connections")
+        answered = readable(clients)
+        waiting = [client for client in clients if client not in answered]
+        answered[0].close()
+        wait_until(lambda: readable(waiting), what="another client's turn")
+        sluice.write_config({"overload": {"max_connections": 0}})
+        sluice.admin.do("reload")
+        for client in waiting:
+            equal(client.answer().status, 200, "an answer with the higher limit")
+
+
+def test_full_disk_is_told_with_each_change_and_traffic_goes_on():
+    blue, green = pair()
+    with blue, green, Sluice(blue, green, service=CALM) as sluice:
+        sluice.stop()
+        sluice.tree["state_dir"] = f"{sluice.folder}/state"
+        sluice.start()
+
+        def limit_files(size):
+            resource.prlimit(sluice.process.pid, resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
+
+        limit_files(0)
+        equal(sluice.admin.do("set weight web green=50").get("saved"), False, "what the answer says about saving")
+        expect("NOT saved" in sluice.admin.text("set weight web green=100"), "the text does not say so")
+        expect("state_not_saved" in event_types(sluice), "no event says so")
+        equal(sluice.get("/").get("x-origin"), "green", "who answers")
+        limit_files(resource.RLIM_INFINITY)
+        reply = sluice.admin.do("set weight web green=42")
+        expect("saved" not in reply, f"with space again the answer is {reply}")
+        sluice.process.kill()
+        sluice.process.wait()
+        sluice.start()
+        equal(sluice.admin.show("split")[0]["green"], 42.0, "the split after a restart")
+
+
+if __name__ == "__main__":
+    sys.exit(main(globals()))
