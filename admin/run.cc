@@ -35,13 +35,12 @@ int run_proxy(const std::string& file, const std::string& version) {
     return 1;
   }
   const conf::Admin admin = outcome.config->admin;
-  proxy::Control control(std::move(*outcome.config), version);
+  proxy::Control control(std::move(*outcome.config), version, proxy::Inheritance::take());
   Server server(control);
   HttpServer http(control);
   if (const conf::Status started = control.start(); !started.ok()) {
     const int code = complain(started.error());
-    // Workers that had begun already must end.
-    if (control.state() == proxy::RunState::stopped) control.run();
+    control.run();
     return code;
   }
   if (const conf::Status served = start_admin(admin, server, http); !served.ok()) {

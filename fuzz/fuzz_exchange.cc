@@ -49,7 +49,7 @@ constexpr const char* kFromOrigins[] = {
 
 class History {
  public:
-  explicit History(Choices choices) : choices_(choices), path_(config(choices_)) {
+  explicit History(Choices choices) : choices_(choices), path_(make_config(choices_)) {
     path_.dialer.connects = false;
   }
 
@@ -75,7 +75,7 @@ class History {
     std::string sent;
   };
 
-  static conf::Config config(Choices& choices) {
+  static conf::Config make_config(Choices& choices) {
     conf::Config config = one_service(1 + choices.below(3));
     conf::Service& service = web(config);
     service.timeouts = {60, 80, 100, choices.flag() ? 300U : 0U, 90, 120, 70};
@@ -179,12 +179,12 @@ class History {
         path_.service().state->set_maintenance(choices_.flag());
         return;
       default:
-        path_.adopt(config(choices_));
+        path_.adopt(make_config(choices_));
     }
   }
 
   void check_bounds() {
-    constexpr size_t kDown = Stream::kHighWatermark + Loop::kReadBufferBytes + 4096;
+    constexpr size_t kDown = proxy::Stream::kHighWatermark + proxy::Loop::kReadBufferBytes + 4096;
     constexpr size_t kUp = kDown + proxy::DownstreamConnection::kMostAhead;
     size_t living[2] = {0, 0};
     size_t dialled[2] = {0, 0};

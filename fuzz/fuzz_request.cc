@@ -23,7 +23,7 @@ struct Seen {
 
 class Run {
  public:
-  explicit Run(size_t read_size) : path_(config()) {
+  explicit Run(size_t read_size) : path_(make_config()) {
     client_ = path_.connect();
     client_->read_size = read_size;
   }
@@ -47,7 +47,7 @@ class Run {
  private:
   static constexpr uint64_t kEverybodyGivesUpUs = 100'000'000;
 
-  static conf::Config config() {
+  static conf::Config make_config() {
     conf::Config config = one_service();
     web(config).retry.max = 0;
     web(config).limits.header_bytes = 4096;

@@ -35,7 +35,7 @@ constexpr uint32_t kThens = 3;
 
 class Run {
  public:
-  Run(const Asking& asking, size_t read_size) : asking_(asking), read_size_(read_size), path_(config()) {
+  Run(const Asking& asking, size_t read_size) : asking_(asking), read_size_(read_size), path_(make_config()) {
     client_ = path_.connect();
   }
 
@@ -57,7 +57,7 @@ class Run {
   }
 
  private:
-  static conf::Config config() {
+  static conf::Config make_config() {
     conf::Config config = one_service();
     web(config).retry.max = 0;
     return config;

@@ -30,6 +30,8 @@ void Control::reload(const Actor& actor, std::function<void(conf::Result<ReloadR
   // What can only change with a restart stays as it is.
   next.workers = config_.workers;
   next.state_dir = config_.state_dir;
+  next.user = config_.user;
+  next.group = config_.group;
   next.admin = config_.admin;
 
   std::vector<uint64_t> to_close;

@@ -78,6 +78,10 @@ struct WorkerContext {
   // Requests waiting for a place in the whole process, and their limit.
   std::atomic<uint32_t>* queued = nullptr;
   uint32_t max_queued = 0;
+  // Client connections of the whole process, and how many are served; what comes
+  // above is told so, or closed (process_limits.h).
+  std::atomic<uint32_t>* clients = nullptr;
+  uint32_t max_clients = UINT32_MAX;
 
  private:
   std::vector<std::unique_ptr<WorkerPlan>> plans_;

@@ -211,7 +211,7 @@ def test_clients_that_never_read_cost_a_bounded_sum():
         connection.request()
         connection.reply(200, body=data)
 
-    with Origin(script) as origin, Sluice(origin) as sluice:
+    with Origin(script, send_buffer=64 * KiB) as origin, Sluice(origin) as sluice:
         before = sluice.rss_bytes()
         with clients(sluice, MANY, receive_buffer=4 * KiB) as opened:
             for client in opened:

@@ -1,0 +1,103 @@
+#include "proxy/process_limits.h"
+
+#include <grp.h>
+#include <pwd.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <optional>
+
+#include "conf/units.h"
+
+namespace sluice::proxy {
+namespace {
+
+// For logs, the state, admin connections, listeners and checks.
+constexpr uint64_t kOwnDescriptors = 256;
+
+conf::Error failure(const std::string& what, int error) {
+  return {conf::Error::Kind::io, conf::Error::Source::system, false, what + ": " + std::strerror(error)};
+}
+
+conf::Error no_such(const char* what, const std::string& name) {
+  return {conf::Error::Kind::not_found, conf::Error::Source::operator_, false,
+          std::string("no ") + what + " is called '" + name + "' here"};
+}
+
+struct Identity {
+  uid_t uid = 0;
+  gid_t gid = 0;
+  std::string name;  // for initgroups; empty where only a number is known
+};
+
+conf::Result<Identity> identity_of(const std::string& user, const std::string& group) {
+  Identity identity;
+  const std::optional<uint64_t> number = conf::parse_unsigned(user);
+  const passwd* const entry = number ? getpwuid(static_cast<uid_t>(*number)) : getpwnam(user.c_str());
+  if (entry != nullptr) {
+    identity = {entry->pw_uid, entry->pw_gid, entry->pw_name};
+  } else if (number && !group.empty()) {
+    identity.uid = static_cast<uid_t>(*number);
+  } else {
+    return no_such("user", user);
+  }
+  if (group.empty()) return identity;
+  if (const std::optional<uint64_t> gid = conf::parse_unsigned(group); gid) {
+    identity.gid = static_cast<gid_t>(*gid);
+  } else if (const struct group* const found = getgrnam(group.c_str()); found != nullptr) {
+    identity.gid = found->gr_gid;
+  } else {
+    return no_such("group", group);
+  }
+  return identity;
+}
+
+}  // namespace
+
+void raise_descriptor_limit() {
+  rlimit limit{};
+  if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur == limit.rlim_max) return;
+  limit.rlim_cur = limit.rlim_max;
+  setrlimit(RLIMIT_NOFILE, &limit);
+}
+
+uint64_t descriptor_limit() {
+  rlimit limit{};
+  return getrlimit(RLIMIT_NOFILE, &limit) == 0 ? limit.rlim_cur : 1024;
+}
+
+uint32_t most_clients(const conf::Overload& overload) {
+  if (overload.max_connections != 0) return overload.max_connections;
+  const uint64_t limit = descriptor_limit();
+  const uint64_t left = limit > 2 * kOwnDescriptors ? limit - kOwnDescriptors : limit / 2;
+  return static_cast<uint32_t>(std::min<uint64_t>(left * 4 / 9, UINT32_MAX));
+}
+
+uint32_t most_shed(uint32_t most_clients) {
+  constexpr uint32_t kMost = 1024;
+  return std::min(kMost, most_clients / 4 + 1);
+}
+
+conf::Status drop_privileges(const std::string& user, const std::string& group) {
+  if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) return failure("cannot set no_new_privs", errno);
+  if (user.empty() || geteuid() != 0) return conf::Done{};
+  const conf::Result<Identity> identity = identity_of(user, group);
+  if (!identity.ok()) return identity.error();
+  const gid_t only = identity->gid;
+  const int grouped =
+      identity->name.empty() ? setgroups(1, &only) : initgroups(identity->name.c_str(), identity->gid);
+  if (grouped != 0 || setresgid(identity->gid, identity->gid, identity->gid) != 0 ||
+      setresuid(identity->uid, identity->uid, identity->uid) != 0) {
+    return failure("cannot become user '" + user + "'", errno);
+  }
+  // A way back would be as if nothing had been given up.
+  if (identity->uid != 0 && setuid(0) == 0)
+    return failure("user '" + user + "' can become root again", EPERM);
+  return conf::Done{};
+}
+
+}  // namespace sluice::proxy
