@@ -36,44 +36,45 @@ HttpServer::~HttpServer() = default;
 
 conf::Status HttpServer::start(const Address& bind) {
   const proxy::Loop::Scope scope(control_.loop());
-  conf::Result<proxy::ListenSockets> sockets = proxy::open_listen_sockets(bind, 1);
-  if (!sockets.ok()) return sockets.error();
-  address_ = sockets->address;
-  const int fd = sockets->fds.front();
-  int error = 0;
-  if (bind.kind == Address::Kind::unix_socket) {
-    uv_pipe_init(control_.loop().uv(), &listener_.pipe, 0);
-    error = uv_pipe_open(&listener_.pipe, fd);
-  } else {
-    uv_tcp_init(control_.loop().uv(), &listener_.tcp);
-    error = uv_tcp_open(&listener_.tcp, fd);
-  }
-  if (error != 0) ::close(fd);
-  auto* const handle = reinterpret_cast<uv_stream_t*>(&listener_);
-  handle->data = this;
-  listening_ = true;
+  bind_ = bind;
+  const std::optional<int> inherited = control_.inherited(name());
+  conf::Result<proxy::ListenSockets> opened =
+      inherited ? proxy::adopt_listen_sockets({*inherited}, bind, 1) : proxy::open_listen_sockets(bind, 1);
+  if (!opened.ok()) return opened.error();
+  address_ = opened->address;
+  socket_.emplace(control_.loop(), bind.kind == Address::Kind::unix_socket,
+                  [this](uv_stream_t* listener) { accept(listener); });
+  socket_->adopt(opened->fds.front());
   control_.on_stop([this] { close(); });
-  constexpr int kBacklog = 128;
-  if (error == 0) {
-    error = uv_listen(handle, kBacklog, [](uv_stream_t* listener, int status) {
-      HttpServer& self = *static_cast<HttpServer*>(listener->data);
-      const proxy::Loop::Scope in_callback(self.control_.loop());
-      if (status == 0) self.accept();
-    });
-  }
-  if (error != 0) {
+  return control_.add_part(*this);
+}
+
+std::string HttpServer::name() const {
+  return "admin http " + bind_.to_string();
+}
+
+proxy::NamedSockets HttpServer::sockets() const {
+  return {name(), {socket_->fd()}};
+}
+
+conf::Status HttpServer::begin() {
+  if (const int error = socket_->begin(); error != 0) {
     return conf::Error{conf::Error::Kind::io, conf::Error::Source::system, false,
-                       "cannot listen on " + bind.to_string() + ": " + uv_strerror(error)};
+                       "cannot listen on " + address_.to_string() + ": " + uv_strerror(error)};
   }
   return conf::Done{};
 }
 
-void HttpServer::accept() {
+void HttpServer::pause() {
+  socket_->pause();
+  for (const auto& connection : connections_) connection->close();
+}
+
+void HttpServer::accept(uv_stream_t* listener) {
   const bool is_unix = address_.kind == Address::Kind::unix_socket;
   auto stream = std::make_unique<proxy::UvStream>(
       control_.loop(), is_unix ? proxy::UvStream::Kind::unix_socket : proxy::UvStream::Kind::tcp);
-  if (stream->accept(reinterpret_cast<uv_stream_t*>(&listener_)) != 0 ||
-      connections_.size() >= kMostConnections) {
+  if (stream->accept(listener) != 0 || connections_.size() >= kMostConnections) {
     proxy::UvStream::discard(std::move(stream));
     return;
   }
@@ -82,10 +83,8 @@ void HttpServer::accept() {
 }
 
 void HttpServer::close() {
-  if (!std::exchange(listening_, false)) return;
-  if (address_.kind == Address::Kind::unix_socket) unlink(address_.host.c_str());
-  uv_close(reinterpret_cast<uv_handle_t*>(&listener_), nullptr);
-  for (const auto& connection : connections_) connection->close();
+  if (address_.kind == Address::Kind::unix_socket && control_.owns_paths()) unlink(address_.host.c_str());
+  pause();
 }
 
 }  // namespace sluice::admin

@@ -21,12 +21,14 @@
 #include <uv.h>
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "conf/config.h"
 #include "conf/result.h"
+#include "proxy/accepting_socket.h"
 #include "proxy/control.h"
 #include "proxy/h1_downstream_codec.h"
 
@@ -37,33 +39,35 @@ class HttpConnection;
 // Whom a request to the admin server may name as its host.
 bool is_safe_host(std::string_view authority);
 
-class HttpServer {
+class HttpServer final : public proxy::Control::Part {
  public:
   static constexpr size_t kMostConnections = 128;
 
   explicit HttpServer(proxy::Control& control);
   HttpServer(const HttpServer&) = delete;
   HttpServer& operator=(const HttpServer&) = delete;
-  ~HttpServer();
+  ~HttpServer() override;
 
   // Listens until the control loop ends. Errors say what is in the way.
   conf::Status start(const conf::Address& bind);
   const conf::Address& address() const { return address_; }  // with the real port
 
+  proxy::NamedSockets sockets() const override;
+  conf::Status begin() override;
+  void pause() override;
+
  private:
   friend class HttpConnection;
 
-  void accept();
+  std::string name() const;
+  void accept(uv_stream_t* listener);
   void close();
 
   proxy::Control& control_;
   proxy::CodecWorkspace workspace_;
+  conf::Address bind_;
   conf::Address address_;
-  union {
-    uv_tcp_t tcp;
-    uv_pipe_t pipe;
-  } listener_{};
-  bool listening_ = false;
+  std::optional<proxy::AcceptingSocket> socket_;
   std::vector<std::unique_ptr<HttpConnection>> connections_;
 };
 

@@ -43,13 +43,12 @@ int run_proxy(const std::string& file, const std::string& version) {
     return complain(budget.error());
   }
   const conf::Admin admin = config.admin;
-  proxy::Control control(std::move(*outcome.config), version);
+  proxy::Control control(std::move(*outcome.config), version, proxy::Inheritance::take());
   Server server(control);
   HttpServer http(control);
   if (const conf::Status started = control.start(); !started.ok()) {
     const int code = complain(started.error());
-    // Workers that had begun already must end.
-    if (control.state() == proxy::RunState::stopped) control.run();
+    control.run();
     return code;
   }
   if (const conf::Status served = start_admin(admin, server, http); !served.ok()) {

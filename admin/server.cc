@@ -7,6 +7,7 @@
 
 #include <cerrno>
 #include <cstring>
+#include <optional>
 #include <utility>
 
 #include "conf/address.h"
@@ -38,11 +39,8 @@ Server::Server(proxy::Control& control)
       commands_(make_command_table()),
       waits_(control),
       latencies_(control),
-      context_{control, commands_, waits_, latencies_, {}} {}
-
-Server::~Server() {
-  if (fd_ >= 0) ::close(fd_);
-}
+      context_{control, commands_, waits_, latencies_, {}},
+      socket_(control.loop(), true, [this](uv_stream_t* listener) { accept(listener); }) {}
 
 // The inode is born with the descriptor's mode, less the umask, so that the
 // path is at no time wider than wanted; and nobody connects before listen().
@@ -51,12 +49,14 @@ conf::Status Server::bind(uint32_t mode) {
   address.sun_family = AF_UNIX;
   if (path_.size() > conf::kMaxSocketPath) return failure(path_, ENAMETOOLONG);
   std::memcpy(address.sun_path, path_.c_str(), path_.size() + 1);
-  fd_ = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-  if (fd_ < 0 || fchmod(fd_, mode) != 0 ||
-      ::bind(fd_, reinterpret_cast<const sockaddr*>(&address), sizeof(address)) != 0) {
+  const int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+  if (fd < 0) return failure(path_, errno);
+  socket_.adopt(fd);
+  if (fchmod(fd, mode) != 0 ||
+      ::bind(fd, reinterpret_cast<const sockaddr*>(&address), sizeof(address)) != 0) {
     return failure(path_, errno);
   }
-  if (chmod(path_.c_str(), mode) != 0 || lstat(path_.c_str(), &bound_) != 0) {
+  if (chmod(path_.c_str(), mode) != 0 || listen(fd, kBacklog) != 0) {
     const int error = errno;
     unlink(path_.c_str());
     return failure(path_, error);
@@ -67,32 +67,37 @@ conf::Status Server::bind(uint32_t mode) {
 conf::Status Server::start(const std::string& path, uint32_t mode) {
   path_ = path;
   const proxy::Loop::Scope scope(control_.loop());
-  if (const conf::Status cleared = proxy::clear_unix_path(path); !cleared.ok()) return cleared.error();
-  if (const conf::Status bound = bind(mode); !bound.ok()) return bound.error();
-  uv_pipe_init(control_.loop().uv(), &listener_, 0);
-  listener_.data = this;
-  listening_ = true;
+  if (const std::optional<int> fd = control_.inherited(sockets().name); fd) {
+    socket_.adopt(*fd);
+  } else {
+    if (const conf::Status cleared = proxy::clear_unix_path(path); !cleared.ok()) return cleared.error();
+    if (const conf::Status bound = bind(mode); !bound.ok()) return bound.error();
+  }
+  if (lstat(path_.c_str(), &bound_) != 0) return failure(path_, errno);
   latencies_.start();
   control_.on_stop([this] { close(); });
-  int error = uv_pipe_open(&listener_, fd_);
-  if (error == 0) {
-    fd_ = -1;
-    error =
-        uv_listen(reinterpret_cast<uv_stream_t*>(&listener_), kBacklog, [](uv_stream_t* handle, int status) {
-          Server& self = *static_cast<Server*>(handle->data);
-          const proxy::Loop::Scope in_callback(self.control_.loop());
-          if (status == 0) self.accept();
-        });
-  }
-  if (error != 0) return failure(path_, -error);
+  return control_.add_part(*this);
+}
+
+proxy::NamedSockets Server::sockets() const {
+  return {"admin " + path_, {socket_.fd()}};
+}
+
+conf::Status Server::begin() {
+  if (const int error = socket_.begin(); error != 0) return failure(path_, -error);
   return conf::Done{};
 }
 
-void Server::accept() {
+void Server::pause() {
+  socket_.pause();
+  for (const auto& session : sessions_) session->close();
+}
+
+void Server::accept(uv_stream_t* listener) {
   // libuv has accepted already; the stream will have this descriptor.
-  const int fd = listener_.accepted_fd;
+  const int fd = listener->accepted_fd;
   auto stream = std::make_unique<proxy::UvStream>(control_.loop(), proxy::UvStream::Kind::unix_socket);
-  if (stream->accept(reinterpret_cast<uv_stream_t*>(&listener_)) != 0) {
+  if (stream->accept(listener) != 0) {
     proxy::UvStream::discard(std::move(stream));
     return;
   }
@@ -116,13 +121,12 @@ void Server::accept() {
 }
 
 void Server::close() {
-  if (!std::exchange(listening_, false)) return;
   struct stat now {};
-  if (lstat(path_.c_str(), &now) == 0 && now.st_dev == bound_.st_dev && now.st_ino == bound_.st_ino) {
+  if (control_.owns_paths() && lstat(path_.c_str(), &now) == 0 && now.st_dev == bound_.st_dev &&
+      now.st_ino == bound_.st_ino) {
     unlink(path_.c_str());
   }
-  uv_close(reinterpret_cast<uv_handle_t*>(&listener_), nullptr);
-  for (const auto& session : sessions_) session->close();
+  pause();
   waits_.close();
 }
 

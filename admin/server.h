@@ -22,26 +22,31 @@
 #include "admin/session.h"
 #include "admin/wait.h"
 #include "conf/result.h"
+#include "proxy/accepting_socket.h"
 
 namespace sluice::admin {
 
-class Server {
+class Server final : public proxy::Control::Part {
  public:
   static constexpr size_t kMostSessions = 64;
 
   explicit Server(proxy::Control& control);
   Server(const Server&) = delete;
   Server& operator=(const Server&) = delete;
-  ~Server();
+  ~Server() override = default;
 
   // Listens until the control loop ends. Errors say what is in the way.
   conf::Status start(const std::string& path, uint32_t mode);
 
   Context& context() { return context_; }
 
+  proxy::NamedSockets sockets() const override;
+  conf::Status begin() override;
+  void pause() override;
+
  private:
   conf::Status bind(uint32_t mode);
-  void accept();
+  void accept(uv_stream_t* listener);
   void close();
 
   proxy::Control& control_;
@@ -51,9 +56,7 @@ class Server {
   Context context_;
   std::string path_;
   struct stat bound_ {};
-  int fd_ = -1;  // until the handle has it
-  uv_pipe_t listener_{};
-  bool listening_ = false;
+  proxy::AcceptingSocket socket_;
   std::vector<std::unique_ptr<Session>> sessions_;
 };
 

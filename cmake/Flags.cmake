@@ -21,4 +21,8 @@ if(SLUICE_SANITIZE)
 elseif(NOT CMAKE_BUILD_TYPE STREQUAL "Debug")
   add_compile_definitions(_FORTIFY_SOURCE=2)
 endif()
+if(SLUICE_FUZZ)
+  # Coverage of our own code steers the fuzzer; only the targets have its main().
+  add_compile_options(-fsanitize=fuzzer-no-link)
+endif()
 add_link_options(-Wl,-z,relro,-z,now -Wl,-z,noexecstack)

@@ -63,6 +63,11 @@ constexpr Key kKeys[] = {
      "Worker threads. 0: one for each CPU that this process may use."},
     {"state_dir", member<&Config::state_dir, TextType>(), "", kAny, restart,
      "The folder for splits, trips, rollout positions and reports. Absent: nothing survives a restart."},
+    {"user", member<&Config::user, TextType>(), "", kAny, restart,
+     "Whom a process that was started by root becomes once its listeners are open: name or number. Absent: it "
+     "stays who it is."},
+    {"group", member<&Config::group, TextType>(), "", kAny, restart,
+     "Likewise the group, only with `user`. Absent: the user's own, with its supplementary groups."},
     {"drain_timeout",
      member<&Config::drain_ms, DurationType>(),
      "30s",
@@ -92,7 +97,8 @@ constexpr Key kKeys[] = {
      "0",
      {0, 10e6},
      reload,
-     "Connections from clients. 0: what the limit of open files leaves."},
+     "Connections from clients that are served; more are answered with 503. 0: as many as the limit of open files "
+     "leaves, where more wait."},
     {"overload.max_queued",
      member<&Overload::max_queued, CountType>(),
      "10000",

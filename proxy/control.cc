@@ -11,7 +11,7 @@
 
 #include "proxy/control_text.h"
 #include "proxy/cpus.h"
-#include "proxy/listen_socket.h"
+#include "proxy/privileges.h"
 
 namespace sluice::proxy {
 
@@ -52,7 +52,7 @@ class Control::WorkerReporter final : public Reporter {
   AccessLog::Writer& access_;
 };
 
-Control::Control(conf::Config config, std::string version)
+Control::Control(conf::Config config, std::string version, Inheritance inheritance)
     : loop_(Loop::random_seed()),
       mailbox_(loop_),
       config_(std::move(config)),
@@ -73,7 +73,11 @@ Control::Control(conf::Config config, std::string version)
                 [this](const std::string& service, const std::string& problem) {
                   add_event("webhook_failed", service, problem);
                 }),
-      reports_(files_, config_.state_dir) {
+      reports_(files_, config_.state_dir),
+      inheritance_(std::move(inheritance)),
+      upgrade_(loop_,
+               {[this] { let_go_of_state(); }, [this](int pid) { handed_over_to(pid); },
+                [this](const std::string& why, bool had_let_go) { take_back_state(why, had_let_go); }}) {
   client_caps_->push_back(std::make_shared<balancer::Cap>(
       "clients", balancer::Cap::kUnlimited, [this](uint32_t worker) { workers_[worker]->wake_for_caps(); }));
 }
@@ -94,71 +98,60 @@ std::set<std::string> Control::dns_names() const {
 
 conf::Status Control::start() {
   const Loop::Scope scope(loop_);
-  if (const conf::Status divided = divide_connections(); !divided.ok()) return divided.error();
-  if (const conf::Status pages = check_pages(config_); !pages.ok()) return pages.error();
-  if (const conf::Status opened = open_store(); !opened.ok()) return opened.error();
-  if (const conf::Status opened = access_log_.configure(config_.log); !opened.ok()) return opened.error();
-  const uint32_t count = std::min(registry_.workers(), balancer::kMaxWorkers);
+  if (const conf::Status acquired = acquire(); !acquired.ok()) {
+    for (const OpenListener& one : listeners_) remove_path(one);
+    state_ = RunState::stopped;
+    finish();
+    return acquired.error();
+  }
+  const uint32_t count = planned_workers();
   for (uint32_t i = 0; i < count; ++i) {
     reporters_.push_back(std::make_unique<WorkerReporter>(*this, access_log_.writer(i)));
-    workers_.push_back(std::make_unique<Worker>(i, loop_.random().next(), *reporters_.back(), queued_));
+    workers_.push_back(
+        std::make_unique<Worker>(i, loop_.random().next(), *reporters_.back(), queued_, clients_));
     workers_.back()->limit_clients(client_caps_);
   }
   resolver_.watch(dns_names());
   const auto plan = registry_.build(config_, resolver_.names(), started_wall_us_);
   restore_states();
-  for (const auto& worker : workers_) worker->adopt(plan, config_.overload.max_queued);
-  for (const conf::Listener& listener : config_.listeners) {
-    if (const conf::Status opened = open_listener(listener); !opened.ok()) {
-      for (const auto& worker : workers_) worker->start();
-      stop_workers();
-      return opened.error();
-    }
-  }
+  for (const auto& worker : workers_) worker->adopt(plan, config_.overload);
   for (const auto& worker : workers_) worker->start();
   health_.configure();
   start_signals();
   loop_.arm(ticker_, Judge::kTickMs);
   state_ = RunState::running;
+  if (inheritance_.any()) {
+    accept_latest_us_ = loop_.now_us() + Inheritance::kHealthyMs * 1000;
+  } else {
+    accept_connections();
+  }
   add_event("started", "", "sluice " + version_ + " started with " + std::to_string(count) + " workers");
   return conf::Done{};
 }
 
-std::shared_ptr<const ListenerTraits> Control::traits_of(const conf::Listener& listener) {
-  auto traits = std::make_shared<ListenerTraits>();
-  traits->trusted = listener.trusted;
-  traits->secure = listener.tls.has_value();
-  return traits;
+uint32_t Control::planned_workers() const {
+  return std::min(registry_.workers(), balancer::kMaxWorkers);
 }
 
-conf::Status Control::open_listener(const conf::Listener& listener) {
-  conf::Result<ListenSockets> sockets = open_listen_sockets(listener.bind, worker_count());
-  if (!sockets.ok()) return sockets.error();
-  const std::shared_ptr<const ListenerTraits> traits = traits_of(listener);
-  const uint64_t id = next_listener_++;
-  const bool is_unix = listener.bind.kind == conf::Address::Kind::unix_socket;
-  for (uint32_t i = 0; i < worker_count(); ++i) {
-    workers_[i]->post([worker = workers_[i].get(), id, traits, fd = sockets->fds[i], is_unix] {
-      worker->add_listener(id, traits, fd, is_unix);
-    });
+// What others may keep from us, before there is anything that would have to be
+// undone: sockets with the rights that we began with, files without them.
+conf::Status Control::acquire() {
+  if (const conf::Status divided = divide_connections(); !divided.ok()) return divided;
+  if (const conf::Status pages = check_pages(config_); !pages.ok()) return pages;
+  if (inheritance_.any()) {
+    if (const conf::Status given = inheritance_.ask_for_state(); !given.ok()) return given;
   }
-  listeners_.push_back({id, listener, sockets->address});
-  return conf::Done{};
-}
-
-void Control::close_listener(uint64_t id) {
-  for (const auto& worker : workers_) {
-    worker->post([one = worker.get(), id] { one->remove_listener(id); });
+  for (const conf::Listener& listener : config_.listeners) {
+    if (const conf::Status opened = open_listener(listener); !opened.ok()) return opened;
   }
-  for (const OpenListener& one : listeners_) {
-    if (one.id == id && one.conf.bind.kind == conf::Address::Kind::unix_socket)
-      unlink(one.conf.bind.host.c_str());
-  }
-  std::erase_if(listeners_, [id](const OpenListener& one) { return one.id == id; });
+  if (const conf::Status dropped = drop_privileges(config_.user, config_.group); !dropped.ok())
+    return dropped;
+  if (const conf::Status opened = open_store(); !opened.ok()) return opened;
+  return access_log_.configure(config_.log);
 }
 
 void Control::start_signals() {
-  for (const int number : {SIGTERM, SIGINT, SIGHUP}) {
+  for (const int number : {SIGTERM, SIGINT, SIGHUP, SIGUSR2}) {
     auto handle = std::make_unique<uv_signal_t>();
     uv_signal_init(loop_.uv(), handle.get());
     handle->data = this;
@@ -180,6 +173,8 @@ void Control::on_signal(uv_signal_t* handle, int number) {
     self.reload(actor, [&self](const conf::Result<ReloadReport>& report) {
       if (!report.ok()) self.add_event("reload_failed", "", report.error().detail);
     });
+  } else if (number == SIGUSR2) {
+    self.upgrade(actor);
   } else if (self.state_ == RunState::draining) {
     self.shutdown(actor);
   } else {
@@ -252,6 +247,7 @@ struct Countdown {
 void Control::tick() {
   loop_.arm(ticker_, Judge::kTickMs);
   if (state_ != RunState::running) return;
+  if (!accepting_ && (ready() || loop_.now_us() >= accept_latest_us_)) accept_connections();
   health_.tick();
   access_log_.report(loop_.now_us(), daemon_log_);
   daemon_log_.write_suppressed();
@@ -284,8 +280,8 @@ void Control::publish_plan(std::function<void()> done) {
   health_.configure();
   const auto countdown = std::make_shared<Countdown>(worker_count(), std::move(done));
   for (const auto& worker : workers_) {
-    worker->post([this, one = worker.get(), plan, max_queued = config_.overload.max_queued, countdown] {
-      one->adopt(plan, max_queued);
+    worker->post([this, one = worker.get(), plan, overload = config_.overload, countdown] {
+      one->adopt(plan, overload);
       mailbox_.post([countdown] { countdown->one(); });
     });
   }
@@ -322,6 +318,7 @@ void Control::names_changed() {
 
 void Control::drain(const Actor& actor) {
   if (state_ != RunState::running) return;
+  upgrade_.abandon();
   state_ = RunState::draining;
   add_event("draining", "",
             "no new connections; requests under way have " + std::to_string(config_.drain_ms / 1000) +
@@ -329,9 +326,7 @@ void Control::drain(const Actor& actor) {
             {{"source", actor.source}, {"who", actor.who}});
   changed();
   loop_.arm(drain_deadline_, config_.drain_ms);
-  for (const OpenListener& one : listeners_) {
-    if (one.conf.bind.kind == conf::Address::Kind::unix_socket) unlink(one.conf.bind.host.c_str());
-  }
+  for (const OpenListener& one : listeners_) remove_path(one);
   const auto countdown = std::make_shared<Countdown>(worker_count(), [this] { stop_workers(); });
   for (const auto& worker : workers_) {
     worker->post([this, one = worker.get(), countdown] {
@@ -348,6 +343,7 @@ void Control::shutdown(const Actor& actor) {
 
 void Control::stop_workers() {
   if (state_ == RunState::stopped) return;
+  upgrade_.abandon();
   state_ = RunState::stopped;
   changed();
   drain_deadline_.disarm();
@@ -362,6 +358,11 @@ void Control::stop_workers() {
 
 // No worker has a connection or a waiter left: now none needs to be woken.
 void Control::finish() {
+  for (const OpenListener& one : listeners_) {
+    for (const int fd : one.fds) {
+      if (!accepting_) close(fd);  // else it is a worker's
+    }
+  }
   for (const auto& worker : workers_) {
     worker->post([one = worker.get()] { one->stop(); });
   }
@@ -392,11 +393,11 @@ namespace {
 // What somebody should look at is a warning.
 LogLevel level_of(std::string_view type) {
   constexpr std::string_view kWarnings[] = {
-      "tripped",         "judge_holds",     "endpoint_down",      "endpoint_ejected",
-      "cap_warning",     "reload_failed",   "dns_failed",         "log_not_reopened",
-      "state_not_saved", "rollout_hold",    "rollout_trip",       "rollout_abort",
-      "rollout_veto",    "webhook_failed",  "report_not_written", "rollout_not_restored",
-      "clients_wait",    "clients_limited",
+      "tripped",         "judge_holds",    "endpoint_down",      "endpoint_ejected",
+      "cap_warning",     "reload_failed",  "dns_failed",         "log_not_reopened",
+      "state_not_saved", "rollout_hold",   "rollout_trip",       "rollout_abort",
+      "rollout_veto",    "webhook_failed", "report_not_written", "rollout_not_restored",
+      "clients_wait",    "upgrade_failed", "admin_failed",
   };
   return std::find(std::begin(kWarnings), std::end(kWarnings), type) == std::end(kWarnings)
              ? LogLevel::info

@@ -42,6 +42,7 @@
 #include "proxy/registry.h"
 #include "proxy/resolver.h"
 #include "proxy/rollouts.h"
+#include "proxy/upgrade.h"
 #include "proxy/webhooks.h"
 #include "proxy/worker.h"
 
@@ -73,12 +74,16 @@ struct ReloadReport {
 
 class Control {
  public:
-  Control(conf::Config config, std::string version);
+  // `inheritance`: what a process that this one takes over from leaves to it.
+  Control(conf::Config config, std::string version, Inheritance inheritance = {});
   Control(const Control&) = delete;
   Control& operator=(const Control&) = delete;
   ~Control();
 
-  // Opens all listeners and starts the workers; on an error nothing is left.
+  // Opens all listeners and starts the workers; on an error nothing is left, and
+  // run() only tidies up.
+  // With an inheritance nothing is accepted before this process could serve,
+  // or has waited for that long enough.
   conf::Status start();
   // Runs until stopped, then ends the workers. Returns the process's exit code.
   int run();
@@ -141,6 +146,25 @@ class Control {
   // The same without waiting.
   void shutdown(const Actor& actor);
 
+  // Starts the binary again; when the new process serves, this one drains. If it
+  // does not come to that, everything stays as it is, and an event says why.
+  void upgrade(const Actor& actor);
+  // A server beside the listeners, whose socket goes over with an upgrade.
+  class Part {
+   public:
+    virtual ~Part() = default;
+    virtual NamedSockets sockets() const = 0;
+    virtual conf::Status begin() = 0;  // accept
+    virtual void pause() = 0;          // accept no more, and end what was begun
+  };
+  // The inherited socket of a part, or nothing.
+  std::optional<int> inherited(const std::string& name);
+  // Lets the part begin, at once or when this process accepts.
+  conf::Status add_part(Part& part);
+  // May this process remove the paths of its sockets? Not while they are another's
+  // as well, before or after an upgrade.
+  bool owns_paths() const { return !handed_over_ && !inheritance_.any(); }
+
   // Called after anything changed that a `wait` could be waiting for. The
   // watcher must not add or remove watchers while it is called.
   uint64_t on_change(std::function<void()> watcher);
@@ -151,8 +175,9 @@ class Control {
   void add_event(std::string type, std::string service, std::string message,
                  std::vector<std::pair<std::string, std::string>> fields = {});
   // Is everything that was acknowledged also on the disk? False after a failed
-  // write, until one succeeds; true without a state_dir.
-  bool state_saved() const { return store_ == nullptr || !store_->failing(); }
+  // write, until one succeeds, and while another process has the state; true
+  // without a state_dir.
+  bool state_saved() const { return store_ == nullptr ? config_.state_dir.empty() : !store_->failing(); }
 
   // For the parts that leave a report in state_dir; a failure is an event.
   void write_report(std::string_view kind, const std::string& service, int64_t unix_ms,
@@ -180,6 +205,7 @@ class Control {
     uint64_t id = 0;
     conf::Listener conf;
     conf::Address address;
+    std::vector<int> fds;  // the workers'
   };
   struct Watcher {
     uint64_t token;
@@ -188,7 +214,17 @@ class Control {
 
   conf::Result<ServiceEntry*> find_service(const std::string& service);
   static std::shared_ptr<const ListenerTraits> traits_of(const conf::Listener& listener);
+  conf::Status acquire();
+  uint32_t planned_workers() const;
+  static std::string name_for(const conf::Address& bind, size_t nth);
+  std::vector<NamedSockets> named_listeners() const;
   conf::Status open_listener(const conf::Listener& listener);
+  void give_to_workers(const OpenListener& listener);
+  void remove_path(const OpenListener& listener) const;
+  void accept_connections();
+  void let_go_of_state();
+  void take_back_state(const std::string& why, bool had_let_go);
+  void handed_over_to(int pid);
   void close_listener(uint64_t id);
   conf::Status open_new_listeners(const conf::Config& next);
   void update_listeners(const conf::Config& next);
@@ -206,7 +242,6 @@ class Control {
   void watch_caps();
   void watch_clients();
   conf::Status divide_connections();
-  void limit_clients();
   void stop_workers();
   void finish();
   std::set<std::string> dns_names() const;
@@ -218,9 +253,10 @@ class Control {
   const uint64_t started_wall_us_;
   RunState state_ = RunState::starting;
   std::atomic<uint32_t> queued_{0};
-  DescriptorBudget descriptors_;
-  std::shared_ptr<balancer::CapSet> client_caps_;  // one: places for clients
+  std::shared_ptr<balancer::CapSet> client_caps_ =
+      std::make_shared<balancer::CapSet>();  // one: places for clients
   bool clients_wait_ = false;
+  std::atomic<uint32_t> clients_{0};
   std::vector<std::unique_ptr<WorkerReporter>> reporters_;
   std::vector<std::unique_ptr<Worker>> workers_;
   Registry registry_;
@@ -247,6 +283,12 @@ class Control {
   bool save_failed_ = false;
   std::set<std::string> warned_caps_;
   std::vector<std::function<void()>> closers_;
+  Inheritance inheritance_;
+  Upgrade upgrade_;
+  std::vector<Part*> parts_;
+  bool accepting_ = false;
+  uint64_t accept_latest_us_ = 0;  // with an inheritance
+  bool handed_over_ = false;
 };
 
 }  // namespace sluice::proxy

@@ -10,18 +10,8 @@ conf::Status Control::divide_connections() {
   if (!budget.ok()) return budget.error();
   descriptors_ = *budget;
   registry_.limit_upstream_connections(descriptors_.upstream);
-  limit_clients();
+  client_caps_->front()->set_max(descriptors_.clients);
   return conf::Done{};
-}
-
-// What the file says, as far as there are descriptors for it.
-void Control::limit_clients() {
-  const uint32_t wanted = config_.overload.max_connections;
-  client_caps_->front()->set_max(wanted == 0 ? descriptors_.clients : std::min(wanted, descriptors_.clients));
-  if (wanted <= descriptors_.clients) return;
-  add_event("clients_limited", "",
-            "overload.max_connections is " + std::to_string(wanted) + ", but the limit of open files, " +
-                std::to_string(descriptors_.limit) + ", leaves " + std::to_string(descriptors_.clients));
 }
 
 // An event when clients begin to wait for a place, and when there are places
@@ -34,8 +24,7 @@ void Control::watch_clients() {
     add_event(
         "clients_wait", "",
         "all " + std::to_string(places.max()) +
-            " places for clients are taken; others wait until one leaves (see overload.max_connections and "
-            "the limit of open files)");
+            " places for clients that the limit of open files leaves are taken; others wait until one leaves");
   } else if (clients_wait_ && !places.has_waiters() && places.used() < kCalmBelow * places.max()) {
     clients_wait_ = false;
     add_event("clients_admitted", "", "there are places for clients again");

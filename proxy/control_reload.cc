@@ -30,6 +30,8 @@ void Control::reload(const Actor& actor, std::function<void(conf::Result<ReloadR
   // What can only change with a restart stays as it is.
   next.workers = config_.workers;
   next.state_dir = config_.state_dir;
+  next.user = config_.user;
+  next.group = config_.group;
   next.admin = config_.admin;
 
   const size_t before = listeners_.size();
@@ -46,7 +48,6 @@ void Control::reload(const Actor& actor, std::function<void(conf::Result<ReloadR
   daemon_log_.set_level(parse_log_level(next.log.level).value_or(LogLevel::info));
   apply_file_splits(next);
   config_ = std::move(next);
-  limit_clients();
   resolver_.watch(dns_names());
   publish_plan([this, actor, report = std::move(report), done = std::move(done)]() mutable {
     add_event("reloaded", "",

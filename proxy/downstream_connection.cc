@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cassert>
 #include <utility>
 
@@ -19,13 +20,21 @@ void ConnectionSet::close_all() {
   for_each([](DownstreamConnection& one) { one.gone(); });
 }
 
-void DownstreamConnection::start(WorkerContext& context, ConnectionSet& set,
-                                 std::shared_ptr<const ListenerTraits> traits, std::unique_ptr<Stream> stream,
-                                 std::string client_ip, bool trusted, balancer::Permit place) {
+DownstreamConnection& DownstreamConnection::start(WorkerContext& context, ConnectionSet& set,
+                                                  std::shared_ptr<const ListenerTraits> traits,
+                                                  std::unique_ptr<Stream> stream, std::string client_ip,
+                                                  bool trusted, balancer::Permit place) {
   auto* const self = new DownstreamConnection(context, set, std::move(traits), std::move(stream),
                                               std::move(client_ip), trusted, std::move(place));
+  const uint32_t wait_ms = context.plan->plan->client_timeouts.client_header_ms;
   self->stream_->start_reading();
-  self->expect(Waiting::head, context.plan->plan->client_timeouts.client_header_ms);
+  self->expect(Waiting::head, self->shed_ ? std::min<uint64_t>(wait_ms, kShedMs) : wait_ms);
+  return *self;
+}
+
+void DownstreamConnection::set_client(const ClientAddress& client) {
+  client_ip_ = client.text();
+  trusted_ = client.is_in(traits_->trusted);
 }
 
 DownstreamConnection::DownstreamConnection(WorkerContext& context, ConnectionSet& set,
@@ -50,12 +59,14 @@ DownstreamConnection::DownstreamConnection(WorkerContext& context, ConnectionSet
   if (next_ != nullptr) next_->previous_ = this;
   set_.first_ = this;
   ++set_.size_;
+  shed_ = context_.clients->fetch_add(1, std::memory_order_relaxed) >= context_.max_clients;
 }
 
 DownstreamConnection::~DownstreamConnection() {
   (previous_ != nullptr ? previous_->next_ : set_.first_) = next_;
   if (next_ != nullptr) next_->previous_ = previous_;
   --set_.size_;
+  context_.clients->fetch_sub(1, std::memory_order_relaxed);
 }
 
 void DownstreamConnection::on_read(char* data, size_t size) {
@@ -112,6 +123,11 @@ void DownstreamConnection::pump(Input& input) {
         return;
       case CodecEvent::Kind::head:
         ++requests_;
+        if (shed_) {
+          refuse({503, "connection_limit_reached", "too many clients are connected"},
+                 codec_.request().method == Method::head);
+          return;
+        }
         exchange_ = context_.new_exchange();
         exchange_->begin(*this, event.stream);
         break;
@@ -138,11 +154,16 @@ void DownstreamConnection::on_bad() {
     exchange_->on_bad_request(problem);
     return;
   }
-  answer_bad(problem);
+  refuse(problem);
+}
+
+void DownstreamConnection::refuse(const Problem& problem, bool head_only) {
+  last_ = unclean_ = true;
+  answer_bad(problem, head_only);
   context_.loop.defer(resume_);
 }
 
-void DownstreamConnection::answer_bad(const Problem& problem) {
+void DownstreamConnection::answer_bad(const Problem& problem, bool head_only) {
   const std::string proxy_status =
       fmt::format("sluice; error={}; details=\"{}\"", problem.error, problem.detail);
   const std::string body = fmt::format("{} {}\n", problem.status, problem.detail);
@@ -152,8 +173,9 @@ void DownstreamConnection::answer_bad(const Problem& problem) {
   AddedFields added;
   added.add("Proxy-Status", proxy_status);
   added.add("X-Request-Id", request_id);
+  if (problem.status == 503) added.add("Retry-After", "1");
   if (problem.status == 405) added.add("Allow", "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
-  codec_.write_reply(out_, 0, problem.status, added, "text/plain; charset=utf-8", body, false, true);
+  codec_.write_reply(out_, 0, problem.status, added, "text/plain; charset=utf-8", body, head_only, true);
   out_.flush();
   context_.unrouted[problem.status].add();
   if (!context_.reporter.wants_access()) return;
@@ -169,7 +191,7 @@ void DownstreamConnection::exchange_finished(StreamId stream, bool last) {
   exchange_ = nullptr;
   drain_wanted_ = false;
   if (!codec_.finish_exchange(stream)) unclean_ = true;
-  if (last || !codec_.keeps_alive()) last_ = true;
+  if (last || draining_ || !codec_.keeps_alive()) last_ = true;
   context_.loop.defer(resume_);
 }
 
@@ -199,6 +221,8 @@ void DownstreamConnection::await() {
   } else if (exchange_ == nullptr) {
     if (codec_.mid_message() || !stash_.empty()) {
       if (waiting_ != Waiting::head) expect(Waiting::head, timeouts.client_header_ms);
+    } else if (draining_) {
+      if (waiting_ != Waiting::idle) expect(Waiting::idle, kDrainIdleMs);
     } else if (requests_ > 0 || waiting_ == Waiting::nothing) {
       expect(Waiting::idle, timeouts.client_idle_ms);
     }
@@ -320,15 +344,10 @@ void DownstreamConnection::on_drained() {
 }
 
 void DownstreamConnection::drain() {
-  if (closed_ || lingering_) return;
-  const bool asking = codec_.mid_message() || !stash_.empty();
-  if (exchange_ == nullptr && (asking || requests_ == 0)) {
-    // Its request is on the way, or may be; the answer will be its last.
-    if (!asking) expect(Waiting::idle, kFirstRequestMs);
-    return;
-  }
-  last_ = true;
-  if (exchange_ == nullptr) end();
+  draining_ = true;
+  if (exchange_ != nullptr || closed_ || lingering_) return;
+  if (waiting_ == Waiting::idle) waiting_ = Waiting::nothing;
+  await();
 }
 
 // No further request. At once, where nothing is on its way in either direction

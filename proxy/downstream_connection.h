@@ -19,6 +19,7 @@
 #include <vector>
 
 #include "proxy/byte_queue.h"
+#include "proxy/client_address.h"
 #include "proxy/downstream.h"
 #include "proxy/exchange.h"
 #include "proxy/stream.h"
@@ -37,7 +38,7 @@ class ConnectionSet {
   ~ConnectionSet();
 
   size_t size() const { return size_; }
-  // Idle ones close, others after the response under way.
+  // Each ends with its next response, or when none is asked for any more.
   void drain();
   void close_all();
   template <typename Visit>
@@ -52,6 +53,7 @@ class ConnectionSet {
 // What a connection inherits from the listener that accepted it.
 struct ListenerTraits {
   std::vector<conf::Network> trusted;
+  bool proxy_protocol = false;  // trusted peers say first whose connection it is
   bool secure = false;
 };
 
@@ -59,15 +61,21 @@ class DownstreamConnection final : public Downstream, public Stream::Handler {
  public:
   static constexpr size_t kMostAhead = 64 * 1024;
   static constexpr uint64_t kLingerMs = 1000;
-  // For who has just connected when the process drains, to ask.
-  static constexpr uint64_t kFirstRequestMs = 500;
+  // An idle client of a process that drains may be about to ask: so long it is
+  // waited for, and its answer says that it is the last.
+  static constexpr uint64_t kDrainIdleMs = 1000;
+  // One client too many has so long to ask and to be told so.
+  static constexpr uint64_t kShedMs = 1000;
 
   // The connection owns itself from here on, as part of `set`.
-  static void start(WorkerContext& context, ConnectionSet& set, std::shared_ptr<const ListenerTraits> traits,
-                    std::unique_ptr<Stream> stream, std::string client_ip, bool trusted,
-                    balancer::Permit place = {});
+  static DownstreamConnection& start(WorkerContext& context, ConnectionSet& set,
+                                     std::shared_ptr<const ListenerTraits> traits,
+                                     std::unique_ptr<Stream> stream, std::string client_ip, bool trusted,
+                                     balancer::Permit place = {});
   ~DownstreamConnection() override;
 
+  // Whose connection the peer passes on; before the first octet of a request.
+  void set_client(const ClientAddress& client);
   void drain();
   // At once, the exchange too.
   void gone();
@@ -107,7 +115,8 @@ class DownstreamConnection final : public Downstream, public Stream::Handler {
 
   void pump(Input& input);
   void on_bad();
-  void answer_bad(const Problem& problem);
+  void refuse(const Problem& problem, bool head_only = false);
+  void answer_bad(const Problem& problem, bool head_only = false);
   void resume();
   void settle(bool from_stash, const Input& input);
   void await();
@@ -128,15 +137,17 @@ class DownstreamConnection final : public Downstream, public Stream::Handler {
   Timer timer_;
   Deferred resume_;
   Exchange* exchange_ = nullptr;
-  const std::string client_ip_;
+  std::string client_ip_;
   const uint64_t since_us_;
   uint64_t requests_ = 0;
   size_t pending_at_check_ = 0;
   Waiting waiting_ = Waiting::nothing;
-  const bool trusted_;
+  bool trusted_;
   bool read_ended_ = false;
   bool end_told_ = false;      // the exchange knows that
   bool drain_wanted_ = false;  // the upstream is paused until pending output is little
+  bool shed_ = false;          // one too many: its first request is refused
+  bool draining_ = false;      // the next response is the last
   bool last_ = false;          // serve no further request
   bool unclean_ = false;       // the client may be sending what nobody will read
   bool lingering_ = false;

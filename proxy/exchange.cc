@@ -285,7 +285,8 @@ bool Exchange::expects_more_body() const {
 }
 
 bool Exchange::accepts_input() const {
-  const bool writable = upstream_ != nullptr && upstream_->pending() < Stream::kHighWatermark;
+  const bool writable =
+      upstream_ != nullptr && upstream_->pending() <= (context_.loop.crowded() ? 0 : Stream::kHighWatermark);
   if (phase_ == Phase::tunnel) return writable;
   if (request_complete_) return false;    // what comes is the next request
   if (!expects_more_body()) return true;  // nothing but its end can come

@@ -10,6 +10,7 @@
 
 #include <cerrno>
 #include <cstring>
+#include <utility>
 
 namespace sluice::proxy {
 namespace {
@@ -81,8 +82,27 @@ conf::Error fail(ListenSockets& sockets, const std::string& what, int error) {
   return io_error(what, error);
 }
 
+std::string what_failed(const ListenSockets& sockets) {
+  return "cannot listen on " + sockets.address.to_string();
+}
+
+// Adds sockets of the same port, or descriptors of the same socket, up to `count`.
+conf::Result<ListenSockets> fill_up(ListenSockets sockets, uint32_t count) {
+  SocketAddress address;
+  const socklen_t size = fill(sockets.address, address);
+  const bool is_unix = sockets.address.kind == conf::Address::Kind::unix_socket;
+  while (sockets.fds.size() < count) {
+    const int fd =
+        is_unix ? fcntl(sockets.fds.front(), F_DUPFD_CLOEXEC, 0) : bound_socket(address, size, true);
+    if (fd < 0) return fail(sockets, what_failed(sockets), is_unix ? errno : -fd);
+    sockets.fds.push_back(fd);
+    if (!is_unix && listen(fd, kBacklog) != 0) return fail(sockets, what_failed(sockets), errno);
+  }
+  return sockets;
+}
+
 conf::Result<ListenSockets> open_tcp(ListenSockets sockets, uint32_t count) {
-  const std::string what = "cannot listen on " + sockets.address.to_string();
+  const std::string what = what_failed(sockets);
   SocketAddress address;
   const socklen_t size = fill(sockets.address, address);
   if (size == 0) return io_error(what, EINVAL);
@@ -91,21 +111,16 @@ conf::Result<ListenSockets> open_tcp(ListenSockets sockets, uint32_t count) {
     if (probe < 0) return fail(sockets, what, -probe);
     close(probe);
   }
-  for (uint32_t i = 0; i < count; ++i) {
-    const int fd = bound_socket(address, size, true);
-    if (fd < 0) return fail(sockets, what, -fd);
-    sockets.fds.push_back(fd);
-    if (listen(fd, kBacklog) != 0) return fail(sockets, what, errno);
-    if (i == 0) {
-      sockets.address.port = port_of(fd);
-      fill(sockets.address, address);
-    }
-  }
-  return sockets;
+  const int fd = bound_socket(address, size, true);
+  if (fd < 0) return fail(sockets, what, -fd);
+  sockets.fds.push_back(fd);
+  if (listen(fd, kBacklog) != 0) return fail(sockets, what, errno);
+  sockets.address.port = port_of(fd);
+  return fill_up(std::move(sockets), count);
 }
 
 conf::Result<ListenSockets> open_unix(ListenSockets sockets, uint32_t count) {
-  const std::string what = "cannot listen on " + sockets.address.to_string();
+  const std::string what = what_failed(sockets);
   SocketAddress address;
   const socklen_t size = fill(sockets.address, address);
   if (size == 0) return io_error(what, ENAMETOOLONG);
@@ -115,12 +130,7 @@ conf::Result<ListenSockets> open_unix(ListenSockets sockets, uint32_t count) {
   if (fd < 0) return fail(sockets, what, -fd);
   sockets.fds.push_back(fd);
   if (listen(fd, kBacklog) != 0) return fail(sockets, what, errno);
-  while (sockets.fds.size() < count) {
-    const int copy = fcntl(fd, F_DUPFD_CLOEXEC, 0);
-    if (copy < 0) return fail(sockets, what, errno);
-    sockets.fds.push_back(copy);
-  }
-  return sockets;
+  return fill_up(std::move(sockets), count);
 }
 
 }  // namespace
@@ -130,6 +140,13 @@ conf::Result<ListenSockets> open_listen_sockets(const conf::Address& bind, uint3
   sockets.address = bind;
   return bind.kind == conf::Address::Kind::unix_socket ? open_unix(std::move(sockets), count)
                                                        : open_tcp(std::move(sockets), count);
+}
+
+conf::Result<ListenSockets> adopt_listen_sockets(std::vector<int> fds, const conf::Address& bind,
+                                                 uint32_t count) {
+  ListenSockets sockets{std::move(fds), bind};
+  if (bind.kind != conf::Address::Kind::unix_socket) sockets.address.port = port_of(sockets.fds.front());
+  return fill_up(std::move(sockets), count);
 }
 
 conf::Status clear_unix_path(const std::string& path) {

@@ -22,6 +22,11 @@ struct ListenSockets {
 // Errors say what is in the way and what to do.
 conf::Result<ListenSockets> open_listen_sockets(const conf::Address& bind, uint32_t count);
 
+// Those of a process that this one takes over from: the same sockets, and further
+// ones where there are more workers now. Owns `fds`, also when it fails.
+conf::Result<ListenSockets> adopt_listen_sockets(std::vector<int> fds, const conf::Address& bind,
+                                                 uint32_t count);
+
 // Makes the path free for bind(): removes a socket that nobody serves, refuses
 // to touch one that somebody does, or anything that is no socket.
 conf::Status clear_unix_path(const std::string& path);

@@ -1,42 +1,14 @@
 #include "proxy/listener.h"
 
-#include <arpa/inet.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include <algorithm>
-#include <cstring>
 #include <utility>
 
+#include "proxy/client_address.h"
+#include "proxy/proxy_protocol_stream.h"
+
 namespace sluice::proxy {
-namespace {
-
-// The address of a peer as text and as the octets that Network compares; an
-// IPv4-mapped one is shown as the IPv4 address that it is.
-struct PeerName {
-  char text[INET6_ADDRSTRLEN] = {};
-  uint8_t octets[16] = {};
-};
-
-PeerName name_of(const sockaddr_storage& peer) {
-  PeerName name;
-  constexpr uint8_t kMapped[12] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
-  if (peer.ss_family == AF_INET) {
-    const auto& v4 = reinterpret_cast<const sockaddr_in&>(peer);
-    std::memcpy(name.octets, kMapped, sizeof(kMapped));
-    std::memcpy(name.octets + 12, &v4.sin_addr, 4);
-  } else {
-    std::memcpy(name.octets, &reinterpret_cast<const sockaddr_in6&>(peer).sin6_addr, 16);
-  }
-  if (std::memcmp(name.octets, kMapped, sizeof(kMapped)) == 0) {
-    inet_ntop(AF_INET, name.octets + 12, name.text, sizeof(name.text));
-  } else {
-    inet_ntop(AF_INET6, name.octets, name.text, sizeof(name.text));
-  }
-  return name;
-}
-
-}  // namespace
 
 Listener::Listener(WorkerContext& context, ConnectionSet& connections,
                    std::shared_ptr<const ListenerTraits> traits, int fd, bool is_unix)
@@ -106,18 +78,28 @@ std::unique_ptr<UvStream> Listener::make_stream() const {
                                     is_unix_ ? UvStream::Kind::unix_socket : UvStream::Kind::tcp);
 }
 
-void Listener::begin(std::unique_ptr<UvStream> stream, balancer::Permit place) {
-  const sockaddr_storage peer = stream->peer();
+void Listener::begin(std::unique_ptr<UvStream> accepted, balancer::Permit place) {
+  const sockaddr_storage peer = accepted->peer();
+  std::unique_ptr<Stream> stream = std::move(accepted);
   std::string ip;
   bool trusted = false;
   if (peer.ss_family != AF_UNSPEC) {
-    const PeerName name = name_of(peer);
-    ip = name.text;
-    trusted = std::any_of(traits_->trusted.begin(), traits_->trusted.end(),
-                          [&](const conf::Network& network) { return network.contains(name.octets); });
+    const ClientAddress address = ClientAddress::of(peer);
+    ip = address.text();
+    trusted = address.is_in(traits_->trusted);
   }
-  DownstreamConnection::start(context_, connections_, traits_, std::move(stream), std::move(ip), trusted,
-                              std::move(place));
+  // Who may connect to a unix socket is said by its mode.
+  ProxyProtocolStream* greeting = nullptr;
+  if (traits_->proxy_protocol && (trusted || is_unix_)) {
+    auto wrapped = std::make_unique<ProxyProtocolStream>(std::move(stream));
+    greeting = wrapped.get();
+    stream = std::move(wrapped);
+  }
+  DownstreamConnection& connection = DownstreamConnection::start(
+      context_, connections_, traits_, std::move(stream), std::move(ip), trusted, std::move(place));
+  if (greeting != nullptr) {
+    greeting->on_source([&connection](const ClientAddress& source) { connection.set_client(source); });
+  }
 }
 
 // Those in the kernel's queue count as connected, and may have asked already:

@@ -53,6 +53,12 @@ class Loop {
   // to stay in the second-level cache and to bound what one read can leave over.
   static constexpr size_t kReadBufferBytes = 128 * 1024;
 
+  // What all streams of the loop together may keep for peers that do not take it,
+  // before reads become small and whoever feeds a stream waits for it to be empty.
+  // So a worker's streams keep at most this and one small read for each.
+  static constexpr size_t kMostKeptBytes = size_t{32} * 1024 * 1024;
+  static constexpr size_t kSmallReadBytes = 8 * 1024;
+
   // A loop with a libuv loop in it; seed is for the random numbers.
   explicit Loop(uint64_t seed);
   Loop(const Loop&) = delete;
@@ -80,6 +86,12 @@ class Loop {
   balancer::Random& random() { return random_; }
   Scratch& scratch() { return scratch_; }
   char* read_buffer() { return read_buffer_.get(); }
+
+  // Kept by the streams, told by them.
+  void keep_bytes(size_t count) { kept_bytes_ += count; }
+  void let_go_bytes(size_t count) { kept_bytes_ -= count; }
+  bool crowded() const { return kept_bytes_ > kMostKeptBytes; }
+  size_t read_bytes() const { return crowded() ? kSmallReadBytes : kReadBufferBytes; }
 
   void arm(Timer& timer, uint64_t delay_ms) { timers_.arm(timer, now_ms() + delay_ms); }
 
@@ -121,6 +133,7 @@ class Loop {
   uv_loop_t uv_{};
   uv_timer_t ticker_{};
   uint64_t now_us_ = 0;
+  size_t kept_bytes_ = 0;
   int depth_ = 0;
   List flushes_;
   List tasks_;

@@ -5,9 +5,9 @@
 // read in memory that is the loop's and is valid until the handler returns.
 // Writing: write() takes everything; what the peer does not take at once is
 // copied and counted in pending(), and the handler hears on_drained() when that
-// has fallen below kLowWatermark again after having been above, and when all is
-// out after shutdown_write() had to wait for it. Failures of
-// writes are told by on_stream_error() later, never from within write().
+// has fallen below kLowWatermark again after having been above, and when nothing
+// is left of it. Failures of writes are told by on_stream_error() later, never
+// from within write().
 //
 // Lifetime: close() is idempotent; after it the handler hears nothing but
 // on_stream_closed(), once, later, where the stream may be destroyed. It must

@@ -86,6 +86,10 @@ void UpstreamConnection::pause_reading() {
   stream_->stop_reading();
 }
 
+bool UpstreamConnection::client_is_full() const {
+  return exchange_->downstream_pending() > (context_.loop.crowded() ? 0 : Stream::kHighWatermark);
+}
+
 // What was stashed while reading was paused is looked at first.
 void UpstreamConnection::resume_reading() {
   if (state_ != State::busy) return;
@@ -95,7 +99,7 @@ void UpstreamConnection::resume_reading() {
     context_.loop.run_flushes();
     stash_.keep_last(state_ == State::busy ? input.size : 0);
     if (state_ != State::busy) return;
-    if (exchange_ != nullptr && exchange_->downstream_pending() > Stream::kHighWatermark) return;
+    if (exchange_ != nullptr && client_is_full()) return;
   }
   stream_->start_reading();
 }
@@ -132,7 +136,7 @@ void UpstreamConnection::on_read(char* data, size_t size) {
     stash_.append(input.data, input.size);
   }
   if (state_ != State::busy) return;
-  if (exchange_->downstream_pending() > Stream::kHighWatermark) {
+  if (client_is_full()) {
     stream_->stop_reading();
     timer_.disarm();  // it is the client's turn
     exchange_->on_upstream_paused();

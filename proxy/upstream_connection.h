@@ -91,6 +91,7 @@ class UpstreamConnection final : public Stream::Handler {
   enum class State : uint8_t { connecting, busy, idle, ending, closed };
 
   void process(Input& input);
+  bool client_is_full() const;
   void on_deadline();
   void fail(const UpstreamFailure& failure);
 

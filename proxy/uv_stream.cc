@@ -20,6 +20,7 @@ UvStream::UvStream(Loop& loop, Kind kind)
 
 UvStream::~UvStream() {
   assert(closing());
+  loop_.let_go_bytes(pending());
 }
 
 int UvStream::accept(uv_stream_t* listener) {
@@ -80,7 +81,7 @@ void UvStream::stop_reading() {
 void UvStream::on_alloc(uv_handle_t* handle, size_t, uv_buf_t* buffer) {
   Loop& loop = static_cast<UvStream*>(handle->data)->loop_;
   buffer->base = loop.read_buffer();
-  buffer->len = Loop::kReadBufferBytes;
+  buffer->len = loop.read_bytes();
 }
 
 void UvStream::on_read(uv_stream_t* handle, ssize_t size, const uv_buf_t* buffer) {
@@ -138,12 +139,14 @@ void UvStream::write(const iovec* slices, int count) {
 // Copies all but the first `skip` octets to the end of what waits.
 void UvStream::keep(const iovec* slices, int count, size_t skip) {
   if (output_ == nullptr) output_ = std::make_unique<Output>();
+  const size_t before = pending();
   for (int i = 0; i < count; ++i) {
     const size_t skipped = std::min(skip, slices[i].iov_len);
     skip -= skipped;
     const char* const begin = static_cast<const char*>(slices[i].iov_base) + skipped;
     output_->waiting.insert(output_->waiting.end(), begin, begin + (slices[i].iov_len - skipped));
   }
+  loop_.keep_bytes(pending() - before);
   if (pending() >= kLowWatermark) output_->above_low = true;
 }
 
@@ -167,6 +170,7 @@ void UvStream::on_written(uv_write_t* request, int status) {
   const Loop::Scope scope(self.loop_);
   Output& output = *self.output_;
   output.in_flight = false;
+  self.loop_.let_go_bytes(output.writing.size());
   output.writing.clear();
   if (status != 0) {
     self.fail_later(status);
@@ -175,13 +179,10 @@ void UvStream::on_written(uv_write_t* request, int status) {
   if (!output.waiting.empty()) self.write_waiting();
   const bool drained = output.above_low && self.pending() < kLowWatermark;
   if (drained) output.above_low = false;
-  bool all_out = false;
-  if (self.pending() == 0) {
+  const bool all_out = self.pending() == 0;
+  if (all_out) {
     self.output_.reset();
-    if (self.shutdown_wanted_) {
-      self.shutdown_write();
-      all_out = true;
-    }
+    if (self.shutdown_wanted_) self.shutdown_write();
   }
   if (drained || all_out) self.handler_->on_drained();
 }

@@ -21,9 +21,11 @@ std::unique_ptr<Stream> Worker::SocketDialer::dial(const balancer::EndpointState
   return stream;
 }
 
-Worker::Worker(uint32_t number, uint64_t seed, Reporter& reporter, std::atomic<uint32_t>& queued)
+Worker::Worker(uint32_t number, uint64_t seed, Reporter& reporter, std::atomic<uint32_t>& queued,
+               std::atomic<uint32_t>& clients)
     : loop_(seed), mailbox_(loop_), dialer_(loop_), context_(loop_, number, dialer_, reporter) {
   context_.queued = &queued;
+  context_.clients = &clients;
   if (uv_async_init(loop_.uv(), &caps_async_, [](uv_async_t* handle) {
         Worker& self = *static_cast<Worker*>(handle->data);
         const Loop::Scope scope(self.loop_);
@@ -63,8 +65,9 @@ void Worker::run() {
   if (loop_.close() != 0) std::abort();  // a handle was left open: a bug of ours
 }
 
-void Worker::adopt(std::shared_ptr<const balancer::Plan> plan, uint32_t max_queued) {
-  context_.max_queued = max_queued;
+void Worker::adopt(std::shared_ptr<const balancer::Plan> plan, const conf::Overload& overload) {
+  context_.max_queued = overload.max_queued;
+  context_.max_clients = overload.max_connections == 0 ? UINT32_MAX : overload.max_connections;
   context_.adopt(std::move(plan));
 }
 
@@ -81,15 +84,14 @@ void Worker::set_listener_traits(uint64_t id, std::shared_ptr<const ListenerTrai
 }
 
 void Worker::remove_listener(uint64_t id) {
-  for (auto it = listeners_.begin(); it != listeners_.end(); ++it) {
-    if (it->id != id) continue;
-    closing_listeners_.push_back(std::move(it->listener));
-    listeners_.erase(it);
+  for (OwnListener& one : listeners_) {
+    if (one.id != id) continue;
+    closing_listeners_.push_back(std::move(one.listener));
     closing_listeners_.back()->close([this](Listener* closed) {
-      std::erase_if(closing_listeners_, [closed](const auto& one) { return one.get() == closed; });
+      std::erase_if(closing_listeners_, [closed](const auto& done) { return done.get() == closed; });
     });
-    return;
   }
+  std::erase_if(listeners_, [id](const OwnListener& one) { return one.id == id; });
 }
 
 std::vector<SessionInfo> Worker::sessions() const {

@@ -40,7 +40,9 @@ struct SessionInfo {
 
 class Worker {
  public:
-  Worker(uint32_t number, uint64_t seed, Reporter& reporter, std::atomic<uint32_t>& queued);
+  // `queued` and `clients` count over all workers.
+  Worker(uint32_t number, uint64_t seed, Reporter& reporter, std::atomic<uint32_t>& queued,
+         std::atomic<uint32_t>& clients);
   Worker(const Worker&) = delete;
   Worker& operator=(const Worker&) = delete;
   ~Worker();
@@ -60,10 +62,10 @@ class Worker {
   const WorkerContext& context() const { return context_; }
 
   // [worker]
-  void adopt(std::shared_ptr<const balancer::Plan> plan, uint32_t max_queued);
+  void adopt(std::shared_ptr<const balancer::Plan> plan, const conf::Overload& overload);
   void add_listener(uint64_t id, std::shared_ptr<const ListenerTraits> traits, int fd, bool is_unix);
   void set_listener_traits(uint64_t id, std::shared_ptr<const ListenerTraits> traits);
-  void remove_listener(uint64_t id);
+  void remove_listener(uint64_t id);  // all that were added under the id
   void redirect_waiters(balancer::UpstreamState* upstream) { context_.redirect_waiters(upstream); }
   std::vector<SessionInfo> sessions() const;
   // No further connection or request; requests under way go on. Calls `empty`

@@ -84,6 +84,10 @@ struct WorkerContext {
   std::shared_ptr<const balancer::CapSet> client_caps;
   uint32_t paused_listeners = 0;  // of this worker, for want of a place
   uint64_t paused_since_us = 0;   // the first of them
+  // Client connections of the whole process, and how many are served; those above
+  // are told so.
+  std::atomic<uint32_t>* clients = nullptr;
+  uint32_t max_clients = UINT32_MAX;
 
  private:
   void sweep_pools();

@@ -25,6 +25,8 @@ endpoints = ["127.0.0.1:9001"]
 // Sets every key to something that is not its default.
 inline constexpr const char* kFullConfig = R"(workers = 3
 state_dir = "/var/lib/sluice"
+user = "sluice"
+group = "proxy"
 drain_timeout = "5s"
 
 [admin]

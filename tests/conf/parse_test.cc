@@ -61,6 +61,8 @@ TEST_CASE("every key of the process reaches its member") {
   const Config config = parse_valid(kFullConfig);
   CHECK(config.workers == 3);
   CHECK(config.state_dir == "/var/lib/sluice");
+  CHECK(config.user == "sluice");
+  CHECK(config.group == "proxy");
   CHECK(config.drain_ms == 5000);
   CHECK(config.admin ==
         Admin{"/run/sluice/admin.sock", 0600, Address{Address::Kind::inet, "127.0.0.1", 9901}});

@@ -636,22 +636,27 @@ TEST_CASE("exchange: OPTIONS that may go no further is answered here") {
   CHECK(contains(path.origin(0).received(), "Max-Forwards: 4\r\n"));
 }
 
-TEST_CASE("exchange: a drain lets requests end and closes what is idle") {
+TEST_CASE("exchange: a drain lets requests end, answers who is just asking and closes what stays idle") {
   DataPath path(one_service());
   auto idle = path.connect();
   CHECK(path.ask(*idle, kGet, kOk) == kOk);
+  auto fresh = path.connect();
+  path.run();
   auto busy = path.connect();
   busy->send(kGet);
   path.run();
   path.context.begin_drain();
   path.connections.drain();
   path.run();
-  CHECK(idle->was_closed());
-  CHECK(busy->open());
   path.origin(0).send(kOk);
   path.run();
   CHECK(contains(busy->received(), "Connection: close\r\n"));
   CHECK(busy->was_closed());
+  CHECK(contains(path.ask(*fresh, kGet, kOk), "Connection: close\r\n"));
+  CHECK(fresh->was_closed());
+  CHECK(idle->open());
+  path.pass_ms(DownstreamConnection::kDrainIdleMs + 50);
+  CHECK(idle->was_closed());
   path.origin(0).end();
   path.run();
   CHECK(path.context.upstream_connections == 0);

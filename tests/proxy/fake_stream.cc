@@ -106,8 +106,8 @@ bool FakeNetwork::deliver_room(Peer& peer) {
   if (peer.room_ != Peer::kAll) peer.room_ -= octets;
   const bool drained = peer.above_low_ && peer.pending_.size() < Stream::kLowWatermark;
   if (drained) peer.above_low_ = false;
-  const bool all_out = peer.pending_.empty() && peer.shutdown_wanted_;
-  if (all_out) peer.saw_end_ = true;
+  const bool all_out = peer.pending_.empty();
+  if (all_out && peer.shutdown_wanted_) peer.saw_end_ = true;
   if (drained || all_out) peer.stream_->handler_->on_drained();
   return true;
 }
@@ -116,7 +116,7 @@ bool FakeNetwork::deliver_read(Peer& peer) {
   if (!peer.reading_) return false;
   Stream::Handler* const handler = peer.stream_->handler_;
   if (!peer.incoming_.empty()) {
-    const size_t size = std::min({peer.incoming_.size(), peer.read_size, Loop::kReadBufferBytes});
+    const size_t size = std::min({peer.incoming_.size(), peer.read_size, loop_.read_bytes()});
     char* const buffer = loop_.read_buffer();
     std::memcpy(buffer, peer.incoming_.data(), size);
     peer.incoming_.erase(0, size);

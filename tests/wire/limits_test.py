@@ -1,8 +1,6 @@
-"""What the machine does not give: descriptors, space on the disk; and the limit
-of clients."""
+"""What the machine does not give: descriptors, and space on the disk."""
 
 import resource
-import select
 import subprocess
 import sys
 
@@ -11,12 +9,6 @@ from http1 import wait_until
 from origin import Origin, pair
 
 FILES = resource.RLIMIT_NOFILE
-
-
-def readable(clients):
-    """Those who have been answered."""
-    ready, _, _ = select.select([client.sock for client in clients], [], [], 0)
-    return [client for client in clients if client.sock in ready]
 
 
 def event_types(sluice):
@@ -73,23 +65,6 @@ def test_unreadable_page_is_one_clear_line_and_a_reload_of_it_changes_nothing():
             [binary(), "run", "-c", str(sluice.config_file)], capture_output=True, text=True, timeout=20
         )
         equal((run.returncode, len(run.stderr.splitlines())), (1, 1), f"code and lines of {run.stderr!r}")
-
-
-def test_most_clients_are_admitted_and_another_when_one_leaves():
-    with Origin() as origin, Sluice(origin, config={"overload": {"max_connections": 3}}) as sluice:
-        clients = [sluice.client() for _ in range(5)]
-        for client in clients:
-            client.ask("GET", "/")
-        wait_until(lambda: len(readable(clients)) == 3, what="three answers")
-        equal(sluice.admin.show("info")[0]["connections"], 3, "connections")
-        answered = readable(clients)
-        waiting = [client for client in clients if client not in answered]
-        answered[0].close()
-        wait_until(lambda: readable(waiting), what="another client's turn")
-        sluice.write_config({"overload": {"max_connections": 0}})
-        sluice.admin.do("reload")
-        for client in waiting:
-            equal(client.answer().status, 200, "an answer with the higher limit")
 
 
 def test_full_disk_is_told_with_each_change_and_traffic_goes_on():

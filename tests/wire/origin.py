@@ -212,14 +212,17 @@ def unanswering():
 
 class FastOrigin:
     """Answers requests without a body by one fixed response, in a process of
-    its own; `total` is how many it has answered."""
+    its own; `total` is how many it has answered. What a slow reader does not
+    take at once is sent as it does."""
 
-    def __init__(self, mark):
+    def __init__(self, body, send_buffer=None):
         self.listener = socket.socket()
+        if send_buffer:
+            self.listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer)
         self.listener.bind(("127.0.0.1", 0))
         self.listener.listen(1024)
         self.address = "127.0.0.1:%d" % self.listener.getsockname()[1]
-        response = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(mark) + mark
+        response = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body) + body
         fork = multiprocessing.get_context("fork")
         self._total = fork.Value("Q", 0, lock=False)
         self._process = fork.Process(target=_answer_fast, args=(self.listener, response, self._total), daemon=True)
@@ -241,14 +244,35 @@ class FastOrigin:
 def _answer_fast(listener, response, total):
     poller = select.epoll()
     poller.register(listener.fileno(), select.EPOLLIN)
-    sockets, partial = {}, {}
+    sockets, partial, unsent = {}, {}, {}
+    waiting = set()  # for EPOLLOUT
+
+    def send(number, data):
+        try:
+            sent = sockets[number].send(data)
+        except BlockingIOError:
+            sent = 0
+        except OSError:
+            sent = len(data)
+        rest = data[sent:]
+        if rest:
+            unsent[number] = rest
+        if bool(rest) != (number in waiting):
+            waiting.symmetric_difference_update({number})
+            poller.modify(number, select.EPOLLIN | (select.EPOLLOUT if rest else 0))
+
     while True:
-        for number, _ in poller.poll():
+        for number, events in poller.poll():
             if number == listener.fileno():
                 sock, _ = listener.accept()
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                sock.setblocking(False)
                 sockets[sock.fileno()] = sock
                 poller.register(sock.fileno(), select.EPOLLIN)
+                continue
+            if events & select.EPOLLOUT:
+                send(number, unsent.pop(number, b""))
+            if not events & ~select.EPOLLOUT:
                 continue
             try:
                 data = sockets[number].recv(65536)
@@ -258,6 +282,8 @@ def _answer_fast(listener, response, total):
                 poller.unregister(number)
                 sockets.pop(number).close()
                 partial.pop(number, None)
+                unsent.pop(number, None)
+                waiting.discard(number)
                 continue
             data = partial.pop(number, b"") + data
             heads = data.count(b"\r\n\r\n")
@@ -265,7 +291,6 @@ def _answer_fast(listener, response, total):
                 partial[number] = data[data.rfind(b"\r\n\r\n") + 4 :] if heads else data
             if heads:
                 total.value += heads
-                try:
-                    sockets[number].sendall(response * heads)
-                except OSError:
-                    pass
+                # Views of the one response, however many wait for it.
+                more = memoryview(response if heads == 1 else response * heads)
+                send(number, bytes(unsent.pop(number)) + more if number in unsent else more)

@@ -54,7 +54,7 @@ frontend in
   default_backend web
 backend web
   http-reuse always
-  server one {upstream}
+  server one {upstream} {server_options}
 """
 
 NGHTTPX = """
@@ -70,12 +70,15 @@ errorlog-file={folder}/log
 """
 
 
-def _command(kind, folder, port, upstream):
+def _command(kind, folder, port, upstream, server_options):
     host, _, upstream_port = upstream.rpartition(":")
     template = {"nginx": NGINX, "haproxy": HAPROXY, "nghttpx": NGHTTPX}[kind]
     file = Path(folder, "configuration")
     file.write_text(
-        template.format(folder=folder, port=port, upstream=upstream, host=host, upstream_port=upstream_port)
+        template.format(
+            folder=folder, port=port, upstream=upstream, host=host, upstream_port=upstream_port,
+            server_options=server_options,
+        )
     )
     return {
         "nginx": ["nginx", "-e", f"{folder}/log", "-p", folder, "-c", str(file)],
@@ -85,7 +88,9 @@ def _command(kind, folder, port, upstream):
 
 
 class Peer:
-    def __init__(self, kind, upstream):
+    """`server_options`: further words behind the upstream, for haproxy."""
+
+    def __init__(self, kind, upstream, server_options=""):
         if not shutil.which(kind):
             raise Failure(f"{kind} is not installed")
         self.kind = kind
@@ -95,7 +100,7 @@ class Peer:
             self.address = ("127.0.0.1", port)
             with Path(self.folder, "output").open("wb") as output:
                 self.process = subprocess.Popen(
-                    _command(kind, self.folder, port, upstream), stdout=output, stderr=output, cwd=self.folder
+                    _command(kind, self.folder, port, upstream, server_options), stdout=output, stderr=output, cwd=self.folder
                 )
             if self._answers():
                 return

@@ -1,0 +1,77 @@
+// The listening sockets, from whom they come and who has them.
+#include <unistd.h>
+
+#include <algorithm>
+#include <map>
+#include <utility>
+
+#include "proxy/control.h"
+#include "proxy/listen_socket.h"
+
+namespace sluice::proxy {
+
+// Addresses with port 0 may occur several times; the order tells them apart.
+std::string Control::name_for(const conf::Address& bind, size_t nth) {
+  return "listener " + bind.to_string() + " " + std::to_string(nth);
+}
+
+std::vector<NamedSockets> Control::named_listeners() const {
+  std::vector<NamedSockets> named;
+  std::map<std::string, size_t> seen;
+  for (const OpenListener& one : listeners_) {
+    named.push_back({name_for(one.conf.bind, seen[one.conf.bind.to_string()]++), one.fds});
+  }
+  return named;
+}
+
+// A predecessor's sockets, or new ones.
+conf::Status Control::open_listener(const conf::Listener& listener) {
+  const auto nth =
+      static_cast<size_t>(std::count_if(listeners_.begin(), listeners_.end(), [&](const OpenListener& one) {
+        return one.conf.bind == listener.bind;
+      }));
+  std::vector<int> inherited = inheritance_.claim(name_for(listener.bind, nth));
+  conf::Result<ListenSockets> sockets =
+      inherited.empty() ? open_listen_sockets(listener.bind, planned_workers())
+                        : adopt_listen_sockets(std::move(inherited), listener.bind, planned_workers());
+  if (!sockets.ok()) return sockets.error();
+  listeners_.push_back({next_listener_++, listener, sockets->address, std::move(sockets->fds)});
+  if (accepting_) give_to_workers(listeners_.back());
+  return conf::Done{};
+}
+
+std::shared_ptr<const ListenerTraits> Control::traits_of(const conf::Listener& listener) {
+  auto traits = std::make_shared<ListenerTraits>();
+  traits->trusted = listener.trusted;
+  traits->proxy_protocol = listener.proxy_protocol;
+  traits->secure = listener.tls.has_value();
+  return traits;
+}
+
+void Control::give_to_workers(const OpenListener& listener) {
+  const std::shared_ptr<const ListenerTraits> traits = traits_of(listener.conf);
+  const bool is_unix = listener.conf.bind.kind == conf::Address::Kind::unix_socket;
+  for (size_t i = 0; i < listener.fds.size(); ++i) {
+    Worker* const worker = workers_[i % workers_.size()].get();
+    worker->post([worker, id = listener.id, traits, fd = listener.fds[i], is_unix] {
+      worker->add_listener(id, traits, fd, is_unix);
+    });
+  }
+}
+
+void Control::close_listener(uint64_t id) {
+  for (const auto& worker : workers_) {
+    worker->post([one = worker.get(), id] { one->remove_listener(id); });
+  }
+  for (const OpenListener& one : listeners_) {
+    if (one.id == id) remove_path(one);
+  }
+  std::erase_if(listeners_, [id](const OpenListener& one) { return one.id == id; });
+}
+
+void Control::remove_path(const OpenListener& listener) const {
+  const conf::Address& bind = listener.conf.bind;
+  if (bind.kind == conf::Address::Kind::unix_socket && owns_paths()) unlink(bind.host.c_str());
+}
+
+}  // namespace sluice::proxy

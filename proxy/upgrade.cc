@@ -1,0 +1,248 @@
+#include "proxy/upgrade.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <csignal>
+#include <cstdlib>
+#include <cstring>
+#include <fstream>
+#include <optional>
+#include <string_view>
+#include <utility>
+
+#include "conf/units.h"
+
+namespace sluice::proxy {
+namespace {
+
+constexpr const char* kVariable = "SLUICE_UPGRADE";
+constexpr char kAskState = 's';
+constexpr char kGiveState = 'g';
+constexpr char kReady = 'r';
+
+conf::Error system_error(std::string detail) {
+  return {conf::Error::Kind::io, conf::Error::Source::system, false, std::move(detail)};
+}
+
+std::string own_binary() {
+  char path[4096];
+  const ssize_t size = readlink("/proc/self/exe", path, sizeof(path));
+  return size > 0 ? std::string(path, static_cast<size_t>(size)) : std::string{};
+}
+
+// With which this process was started.
+std::vector<std::string> own_arguments() {
+  std::ifstream file("/proc/self/cmdline", std::ios::binary);
+  std::vector<std::string> arguments;
+  for (std::string one; std::getline(file, one, '\0');) arguments.push_back(one);
+  return arguments;
+}
+
+std::vector<char*> pointers_to(std::vector<std::string>& texts) {
+  std::vector<char*> pointers;
+  for (std::string& text : texts) pointers.push_back(text.data());
+  pointers.push_back(nullptr);
+  return pointers;
+}
+
+// Our environment with the sockets in it, which the new process has from
+// descriptor kChannelFd + 1 on.
+std::vector<std::string> environment_with(const std::vector<NamedSockets>& sockets) {
+  std::vector<std::string> all;
+  for (char** one = environ; *one != nullptr; ++one) all.emplace_back(*one);
+  std::string lines = std::string(kVariable) + "=";
+  int fd = Inheritance::kChannelFd;
+  for (const NamedSockets& named : sockets) {
+    for (size_t i = 0; i < named.fds.size(); ++i) lines += (i == 0 ? "" : ",") + std::to_string(++fd);
+    lines += " " + named.name + "\n";
+  }
+  all.push_back(std::move(lines));
+  return all;
+}
+
+}  // namespace
+
+Upgrade::Upgrade(Loop& loop, Hooks hooks)
+    : loop_(loop),
+      hooks_(std::move(hooks)),
+      binary_(own_binary()),
+      deadline_(
+          [](void* self) { static_cast<Upgrade*>(self)->fail("the new process did not get ready in time"); },
+          this) {}
+
+conf::Status Upgrade::start(const std::vector<NamedSockets>& sockets) {
+  std::vector<std::string> arguments = own_arguments();
+  std::vector<std::string> environment = environment_with(sockets);
+  std::vector<char*> argument_pointers = pointers_to(arguments);
+  std::vector<char*> environment_pointers = pointers_to(environment);
+  auto* const attempt = new Attempt;
+  attempt->upgrade = this;
+  attempt->process.data = attempt->channel.data = attempt;
+  uv_pipe_init(loop_.uv(), &attempt->channel, 0);
+
+  std::vector<uv_stdio_container_t> descriptors(Inheritance::kChannelFd + 1);
+  for (int fd = 0; fd < Inheritance::kChannelFd; ++fd) {
+    descriptors[fd].flags = UV_INHERIT_FD;
+    descriptors[fd].data.fd = fd;
+  }
+  descriptors[Inheritance::kChannelFd].flags =
+      static_cast<uv_stdio_flags>(UV_CREATE_PIPE | UV_READABLE_PIPE | UV_WRITABLE_PIPE);
+  descriptors[Inheritance::kChannelFd].data.stream = reinterpret_cast<uv_stream_t*>(&attempt->channel);
+  for (const NamedSockets& named : sockets) {
+    for (const int fd : named.fds) {
+      descriptors.emplace_back();
+      descriptors.back().flags = UV_INHERIT_FD;
+      descriptors.back().data.fd = fd;
+    }
+  }
+  uv_process_options_t options{};
+  options.file = binary_.c_str();
+  options.args = argument_pointers.data();
+  options.env = environment_pointers.data();
+  options.stdio = descriptors.data();
+  options.stdio_count = static_cast<int>(descriptors.size());
+  options.exit_cb = on_exit;
+  const int error = uv_spawn(loop_.uv(), &attempt->process, &options);
+  attempt->handles = 2;
+  attempt_ = attempt;
+  if (error != 0) {
+    close_handle(reinterpret_cast<uv_handle_t*>(&attempt->process));
+    end_attempt();
+    return system_error("cannot start " + binary_ + ": " + uv_strerror(error));
+  }
+  uv_read_start(
+      reinterpret_cast<uv_stream_t*>(&attempt->channel),
+      [](uv_handle_t* handle, size_t, uv_buf_t* buffer) {
+        *buffer = uv_buf_init(static_cast<Attempt*>(handle->data)->upgrade->loop_.read_buffer(), 1);
+      },
+      [](uv_stream_t* stream, ssize_t size, const uv_buf_t* buffer) {
+        Upgrade* const self = static_cast<Attempt*>(stream->data)->upgrade;
+        const Loop::Scope scope(self->loop_);
+        if (size > 0) self->on_letter(buffer->base[0]);
+        // Its end will follow, and its exit code says more.
+        if (size < 0) uv_read_stop(stream);
+      });
+  loop_.arm(deadline_, kReadyMs);
+  return conf::Done{};
+}
+
+void Upgrade::on_letter(char letter) {
+  if (letter == kAskState && !attempt_->let_go) {
+    attempt_->let_go = true;
+    hooks_.let_go();
+    uv_buf_t answer = uv_buf_init(const_cast<char*>(&kGiveState), 1);
+    uv_try_write(reinterpret_cast<uv_stream_t*>(&attempt_->channel), &answer, 1);
+  } else if (letter == kReady && attempt_->let_go) {
+    const int pid = attempt_->process.pid;
+    close_handle(reinterpret_cast<uv_handle_t*>(&attempt_->process));
+    end_attempt();
+    hooks_.done(pid);
+  }
+}
+
+void Upgrade::on_exit(uv_process_t* process, int64_t status, int signal) {
+  if (Upgrade* const self = static_cast<Attempt*>(process->data)->upgrade; self != nullptr) {
+    const Loop::Scope scope(self->loop_);
+    self->fail(signal != 0 ? "the new process was ended by signal " + std::to_string(signal)
+                           : "the new process ended with exit code " + std::to_string(status));
+  }
+  close_handle(reinterpret_cast<uv_handle_t*>(process));
+}
+
+void Upgrade::fail(const std::string& why) {
+  const bool had_let_go = attempt_->let_go;
+  // If it lives; its exit closes the handle.
+  uv_process_kill(&attempt_->process, SIGKILL);
+  end_attempt();
+  hooks_.failed(why, had_let_go);
+}
+
+void Upgrade::abandon() {
+  if (attempt_ != nullptr) fail("it was given up");
+}
+
+void Upgrade::end_attempt() {
+  deadline_.disarm();
+  Attempt* const attempt = std::exchange(attempt_, nullptr);
+  attempt->upgrade = nullptr;
+  close_handle(reinterpret_cast<uv_handle_t*>(&attempt->channel));
+}
+
+void Upgrade::close_handle(uv_handle_t* handle) {
+  uv_close(handle, [](uv_handle_t* closed) {
+    auto* const attempt = static_cast<Attempt*>(closed->data);
+    if (--attempt->handles == 0) delete attempt;
+  });
+}
+
+Inheritance Inheritance::take() {
+  Inheritance inheritance;
+  const char* const variable = std::getenv(kVariable);
+  if (variable == nullptr) return inheritance;
+  inheritance.channel_ = kChannelFd;
+  fcntl(kChannelFd, F_SETFD, FD_CLOEXEC);
+  std::string_view lines = variable;
+  while (!lines.empty()) {
+    const std::string_view line = lines.substr(0, lines.find('\n'));
+    lines.remove_prefix(std::min(line.size() + 1, lines.size()));
+    std::string_view numbers = line.substr(0, line.find(' '));
+    std::vector<int>& fds =
+        inheritance.sockets_[std::string(line.substr(std::min(numbers.size() + 1, line.size())))];
+    while (!numbers.empty()) {
+      const std::string_view number = numbers.substr(0, numbers.find(','));
+      numbers.remove_prefix(std::min(number.size() + 1, numbers.size()));
+      const std::optional<uint64_t> fd = conf::parse_unsigned(number);
+      if (!fd || fcntl(static_cast<int>(*fd), F_SETFD, FD_CLOEXEC) != 0) continue;
+      fds.push_back(static_cast<int>(*fd));
+    }
+  }
+  unsetenv(kVariable);
+  return inheritance;
+}
+
+Inheritance::Inheritance(Inheritance&& other) noexcept
+    : channel_(std::exchange(other.channel_, -1)), sockets_(std::move(other.sockets_)) {
+  other.sockets_.clear();
+}
+
+Inheritance::~Inheritance() {
+  for (const auto& [name, fds] : sockets_) {
+    for (const int fd : fds) close(fd);
+  }
+  if (channel_ >= 0) close(channel_);
+}
+
+std::vector<int> Inheritance::claim(const std::string& name) {
+  const auto found = sockets_.find(name);
+  if (found == sockets_.end()) return {};
+  std::vector<int> fds = std::move(found->second);
+  sockets_.erase(found);
+  return fds;
+}
+
+conf::Status Inheritance::ask_for_state() {
+  char letter = kAskState;
+  if (write(channel_, &letter, 1) != 1) return system_error("the process to take over from is gone");
+  ssize_t got = 0;
+  do {
+    got = read(channel_, &letter, 1);
+  } while (got < 0 && errno == EINTR);
+  if (got != 1 || letter != kGiveState) return system_error("the process to take over from keeps its state");
+  return conf::Done{};
+}
+
+void Inheritance::report_ready() {
+  const char letter = kReady;
+  // Without a predecessor there is nobody left to tell.
+  static_cast<void>(!write(channel_, &letter, 1));
+  close(std::exchange(channel_, -1));
+  for (const auto& [name, fds] : sockets_) {
+    for (const int fd : fds) close(fd);
+  }
+  sockets_.clear();
+}
+
+}  // namespace sluice::proxy

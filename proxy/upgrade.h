@@ -1,0 +1,117 @@
+// Upgrade and Inheritance: how a process gives its place to a new one of the
+// same arguments, perhaps of another release, without losing a connection.
+//
+//   the old one (Upgrade)                        the new one (Inheritance)
+//   runs its binary again, with all listening    reads its configuration
+//   sockets and SLUICE_UPGRADE in the
+//   environment
+//   lets go of the state and of the    <-- 's' --
+//   admin sockets                       -- 'g' -> opens the state, starts, waits
+//                                                until it could serve
+//   drains, ends with exit code 0      <-- 'r' -- accepts
+//
+// If the new one ends before 'r', or takes longer than kReadyMs, it is as if
+// nothing had been: the old one takes back what it let go of and says so. Until
+// 'r' only the old one accepts clients, after it only the new one does; whoever
+// connects in between waits in the sockets' queues, which never close. Nobody
+// accepts admin connections from 's' to 'r'.
+//
+// SLUICE_UPGRADE has a line for each socket, "FD[,FD...] NAME"; descriptor
+// kChannelFd is the channel for the three letters.
+//
+// Threads: the control thread's; take() before any other thread begins.
+#pragma once
+
+#include <uv.h>
+
+#include <functional>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "conf/result.h"
+#include "proxy/loop.h"
+
+namespace sluice::proxy {
+
+struct NamedSockets {
+  std::string name;
+  std::vector<int> fds;
+};
+
+class Upgrade {
+ public:
+  // For the new process to start and to find its endpoints healthy.
+  static constexpr uint64_t kReadyMs = 30'000;
+
+  struct Hooks {
+    std::function<void()> let_go;  // of what only one process may have
+    std::function<void(int pid)> done;
+    // `had_let_go`: it has to be taken back.
+    std::function<void(const std::string& why, bool had_let_go)> failed;
+  };
+
+  Upgrade(Loop& loop, Hooks hooks);
+  Upgrade(const Upgrade&) = delete;
+  Upgrade& operator=(const Upgrade&) = delete;
+  ~Upgrade() = default;
+
+  bool under_way() const { return attempt_ != nullptr; }
+  // Starts the new process; one at a time.
+  conf::Status start(const std::vector<NamedSockets>& sockets);
+  // Gives up an attempt that is under way: its process is killed.
+  void abandon();
+
+ private:
+  // Lives until libuv has closed its handles.
+  struct Attempt {
+    uv_process_t process{};
+    uv_pipe_t channel{};
+    Upgrade* upgrade = nullptr;  // null: over
+    bool let_go = false;
+    int handles = 0;
+  };
+
+  void on_letter(char letter);
+  void fail(const std::string& why);
+  void end_attempt();
+  static void on_exit(uv_process_t* process, int64_t status, int signal);
+  static void close_handle(uv_handle_t* handle);
+
+  Loop& loop_;
+  const Hooks hooks_;
+  const std::string binary_;  // where it lay when this process began
+  Attempt* attempt_ = nullptr;
+  Timer deadline_;
+};
+
+class Inheritance {
+ public:
+  static constexpr int kChannelFd = 3;
+  // How long a new process waits for endpoints that its checks find healthy; it
+  // then serves with what there is, as the old one did.
+  static constexpr uint64_t kHealthyMs = 15'000;
+
+  // What a predecessor left in the environment, which is cleaned; nothing when
+  // there was none.
+  static Inheritance take();
+  Inheritance() = default;
+  Inheritance(Inheritance&& other) noexcept;
+  Inheritance& operator=(Inheritance&&) = delete;
+  // Closes what nobody claimed.
+  ~Inheritance();
+
+  bool any() const { return channel_ >= 0; }
+  // The sockets of a name, the caller's from now on; empty: there are none.
+  std::vector<int> claim(const std::string& name);
+  // Blocks until the predecessor writes its state no more.
+  conf::Status ask_for_state();
+  // The predecessor goes.
+  void report_ready();
+
+ private:
+  int channel_ = -1;
+  std::map<std::string, std::vector<int>> sockets_;
+};
+
+}  // namespace sluice::proxy

@@ -1,0 +1,97 @@
+"""What the process is allowed, and how its binary is made."""
+
+import os
+import pwd
+import re
+import struct
+import sys
+from pathlib import Path
+
+from harness import Sluice, binary, equal, expect, main, sanitized
+from http1 import wait_until
+from origin import Origin
+
+ET_DYN, PT_GNU_STACK, PT_GNU_RELRO, PT_DYNAMIC = 3, 0x6474E551, 0x6474E552, 2
+PF_X, DT_FLAGS, DT_FLAGS_1, DF_BIND_NOW, DF_1_NOW = 1, 30, 0x6FFFFFFB, 8, 1
+
+
+def segments(elf):
+    """(type, flags, content) of a 64-bit ELF file."""
+    offset, size, count = struct.unpack_from("<Q", elf, 32)[0], *struct.unpack_from("<HH", elf, 54)
+    for at in range(offset, offset + size * count, size):
+        kind, flags, begin, _, _, length = struct.unpack_from("<IIQQQQ", elf, at)
+        yield kind, flags, elf[begin : begin + length]
+
+
+def test_binary_is_hardened():
+    elf = Path(binary()).read_bytes()
+    equal(struct.unpack_from("<H", elf, 16)[0], ET_DYN, "the type: position independent")
+    found = {kind: (flags, content) for kind, flags, content in segments(elf)}
+    expect(PT_GNU_RELRO in found, "relocations stay writable")
+    expect(not found[PT_GNU_STACK][0] & PF_X, "the stack is executable")
+    entries = dict(struct.iter_unpack("<QQ", found[PT_DYNAMIC][1]))
+    now = entries.get(DT_FLAGS, 0) & DF_BIND_NOW or entries.get(DT_FLAGS_1, 0) & DF_1_NOW
+    expect(now, "symbols are bound late")
+    expect(b"__stack_chk_fail" in elf, "no stack protector")
+    expect(sanitized() or re.search(rb"__\w+_chk\0", elf), "nothing is fortified")
+
+
+def status(sluice):
+    lines = Path(f"/proc/{sluice.process.pid}/status").read_text().splitlines()
+    return {name: value.split() for name, _, value in (line.partition(":") for line in lines)}
+
+
+def test_nothing_can_be_gained_by_exec():
+    with Origin() as origin, Sluice(origin) as sluice:
+        equal(status(sluice)["NoNewPrivs"], ["1"], "no_new_privs")
+
+
+def test_root_becomes_the_user_after_binding():
+    if os.geteuid() != 0:
+        return  # only root can become somebody
+    nobody = pwd.getpwnam("nobody")
+    with Origin() as origin:
+        sluice = Sluice(origin, config={"user": "nobody"})
+        state = f"{sluice.folder}/state"
+        os.mkdir(state)
+        sluice.tree["state_dir"] = state
+        for path in (sluice.folder, state):
+            os.chown(path, nobody.pw_uid, nobody.pw_gid)
+        # Only root may bind this; of all threads none may stay root.
+        sluice.tree["listener"] = [{"bind": "127.0.0.1:0"}, {"bind": "127.0.0.1:897"}]
+        with sluice:
+            equal(sluice.client(listener=1).get("/").status, 200, "the status at a low port")
+            for thread in os.listdir(f"/proc/{sluice.process.pid}/task"):
+                text = Path(f"/proc/{sluice.process.pid}/task/{thread}/status").read_text()
+                equal(set(re.search(r"Uid:(.*)", text)[1].split()), {str(nobody.pw_uid)}, "the user of a thread")
+                equal(set(re.search(r"Gid:(.*)", text)[1].split()), {str(nobody.pw_gid)}, "the group of a thread")
+                equal(re.search(r"CapEff:\s*(\w+)", text)[1].strip("0"), "", "capabilities")
+            for name in ("admin.sock", "access.log", "state/journal"):
+                equal(os.stat(f"{sluice.folder}/{name}").st_uid, nobody.pw_uid, f"the owner of {name}")
+            sluice.admin.do("set weight web green=0")
+
+
+def test_unknown_user_is_one_clear_line():
+    if os.geteuid() != 0:
+        return
+    with Origin() as origin:
+        sluice = Sluice(origin, config={"user": "no-such-user"})
+        try:
+            sluice.start()
+        except AssertionError as error:
+            expect("no user is called 'no-such-user'" in str(error), f"it says {error}")
+        else:
+            raise AssertionError("it started")
+        finally:
+            sluice._remove()
+
+
+def test_changes_are_logged_with_who_made_them():
+    with Origin() as origin, Sluice(origin, origin) as sluice:
+        sluice.admin.do("set weight web green=10")
+        who = f"uid {os.getuid()} pid {os.getpid()}"
+        wait_until(lambda: who in sluice.log(), what="the line that says who")
+
+
+if __name__ == "__main__":
+    sys.exit(main(globals()))

@@ -1,0 +1,210 @@
+"""Nothing is lost when the binary or the configuration is exchanged under load."""
+
+import ctypes
+import os
+import signal
+import sys
+import threading
+
+from harness import Failure, Sluice, equal, expect, main
+from http1 import Client, wait_until
+from origin import FastOrigin, Origin, pair
+
+CLIENTS = 6
+PR_SET_CHILD_SUBREAPER = 36
+
+
+class Successor:
+    """A process that is no child by birth, as subprocess.Popen shows one: the
+    kernel gives it to this process when its parent has ended."""
+
+    def __init__(self, pid):
+        self.pid = pid
+        self.returncode = None
+
+    def poll(self):
+        if self.returncode is None:
+            try:
+                pid, status = os.waitpid(self.pid, os.WNOHANG)
+            except ChildProcessError:
+                return None  # its parent lives
+            if pid == self.pid:
+                self.returncode = os.waitstatus_to_exitcode(status)
+        return self.returncode
+
+    def wait(self, seconds=None):
+        wait_until(lambda: self.poll() is not None, seconds or 60, "the successor's end")
+        return self.returncode
+
+    def send_signal(self, number):
+        os.kill(self.pid, number)
+
+    def kill(self):
+        self.send_signal(signal.SIGKILL)
+
+
+def upgrade(sluice):
+    """SIGUSR2, until the old process has ended as it should."""
+    old = sluice.process
+    sluice.signal(signal.SIGUSR2)
+    equal(old.wait(40), 0, "the old process's exit code")
+    (info,) = sluice.admin.show("info")
+    expect(info["pid"] != old.pid, "the old process answers")
+    sluice.process = Successor(info["pid"])
+
+
+class Load:
+    """Clients that ask as fast as they can and count what does not succeed. A
+    connection that was announced to end is made anew."""
+
+    def __init__(self, address):
+        self.address = address
+        self.done = 0
+        self.failures = []
+        self._over = threading.Event()
+        self._lock = threading.Lock()
+        self._threads = [threading.Thread(target=self._ask, daemon=True) for _ in range(CLIENTS)]
+
+    def __enter__(self):
+        for thread in self._threads:
+            thread.start()
+        self.await_more(50)
+        return self
+
+    def __exit__(self, kind, *_):
+        self._over.set()
+        for thread in self._threads:
+            thread.join(30)
+        if kind is None:
+            equal(self.failures[:5], [], f"failures among {self.done} requests")
+
+    def await_more(self, count):
+        """Until so many more have been answered: the load goes on."""
+        wanted = self.done + count
+        wait_until(lambda: self.done >= wanted or self.failures, 60, f"{count} more answers")
+
+    def _ask(self):
+        client = None
+        while not self._over.is_set():
+            try:
+                client = client or Client(self.address, 20)
+                answer = client.get("/")
+                if answer.status != 200:
+                    raise Failure(f"status {answer.status}")
+                if "close" in answer.options("connection"):
+                    client.close()
+                    client = None
+                with self._lock:
+                    self.done += 1
+            except Exception as error:
+                with self._lock:
+                    self.failures.append(repr(error))
+                client = None
+        if client is not None:
+            client.close()
+
+
+def test_upgrades_under_load_lose_nothing():
+    with FastOrigin(b"b") as blue, FastOrigin(b"g") as green:
+        config = {"admin": {"http": "127.0.0.1:0"}}
+        sluice = Sluice(blue, green, config=config)
+        sluice.tree["state_dir"] = f"{sluice.folder}/state"
+        os.mkdir(sluice.tree["state_dir"])
+        with sluice:
+            http = sluice.admin.show("info")[0]["admin_http"]
+            sluice.admin.do("set weight web green=30")
+            generation = sluice.admin.show("split")[0]["generation"]
+            with Load(sluice.address) as load:
+                for _ in range(3):
+                    upgrade(sluice)
+                    load.await_more(100)
+            (split,) = sluice.admin.show("split")
+            equal((split["green"], split["generation"]), (30.0, generation), "what was saved")
+            equal(sluice.admin.show("info")[0]["admin_http"], http, "the address of the probes")
+            host, _, port = http.rpartition(":")
+            with Client((host, int(port))) as probe:
+                equal(probe.get("/ready", host="localhost").status, 200, "the probe")
+
+
+def test_upgrade_waits_for_healthy_endpoints():
+    health = {"path": "/health", "interval": "100ms"}
+    with Origin() as origin, Sluice(origin, service={"health": health}) as sluice, Load(sluice.address) as load:
+        upgrade(sluice)
+        load.await_more(100)
+
+
+def test_upgrade_keeps_unix_sockets():
+    with Origin() as origin:
+        sluice = Sluice(origin)
+        path = f"{sluice.folder}/in.sock"
+        sluice.tree["listener"] = [{"bind": f"unix:{path}"}]
+        with sluice:
+            upgrade(sluice)
+            equal(sluice.get("/").status, 200, "an answer over the old path")
+            sluice.stop()
+            expect(not os.path.exists(path) and not os.path.exists(sluice.socket), "a path stays behind")
+
+
+def check_failed_upgrade(spoil, message):
+    blue, green = pair()
+    with blue, green:
+        sluice = Sluice(blue, green)
+        sluice.tree["state_dir"] = f"{sluice.folder}/state"
+        os.mkdir(sluice.tree["state_dir"])
+        with sluice:
+            good = sluice.config_file.read_text()
+            with Load(sluice.address):
+                sluice.config_file.write_text(spoil(good))
+                sluice.signal(signal.SIGUSR2)
+                wait_until(lambda: "upgrade_failed" in sluice.log(), 40, "the failure's event")
+            expect(message in sluice.log(), lambda: f"the log does not say {message!r}:\n{sluice.log()[-2000:]}")
+            pid = sluice.process.pid
+            wait_until(lambda: _answers(sluice), 10, "the admin socket")
+            equal(sluice.admin.show("info")[0]["pid"], pid, "who serves")
+            sluice.admin.do("set weight web green=12.5")
+            sluice.config_file.write_text(good)
+            upgrade(sluice)
+            equal(sluice.admin.show("split")[0]["green"], 12.5, "what was set after the failure")
+
+
+def _answers(sluice):
+    try:
+        return sluice.admin.json("show info")["ok"]
+    except OSError:
+        return False
+
+
+def test_upgrade_with_a_wrong_configuration_changes_nothing():
+    check_failed_upgrade(lambda good: "wrokers = 1\n" + good, "exit code 1")
+
+
+def test_upgrade_that_fails_after_the_state_was_let_go_takes_it_back():
+    def spoil(good):
+        return "\n".join('access = "/nonexistent/access.log"' if line.startswith("access =") else line
+                         for line in good.splitlines())
+
+    check_failed_upgrade(spoil, "exit code 1")
+
+
+def test_upgrade_with_more_and_fewer_workers_loses_nothing():
+    with FastOrigin(b"b") as blue, Sluice(blue, workers=2) as sluice:
+        with Load(sluice.address) as load:
+            for workers in (4, 1):
+                sluice.write_config({"workers": workers})
+                upgrade(sluice)
+                equal(sluice.admin.show("info")[0]["workers"], workers, "the workers")
+                load.await_more(100)
+
+
+def test_reload_100_times_under_load_loses_nothing():
+    with FastOrigin(b"b") as blue, FastOrigin(b"g") as green:
+        with Sluice(blue, green, service={"split": 50}) as sluice, Load(sluice.address) as load:
+            for number in range(100):
+                sluice.write_config({"service": {"web": {"timeouts": {"idle": f"{number + 10}s"}}}})
+                expect(sluice.admin.do("reload")["applied"], "nothing was applied")
+                load.await_more(5)
+
+
+if __name__ == "__main__":
+    ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    sys.exit(main(globals()))
