@@ -17,6 +17,7 @@
 #include "balancer/plan.h"
 #include "conf/config.h"
 #include "conf/result.h"
+#include "proxy/exemplars.h"
 #include "proxy/resolver.h"
 
 namespace sluice::proxy {
@@ -32,6 +33,7 @@ struct ServiceEntry {
   std::string trip_reason;      // while tripped
   std::string tripped_by;       // who asked for it by hand; may be empty
   uint64_t tripped_at_us = 0;   // wall clock
+  Exemplars exemplars[2];       // by conf::Colour
 
   balancer::EndpointState* find_endpoint(conf::Colour colour, const std::string& name) const;
 };
