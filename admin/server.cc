@@ -37,8 +37,8 @@ Server::Server(proxy::Control& control)
     : control_(control),
       commands_(make_command_table()),
       waits_(control),
-      latencies_(control),
-      context_{control, commands_, waits_, latencies_, {}} {}
+      history_(control),
+      context_{control, commands_, waits_, history_, {}} {}
 
 Server::~Server() {
   if (fd_ >= 0) ::close(fd_);
@@ -72,7 +72,7 @@ conf::Status Server::start(const std::string& path, uint32_t mode) {
   uv_pipe_init(control_.loop().uv(), &listener_, 0);
   listener_.data = this;
   listening_ = true;
-  latencies_.start();
+  history_.start();
   control_.on_stop([this] { close(); });
   int error = uv_pipe_open(&listener_, fd_);
   if (error == 0) {

@@ -18,7 +18,7 @@
 
 #include "admin/command.h"
 #include "admin/command_table.h"
-#include "admin/latency.h"
+#include "admin/history.h"
 #include "admin/session.h"
 #include "admin/wait.h"
 #include "conf/result.h"
@@ -38,6 +38,8 @@ class Server {
   conf::Status start(const std::string& path, uint32_t mode);
 
   Context& context() { return context_; }
+  // Runs whether or not there is a socket.
+  History& history() { return history_; }
 
  private:
   conf::Status bind(uint32_t mode);
@@ -47,7 +49,7 @@ class Server {
   proxy::Control& control_;
   const CommandTable commands_;
   Waits waits_;
-  Latencies latencies_;
+  History history_;
   Context context_;
   std::string path_;
   struct stat bound_ {};
