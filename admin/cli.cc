@@ -7,6 +7,7 @@
 #include "admin/ctl.h"
 #include "admin/demo.h"
 #include "admin/run.h"
+#include "admin/top.h"
 
 namespace sluice::admin {
 namespace {
@@ -45,6 +46,11 @@ int run_cli(int argc, char** argv, const char* version) {
       ->type_name("FILE");
   CtlOptions ctl;
   add_ctl(app, ctl);
+  std::string socket;
+  CLI::App* const top = app.add_subcommand("top", "Watch a running sluice in the terminal");
+  top->add_option("-s,--socket", socket,
+                  "The admin socket; else SLUICE_SOCKET, else the one in the file SLUICE_CONFIG")
+      ->type_name("SOCKET");
   app.add_subcommand("version", "Print the version");
   DemoOptions demo;
   CLI::App* const show =
@@ -60,6 +66,7 @@ int run_cli(int argc, char** argv, const char* version) {
     return 0;
   }
   if (app.got_subcommand("ctl")) return run_ctl(ctl);
+  if (app.got_subcommand(top)) return run_top(socket);
   if (app.got_subcommand(show)) {
     demo.program = "/proc/self/exe";
     return run_demo(demo);

@@ -22,7 +22,7 @@
 namespace sluice::admin {
 
 class CommandTable;
-class Latencies;
+class History;
 class Waits;
 
 // What the commands act on. Later parts of the process add themselves here.
@@ -30,7 +30,7 @@ struct Context {
   proxy::Control& control;
   const CommandTable& commands;
   Waits& waits;
-  const Latencies& latencies;
+  const History& history;
   std::string http_address;  // of the admin HTTP server; empty: there is none
 };
 

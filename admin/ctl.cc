@@ -2,19 +2,16 @@
 
 #include <sys/ioctl.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <cstdio>
-#include <cstdlib>
 #include <cstring>
 #include <string_view>
 
+#include "admin/client.h"
 #include "admin/command_line.h"
-#include "conf/address.h"
-#include "conf/parse.h"
 #include "conf/result.h"
 
 namespace sluice::admin {
@@ -27,55 +24,6 @@ constexpr int kUsage = 2;
 int complain(const std::string& message) {
   std::fprintf(stderr, "sluice ctl: %s\n", message.c_str());
   return kUsage;
-}
-
-conf::Error failure(std::string detail) {
-  return {conf::Error::Kind::unavailable, conf::Error::Source::operator_, false, std::move(detail)};
-}
-
-conf::Result<std::string> socket_path(const CtlOptions& options) {
-  if (!options.socket.empty()) return options.socket;
-  if (const char* const socket = std::getenv("SLUICE_SOCKET"); socket != nullptr && *socket != '\0') {
-    return std::string(socket);
-  }
-  const char* const file = std::getenv("SLUICE_CONFIG");
-  if (file == nullptr || *file == '\0') {
-    return failure("no socket was named; use -s SOCKET, or set SLUICE_SOCKET or SLUICE_CONFIG");
-  }
-  const conf::ParseOutcome outcome = conf::parse_file(file);
-  if (!outcome.ok()) {
-    return failure("SLUICE_CONFIG names a file with errors; mend it or use -s SOCKET\n" +
-                   outcome.to_string());
-  }
-  if (outcome.config->admin.socket.empty()) {
-    return failure(std::string(file) + " has no [admin] socket; use -s SOCKET");
-  }
-  return outcome.config->admin.socket;
-}
-
-std::string advice(int error) {
-  switch (error) {
-    case ENOENT:
-      return "; no sluice has that admin socket: is it running, and is this the path in its [admin] section?";
-    case ECONNREFUSED:
-      return "; the socket is there but nobody serves it: is sluice running?";
-    case EACCES:
-      return "; this user may not use it: see the mode in the [admin] section";
-    default:
-      return {};
-  }
-}
-
-conf::Result<int> connect_to(const std::string& path) {
-  sockaddr_un address{};
-  address.sun_family = AF_UNIX;
-  if (path.size() > conf::kMaxSocketPath) return failure("the path of the socket is too long: " + path);
-  std::memcpy(address.sun_path, path.c_str(), path.size() + 1);
-  const int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-  if (fd >= 0 && connect(fd, reinterpret_cast<const sockaddr*>(&address), sizeof(address)) == 0) return fd;
-  const int error = errno;
-  if (fd >= 0) close(fd);
-  return failure("cannot reach " + path + ": " + std::strerror(error) + advice(error));
 }
 
 // Prints the replies as they come, and keeps the worst of them. Replies are
@@ -166,12 +114,12 @@ constexpr std::string_view kWatch = " -w";
 
 // The answer to `line`, or why there is none.
 conf::Result<std::string> ask(const std::string& path, const std::string& line) {
-  const conf::Result<int> fd = connect_to(path);
+  const conf::Result<int> fd = connect_to_admin(path);
   if (!fd.ok()) return fd.error();
   std::string answer;
   if (send_all(*fd, line)) read_all(*fd, [&](std::string_view data) { answer += data; });
   close(*fd);
-  if (answer.empty()) return failure("the server closed the connection without an answer; see its log");
+  if (answer.empty()) return admin_failure("the server closed the connection without an answer; see its log");
   while (answer.ends_with('\n')) answer.pop_back();
   return answer;
 }
@@ -267,12 +215,12 @@ std::string ctl_line(const CtlOptions& options) {
 int run_ctl(const CtlOptions& options) {
   const std::string line = ctl_line(options);
   if (split_commands(line).empty()) return complain("no command was given; 'sluice ctl help' lists them");
-  const conf::Result<std::string> path = socket_path(options);
+  const conf::Result<std::string> path = admin_socket_path(options.socket);
   if (!path.ok()) return complain(path.error().detail);
   if (const std::string watching = watched(line, options.json); !watching.empty()) {
     return watch(*path, watching, options.json);
   }
-  const conf::Result<int> fd = connect_to(*path);
+  const conf::Result<int> fd = connect_to_admin(*path);
   if (!fd.ok()) return complain(fd.error().detail);
   const int code = converse(*fd, line, options.json);
   close(*fd);

@@ -3,9 +3,13 @@
 #include <arpa/inet.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <map>
 #include <utility>
 
+#include "admin/history.h"
 #include "admin/http_connection.h"
+#include "admin/live_stream.h"
 #include "proxy/head.h"
 #include "proxy/listen_socket.h"
 #include "proxy/uv_stream.h"
@@ -14,7 +18,7 @@ namespace sluice::admin {
 
 using conf::Address;
 
-bool is_safe_host(std::string_view authority) {
+bool is_safe_host(std::string_view authority, const std::vector<std::string>& names) {
   // HTTP/1.0 may leave Host out, which no browser does.
   if (authority.empty()) return true;
   std::string_view host = authority;
@@ -25,12 +29,14 @@ bool is_safe_host(std::string_view authority) {
     return inet_pton(AF_INET6, std::string(host.substr(1, end - 1)).c_str(), &address) == 1;
   }
   host = host.substr(0, host.find(':'));
-  if (proxy::equal_fold(host, "localhost")) return true;
+  const auto is_host = [host](std::string_view name) { return proxy::equal_fold(host, name); };
+  if (is_host("localhost") || std::any_of(names.begin(), names.end(), is_host)) return true;
   in_addr address;
   return inet_pton(AF_INET, std::string(host).c_str(), &address) == 1;
 }
 
-HttpServer::HttpServer(proxy::Control& control) : control_(control) {}
+HttpServer::HttpServer(Context& context, History& history)
+    : context_(context), history_(history), control_(context.control) {}
 
 HttpServer::~HttpServer() = default;
 
@@ -46,6 +52,8 @@ conf::Status HttpServer::start(const Address& bind) {
                   [this](uv_stream_t* listener) { accept(listener); });
   socket_->adopt(opened->fds.front());
   control_.on_stop([this] { close(); });
+  history_.on_tick([this] { tell_state(); });
+  watching_events_ = control_.events().watch([this](const proxy::Event& event) { tell_event(event); });
   return control_.add_part(*this);
 }
 
@@ -82,7 +90,35 @@ void HttpServer::accept(uv_stream_t* listener) {
   connections_.back()->start();
 }
 
+bool HttpServer::may_stream() const {
+  const auto streams = std::count_if(connections_.begin(), connections_.end(),
+                                     [](const auto& one) { return one->streams() != nullptr; });
+  return static_cast<size_t>(streams) < kMostStreams;
+}
+
+// Composed once for all who look at the same service.
+void HttpServer::tell_state() {
+  std::map<std::string, std::string> messages;
+  for (const auto& connection : connections_) {
+    const std::string* const service = connection->streams();
+    if (service == nullptr) continue;
+    std::string& text = messages[*service];
+    if (text.empty()) text = state_message(context_, *service);
+    connection->push(text);
+  }
+}
+
+void HttpServer::tell_event(const proxy::Event& event) {
+  std::string text;
+  for (const auto& connection : connections_) {
+    if (connection->streams() == nullptr) continue;
+    if (text.empty()) text = event_message(event);
+    connection->push(text);
+  }
+}
+
 void HttpServer::close() {
+  control_.events().unwatch(watching_events_);
   if (address_.kind == Address::Kind::unix_socket && control_.owns_paths()) unlink(address_.host.c_str());
   pause();
 }

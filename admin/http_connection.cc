@@ -4,6 +4,8 @@
 
 #include <utility>
 
+#include "admin/live_stream.h"
+
 namespace sluice::admin {
 
 using proxy::CodecEvent;
@@ -13,6 +15,23 @@ using proxy::Stream;
 namespace {
 
 constexpr const char* kPlain = "text/plain; charset=utf-8";
+
+// What a browser may do with a page: run our scripts, use our style sheet, read
+// our stream; nothing from elsewhere, nothing inline, in nobody's frame.
+constexpr const char* kPolicy =
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; base-uri "
+    "'none'; "
+    "form-action 'none'; frame-ancestors 'none'";
+
+// Does a page of another site ask, and not a person who follows a link?
+bool is_from_another_site(const proxy::Fields& fields) {
+  const proxy::Field* const site = fields.find("sec-fetch-site");
+  if (site == nullptr) return false;
+  const std::string_view from = fields.value(*site);
+  if (from != "cross-site" && from != "same-site") return false;
+  const proxy::Field* const mode = fields.find("sec-fetch-mode");
+  return mode == nullptr || fields.value(*mode) != "navigate";
+}
 
 constexpr conf::Limits limits() {
   conf::Limits small;
@@ -47,7 +66,7 @@ void HttpConnection::start() {
 }
 
 void HttpConnection::on_read(char* data, size_t size) {
-  if (lingering_) return;
+  if (lingering_ || streaming_) return;
   const bool from_stash = !stash_.empty();
   if (from_stash) stash_.append(data, size);
   proxy::Input input = from_stash ? stash_.view() : proxy::Input{data, size};
@@ -72,7 +91,7 @@ void HttpConnection::pump(proxy::Input& input) {
       case CodecEvent::Kind::bad: {
         const proxy::Problem problem = codec_.problem();
         last_ = true;
-        reply({problem.status, kPlain, fmt::format("{} {}\n", problem.status, problem.detail)}, false);
+        reply({problem.status, kPlain, fmt::format("{} {}\n", problem.status, problem.detail), {}}, false);
         return;
       }
     }
@@ -82,6 +101,10 @@ void HttpConnection::pump(proxy::Input& input) {
 // Keeps what was not used, and decides what to wait for.
 void HttpConnection::settle(bool from_stash, const proxy::Input& input) {
   out_.flush();
+  if (streaming_) {
+    stash_.clear();
+    return;
+  }
   if (from_stash) {
     stash_.keep_last(input.size);
   } else if (input.size > 0) {
@@ -106,7 +129,41 @@ void HttpConnection::answer() {
   bool last = !codec_.keeps_alive();
   const HttpPage what = page(last);
   last_ = last;
-  reply(what, head_only);
+  if (what.stream_of.empty() || head_only) {
+    reply(what, head_only);
+  } else {
+    begin_stream(what.stream_of);
+  }
+}
+
+// The end of the connection is the end of the stream, in either HTTP/1.
+void HttpConnection::begin_stream(const std::string& service) {
+  last_ = true;
+  if (!server_.may_stream()) {
+    reply({503,
+           kPlain,
+           fmt::format("503 {} streams are open, which is the most\n", HttpServer::kMostStreams),
+           {}},
+          false);
+    return;
+  }
+  streaming_ = true;
+  service_ = service;
+  timer_.disarm();
+  stream_->start_reading();  // to see the client leave
+  push(
+      "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nCache-Control: no-store\r\n"
+      "X-Content-Type-Options: nosniff\r\nCross-Origin-Resource-Policy: same-origin\r\nConnection: "
+      "close\r\n\r\n");
+  push(history_message(server_.context_, service));
+  push(state_message(server_.context_, service));
+}
+
+void HttpConnection::push(std::string_view text) {
+  if (closed_) return;
+  const iovec slice{const_cast<char*>(text.data()), text.size()};
+  stream_->write(&slice, 1);
+  if (stream_->pending() > kMostPendingBytes) close();
 }
 
 HttpPage HttpConnection::page(bool& last) const {
@@ -114,16 +171,23 @@ HttpPage HttpConnection::page(bool& last) const {
   if (request.body != proxy::BodyKind::none &&
       (request.body != proxy::BodyKind::length || request.content_length > 0)) {
     last = true;
-    return {413, kPlain, "413 no request has a body here\n"};
+    return {413, kPlain, "413 no request has a body here\n", {}};
   }
-  if (!is_safe_host(request.authority)) {
-    return {421, kPlain, "421 ask for localhost or an address: other names are refused, see DNS rebinding\n"};
+  if (!is_safe_host(request.authority, server_.control_.config().admin.http_hosts)) {
+    return {421,
+            kPlain,
+            "421 ask for localhost, an address, or a name in [admin] http_hosts: others are refused, see DNS "
+            "rebinding\n",
+            {}};
+  }
+  if (is_from_another_site(request.fields)) {
+    return {403, kPlain, "403 another site's page asks for this\n", {}};
   }
   if (request.method != Method::get && request.method != Method::head) {
-    return {405, kPlain, "405 only GET and HEAD; changes are made on the admin socket\n"};
+    return {405, kPlain, "405 only GET and HEAD; changes are made on the admin socket\n", {}};
   }
   const proxy::Field* const accept = request.fields.find("accept");
-  return page_for(server_.control_, request.path(),
+  return page_for(server_.context_, request.target,
                   accept == nullptr ? std::string_view{} : request.fields.value(*accept));
 }
 
@@ -131,7 +195,9 @@ void HttpConnection::reply(const HttpPage& page, bool head_only) {
   proxy::AddedFields added;
   added.add("Cache-Control", "no-store");
   added.add("X-Content-Type-Options", "nosniff");
-  added.add("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'");
+  added.add("Content-Security-Policy", kPolicy);
+  added.add("Cross-Origin-Resource-Policy", "same-origin");
+  added.add("Referrer-Policy", "no-referrer");
   if (page.status == 405) added.add("Allow", "GET, HEAD");
   codec_.write_reply(out_, 0, page.status, added, page.content_type, page.body, head_only, last_);
   // What was written lies in scratch memory that further answers share.
@@ -140,7 +206,7 @@ void HttpConnection::reply(const HttpPage& page, bool head_only) {
 
 void HttpConnection::on_read_end() {
   read_ended_ = true;
-  if (lingering_) {
+  if (lingering_ || streaming_) {
     close();
   } else if (stream_->pending() <= Stream::kHighWatermark) {
     end();
@@ -152,6 +218,7 @@ void HttpConnection::on_stream_error(int) {
 }
 
 void HttpConnection::on_drained() {
+  if (streaming_) return;
   if (lingering_) {
     if (read_ended_) {
       close();

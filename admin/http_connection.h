@@ -1,9 +1,12 @@
 // HttpConnection: one client of the admin HTTP server.
 //
 //   waiting for a head --> answered --> waiting ... --> lingering --> closed
+//                      \-> streaming ------------------------------> closed
 //
 // Requests are answered one after the other, and the next is looked at only
-// when the client has read the answers before it. Every state has a deadline.
+// when the client has read the answers before it. Every state has a deadline,
+// but for streaming, which ends when the client leaves or falls behind by more
+// than kMostPendingBytes.
 //
 // Owner: the HttpServer; destroyed when its stream has closed. Thread: the
 // control thread's.
@@ -24,11 +27,15 @@ class HttpConnection final : public proxy::Stream::Handler {
   static constexpr uint64_t kHeadMs = 10'000;
   static constexpr uint64_t kReplyMs = 30'000;  // for the client to read what it asked for
   static constexpr uint64_t kLingerMs = 1'000;
+  static constexpr size_t kMostPendingBytes = size_t{4} << 20;
 
   HttpConnection(HttpServer& server, std::unique_ptr<proxy::UvStream> stream);
 
   void start();
   void close();
+  // The service whose live stream the client reads; null: it reads none.
+  const std::string* streams() const { return streaming_ && !closed_ ? &service_ : nullptr; }
+  void push(std::string_view text);
 
   void on_read(char* data, size_t size) override;
   void on_read_end() override;
@@ -41,6 +48,7 @@ class HttpConnection final : public proxy::Stream::Handler {
   void settle(bool from_stash, const proxy::Input& input);
   void answer();
   HttpPage page(bool& last) const;
+  void begin_stream(const std::string& service);
   void reply(const HttpPage& page, bool head_only);
   void end();
   void expect(uint64_t delay_ms) { server_.control_.loop().arm(timer_, delay_ms); }
@@ -54,6 +62,8 @@ class HttpConnection final : public proxy::Stream::Handler {
   bool last_ = false;  // answer no further request
   bool read_ended_ = false;
   bool lingering_ = false;
+  bool streaming_ = false;
+  std::string service_;  // of the stream
   bool closed_ = false;
 };
 

@@ -1,7 +1,9 @@
 #include "admin/http_pages.h"
 
+#include "admin/dashboard.h"
 #include "admin/json.h"
 #include "admin/metrics.h"
+#include "admin/telling.h"
 #include "admin/totals.h"
 
 namespace sluice::admin {
@@ -10,27 +12,21 @@ namespace {
 using conf::Colour;
 using proxy::RunState;
 
-constexpr std::string_view kIndex =
-    "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>sluice</title></head>\n<body>\n"
-    "<h1>sluice</h1>\n<p>Read-only. Changes are made on the admin socket, with <code>sluice "
-    "ctl</code>.</p>\n<ul>\n"
-    "<li><a href=\"/live\">/live</a>: the process answers</li>\n"
-    "<li><a href=\"/ready\">/ready</a>: it takes traffic</li>\n"
-    "<li><a href=\"/health\">/health</a>: each check by name, as JSON</li>\n"
-    "<li><a href=\"/metrics\">/metrics</a>: for Prometheus</li>\n"
-    "<li><a href=\"/metrics.json\">/metrics.json</a>: the same numbers as JSON</li>\n"
-    "</ul>\n</body></html>\n";
+constexpr const char* kPlain = "text/plain; charset=utf-8";
 
-HttpPage live(proxy::Control&, std::string_view) {
-  return {200, "text/plain; charset=utf-8", "live\n"};
+HttpPage live(Context&, std::string_view) {
+  return {200, kPlain, "live\n", {}};
 }
 
-HttpPage ready(proxy::Control& control, std::string_view) {
-  if (control.ready()) return {200, "text/plain; charset=utf-8", "ready\n"};
+HttpPage ready(Context& context, std::string_view) {
+  const proxy::Control& control = context.control;
+  if (control.ready()) return {200, kPlain, "ready\n", {}};
   const bool running = control.state() == RunState::running;
-  return {503, "text/plain; charset=utf-8",
+  return {503,
+          kPlain,
           std::string("not ready: ") + (running ? "a service has no endpoint" : to_string(control.state())) +
-              "\n"};
+              "\n",
+          {}};
 }
 
 // The states of a check, from best to worst.
@@ -73,7 +69,8 @@ Verdict check_service(const proxy::Control& control, const std::string& name,
   return verdict;
 }
 
-HttpPage health(proxy::Control& control, std::string_view) {
+HttpPage health(Context& context, std::string_view) {
+  const proxy::Control& control = context.control;
   const bool running = control.state() == RunState::running;
   Json checks = Json::object();
   checks["process"] = {{"status", running ? "ok" : "failing"}, {"state", to_string(control.state())}};
@@ -87,38 +84,58 @@ HttpPage health(proxy::Control& control, std::string_view) {
                        {"version", control.version()},
                        {"uptime_s", static_cast<double>(up_us) / 1e6},
                        {"checks", std::move(checks)}};
-  return {200, "application/json", dump(object) + "\n"};
+  return {200, "application/json", "{" + dump_members(object) + "," + told(context, "show slo") + "}\n", {}};
 }
 
-HttpPage metrics(proxy::Control& control, std::string_view accept) {
-  const std::vector<MetricFamily> families = collect(control);
+HttpPage metrics(Context& context, std::string_view accept) {
+  const std::vector<MetricFamily> families = collect(context.control);
   if (prefers_openmetrics(accept)) {
-    return {200, "application/openmetrics-text; version=1.0.0; charset=utf-8", to_openmetrics(families)};
+    return {200, "application/openmetrics-text; version=1.0.0; charset=utf-8", to_openmetrics(families), {}};
   }
-  return {200, "text/plain; version=0.0.4; charset=utf-8", to_prometheus(families)};
+  return {200, "text/plain; version=0.0.4; charset=utf-8", to_prometheus(families), {}};
 }
 
-HttpPage metrics_json(proxy::Control& control, std::string_view) {
-  return {200, "application/json", to_json(collect(control))};
-}
-
-HttpPage index(proxy::Control&, std::string_view) {
-  return {200, "text/html; charset=utf-8", std::string(kIndex)};
+HttpPage metrics_json(Context& context, std::string_view) {
+  return {200,
+          "application/json",
+          "{" + json_members(collect(context.control)) + "," + told(context, "show latency") + "," +
+              told(context, "show slo") + "}\n",
+          {}};
 }
 
 constexpr struct {
   std::string_view path;
-  HttpPage (*make)(proxy::Control&, std::string_view accept);
-} kPages[] = {{"/", index},        {"/live", live},       {"/ready", ready},
-              {"/health", health}, {"/metrics", metrics}, {"/metrics.json", metrics_json}};
+  HttpPage (*make)(Context&, std::string_view accept);
+} kPages[] = {{"/live", live},
+              {"/ready", ready},
+              {"/health", health},
+              {"/metrics", metrics},
+              {"/metrics.json", metrics_json}};
+
+// "/stream", of the first service, or "/stream?service=NAME".
+HttpPage stream(const Context& context, std::string_view query) {
+  const auto& services = context.control.registry().services();
+  constexpr std::string_view kKey = "service=";
+  std::string name(query.starts_with(kKey) ? query.substr(kKey.size()) : query);
+  if (name.empty()) name = services.begin()->first;
+  if (services.find(name) == services.end()) return {404, kPlain, "404 no such service\n", {}};
+  return {200, "text/event-stream", {}, std::move(name)};
+}
 
 }  // namespace
 
-HttpPage page_for(proxy::Control& control, std::string_view path, std::string_view accept) {
+HttpPage page_for(Context& context, std::string_view target, std::string_view accept) {
+  const size_t mark = target.find('?');
+  const std::string_view path = target.substr(0, mark);
   for (const auto& page : kPages) {
-    if (page.path == path) return page.make(control, accept);
+    if (page.path == path) return page.make(context, accept);
   }
-  return {404, "text/plain; charset=utf-8", "404 no such page; / lists what there is\n"};
+  if (path == "/stream")
+    return stream(context, mark == target.npos ? std::string_view{} : target.substr(mark + 1));
+  for (const DashboardFile& file : dashboard_files()) {
+    if (file.path == path) return {200, std::string(file.content_type), std::string(file.content), {}};
+  }
+  return {404, kPlain, "404 no such page; there are / /live /ready /health /metrics /metrics.json\n", {}};
 }
 
 }  // namespace sluice::admin

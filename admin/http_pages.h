@@ -8,7 +8,7 @@
 #include <string>
 #include <string_view>
 
-#include "proxy/control.h"
+#include "admin/command.h"
 
 namespace sluice::admin {
 
@@ -16,9 +16,11 @@ struct HttpPage {
   uint16_t status = 200;
   std::string content_type = "text/plain; charset=utf-8";
   std::string body;
+  std::string stream_of;  // instead of a body, the live stream of this service
 };
 
-// `path` without a query. `accept` is the Accept field's value; may be empty.
-HttpPage page_for(proxy::Control& control, std::string_view path, std::string_view accept);
+// `target` is a path, perhaps with a query. `accept` is the Accept field's
+// value; may be empty.
+HttpPage page_for(Context& context, std::string_view target, std::string_view accept);
 
 }  // namespace sluice::admin

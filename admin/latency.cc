@@ -10,7 +10,6 @@ namespace {
 using balancer::HistogramBuckets;
 using balancer::HistogramSnapshot;
 
-constexpr uint64_t kTickMs = 1000;
 constexpr size_t kSeconds = 10;
 constexpr size_t kTens = 6;
 constexpr size_t kMinutes = 5;
@@ -37,13 +36,14 @@ void LatencyWindow::add(const LatencySlice& slice) {
   duration_us += slice.duration_us;
   attempts += slice.attempts;
   failed += slice.failed;
+  errors += slice.errors;
   for (const auto& [index, count] : slice.buckets) requests.add(index, count);
 }
 
 LatencySlice LatencyHistory::join(const std::deque<LatencySlice>& slices, size_t count) {
   const auto window = std::make_unique<LatencyWindow>();
   add_last(*window, slices, count);
-  LatencySlice joined{window->duration_us, window->attempts, window->failed, {}};
+  LatencySlice joined{window->duration_us, window->attempts, window->failed, window->errors, {}};
   for (size_t i = 0; i < HistogramBuckets::kCount; ++i) {
     if (const uint64_t hits = window->requests.bucket(i); hits != 0) {
       joined.buckets.emplace_back(static_cast<uint16_t>(i), static_cast<uint32_t>(hits));
@@ -84,14 +84,9 @@ std::unique_ptr<LatencyWindow> LatencyHistory::window(Span span) const {
   return window;
 }
 
-Latencies::Latencies(proxy::Control& control)
-    : control_(control), ticker_([](void* self) { static_cast<Latencies*>(self)->tick(); }, this) {}
+Latencies::Latencies(proxy::Control& control) : control_(control) {}
 
 Latencies::~Latencies() = default;
-
-void Latencies::start() {
-  tick();
-}
 
 void Latencies::tick() {
   const uint64_t now_us = control_.loop().now_us();
@@ -108,16 +103,17 @@ void Latencies::tick() {
     }
   }
   upstreams_ = std::move(kept);
-  control_.loop().arm(ticker_, kTickMs);
 }
 
 void Latencies::take(Upstream& upstream, uint64_t now_us) {
   const auto sum = std::make_unique<HistogramSnapshot>();
   sum_requests(*upstream.state, *sum);
   const Totals totals = totals_of(*upstream.state);
+  const uint64_t errors = totals.responses_of_class(5);
   LatencySlice slice{now_us - upstream.at_us,
                      totals.all_attempts() - upstream.attempts_before,
                      totals.failed_attempts() - upstream.failed_before,
+                     errors - upstream.errors_before,
                      {}};
   for (size_t i = 0; i < HistogramBuckets::kCount; ++i) {
     const uint64_t hits = sum->bucket(i) - upstream.before.bucket(i);
@@ -128,6 +124,7 @@ void Latencies::take(Upstream& upstream, uint64_t now_us) {
   upstream.before = *sum;
   upstream.attempts_before = totals.all_attempts();
   upstream.failed_before = totals.failed_attempts();
+  upstream.errors_before = errors;
   upstream.at_us = now_us;
 }
 
@@ -142,6 +139,7 @@ std::unique_ptr<LatencyWindow> Latencies::since_start(const balancer::UpstreamSt
   window->duration_us = proxy::Loop::wall_clock_us() - control_.started_wall_us();
   window->attempts = totals.all_attempts();
   window->failed = totals.failed_attempts();
+  window->errors = totals.responses_of_class(5);
   sum_requests(upstream, window->requests);
   return window;
 }

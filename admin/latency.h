@@ -14,7 +14,7 @@
 // have not been joined yet; it says how long it really is, so that rates are
 // right.
 //
-// Owner: the Server. Thread: the control thread's.
+// Owner: History, which calls tick(). Thread: the control thread's.
 #pragma once
 
 #include <cstdint>
@@ -37,14 +37,16 @@ inline constexpr Span kSpans[] = {Span::second, Span::ten_seconds, Span::minute,
 struct LatencySlice {
   uint64_t duration_us = 0;
   uint64_t attempts = 0;
-  uint64_t failed = 0;                                 // of the attempts
-  std::vector<std::pair<uint16_t, uint32_t>> buckets;  // index and count, ascending
+  uint64_t failed = 0;                                      // of the attempts
+  uint64_t errors = 0;                                      // answers to clients with a 5xx
+  std::vector<std::pair<uint16_t, uint32_t>> buckets = {};  // index and count, ascending
 };
 
 struct LatencyWindow {
   uint64_t duration_us = 0;
   uint64_t attempts = 0;
   uint64_t failed = 0;
+  uint64_t errors = 0;
   balancer::HistogramSnapshot requests;
 
   void add(const LatencySlice& slice);
@@ -73,7 +75,8 @@ class Latencies {
   Latencies& operator=(const Latencies&) = delete;
   ~Latencies();
 
-  void start();
+  // Takes what was added since the last call.
+  void tick();
   // Empty for an upstream that has not been seen for a second.
   std::unique_ptr<LatencyWindow> window(const balancer::UpstreamState& upstream, Span span) const;
   // Since the start of the process.
@@ -85,15 +88,14 @@ class Latencies {
     balancer::HistogramSnapshot before;
     uint64_t attempts_before = 0;
     uint64_t failed_before = 0;
+    uint64_t errors_before = 0;
     uint64_t at_us = 0;
     LatencyHistory history;
   };
 
-  void tick();
   void take(Upstream& upstream, uint64_t now_us);
 
   proxy::Control& control_;
-  proxy::Timer ticker_;
   std::map<const balancer::UpstreamState*, std::unique_ptr<Upstream>> upstreams_;
 };
 

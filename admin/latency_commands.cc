@@ -5,7 +5,7 @@
 
 #include "admin/arguments.h"
 #include "admin/command_table.h"
-#include "admin/latency.h"
+#include "admin/history.h"
 #include "admin/listing.h"
 
 namespace sluice::admin {
@@ -63,7 +63,8 @@ void add_rows(const Call& call, const std::string& name, const ServiceEntry& ent
     Json blue_p99;
     for (const Colour colour : conf::kColours) {
       if (colour == Colour::green && !call.control().service_conf(name).has_green) continue;
-      const auto window = look(call.context.latencies, *entry.upstreams[static_cast<size_t>(colour)], i);
+      const auto window =
+          look(call.context.history.latencies(), *entry.upstreams[static_cast<size_t>(colour)], i);
       Json row = row_of(name, colour, title, *window);
       const Json& p99 = row["p99_s"];
       if (colour == Colour::blue) {
@@ -78,6 +79,10 @@ void add_rows(const Call& call, const std::string& name, const ServiceEntry& ent
 
 std::string as_rate(const Json& value) {
   return fmt::format("{:.1f}", value.get<double>());
+}
+// Of availabilities, where the decimals are what matters.
+std::string as_exact_percent(const Json& value) {
+  return fmt::format("{:.3f}%", value.get<double>() * 100);
 }
 std::string as_ratio(const Json& value) {
   return value.is_number() ? fmt::format("{:.2f}x", value.get<double>()) : "-";
@@ -200,6 +205,43 @@ Outcome show_histogram(const Call& call) {
                 {});
 }
 
+constexpr struct {
+  const char* name;
+  size_t minutes;
+} kSloWindows[] = {{"5m", 5}, {"1h", 60}, {"24h", SloHistory::kKeptMinutes}};
+
+Outcome show_slo(const Call& call) {
+  std::vector<Json> rows;
+  const auto refusal = for_services(call, [&](const std::string& name, const ServiceEntry&) {
+    const conf::Slo& promised = call.control().service_conf(name).slo;
+    const SloHistory* const history = call.context.history.slo(name);
+    for (const auto& window : kSloWindows) {
+      const SloCounts counts = history == nullptr ? SloCounts{} : history->window(window.minutes);
+      rows.push_back({{"service", name},
+                      {"window", window.name},
+                      {"window_s", static_cast<double>(counts.duration_us) / 1e6},
+                      {"requests", counts.requests},
+                      {"errors", counts.errors},
+                      {"availability", counts.availability()},
+                      {"promised_availability", promised.availability},
+                      {"burn_rate", counts.burn_rate(promised.availability)},
+                      {"in_time", counts.in_time_share()},
+                      {"promised_latency_s", promised.latency_ms / 1e3}});
+    }
+  });
+  if (refusal.has_value()) return *refusal;
+  return listing(call.format, "slo", rows,
+                 {{"service", "SERVICE"},
+                  {"window", "WINDOW"},
+                  {"requests", "REQUESTS"},
+                  {"errors", "ERRORS"},
+                  {"availability", "AVAILABLE", as_exact_percent},
+                  {"promised_availability", "PROMISED", as_exact_percent},
+                  {"burn_rate", "BURN", as_ratio},
+                  {"in_time", "IN-TIME", as_exact_percent},
+                  {"promised_latency_s", "WITHIN", as_duration}});
+}
+
 constexpr Command kCommands[] = {
     {"show latency", "[SVC[/UPSTREAM]]",
      "Quantiles of what requests took, with rate and error rate, blue beside green. Over the last second, 10 "
@@ -211,6 +253,11 @@ constexpr Command kCommands[] = {
      "first-byte "
      "or queue.",
      false, at_once<show_histogram>},
+    {"show slo", "[SVC]",
+     "How well each service kept what its [slo] section promises, over the last 5 minutes, hour and day: the "
+     "share of requests without a 5xx, how fast the error budget was spent (1 is exactly all of it), and the "
+     "share in time.",
+     false, at_once<show_slo>},
 };
 
 }  // namespace

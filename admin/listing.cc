@@ -4,6 +4,8 @@
 
 #include <algorithm>
 
+#include "admin/totals.h"
+
 namespace sluice::admin {
 
 std::string plain(const Json& value) {
@@ -77,6 +79,13 @@ std::string table(const std::vector<Json>& rows, const std::vector<Column>& colu
     for (size_t column = 0; column < columns.size(); ++column) add(column, row[column]);
   }
   return text;
+}
+
+Json as_json(const proxy::Event& event) {
+  Json fields = Json::object();
+  for (const auto& [name, value] : event.fields) fields[name] = value;
+  return {{"id", event.id},           {"at", rfc3339(event.at_us)}, {"type", event.type},
+          {"service", event.service}, {"message", event.message},   {"fields", std::move(fields)}};
 }
 
 Output listing(Format format, const char* key, const std::vector<Json>& rows,

@@ -32,6 +32,9 @@ std::string table(const std::vector<Json>& rows, const std::vector<Column>& colu
 Output listing(Format format, const char* key, const std::vector<Json>& rows,
                const std::vector<Column>& columns);
 
+// An event, as `show events` and the dashboard's stream have it.
+Json as_json(const proxy::Event& event);
+
 // Either the members of `object`, or `text`.
 Output either(Format format, const Json& object, const std::string& text);
 

@@ -1,5 +1,6 @@
 #include "admin/metrics.h"
 
+#include <limits>
 #include <memory>
 
 #include "admin/totals.h"
@@ -13,6 +14,25 @@ using balancer::HistogramSnapshot;
 using conf::Colour;
 using proxy::ServiceEntry;
 using Type = MetricFamily::Type;
+
+// For each bucket the latest that fell into it.
+std::vector<BucketExemplar> exemplars_of(const proxy::Exemplars& known) {
+  std::vector<BucketExemplar> result;
+  const auto add = [&](uint64_t low_us, uint64_t high_us) {
+    const proxy::Exemplar* const one = known.latest(low_us, high_us);
+    result.push_back(one == nullptr
+                         ? BucketExemplar{}
+                         : BucketExemplar{one->request_id, static_cast<double>(one->duration_us) / 1e6,
+                                          static_cast<double>(one->at_us) / 1e6});
+  };
+  uint64_t low_us = 0;
+  for (const uint64_t bound_ns : kBucketBoundsNs) {
+    add(low_us, bound_ns / 1000);
+    low_us = bound_ns / 1000;
+  }
+  add(low_us, std::numeric_limits<uint64_t>::max());
+  return result;
+}
 
 // Families of upstreams, in the order in which they are told. They are filled
 // side by side, so that each upstream is summed only once.
@@ -33,6 +53,9 @@ class UpstreamFamilies {
       for (uint32_t worker = 0; worker < state.workers(); ++worker)
         (state.stats(worker).*member).add_to(*sum);
       family.samples.push_back({labels, 0, bucket_counts(*sum)});
+      if (member == &balancer::UpstreamStats::request_duration) {
+        family.samples.back().exemplars = exemplars_of(entry.exemplars[static_cast<size_t>(colour)]);
+      }
     }
     for (const balancer::EndpointPlan& one : entry.endpoints[static_cast<size_t>(colour)]) {
       Labels more = labels;
@@ -158,6 +181,12 @@ void collect_process(const proxy::Control& control, std::vector<MetricFamily>& f
     unrouted.samples.push_back({{{"code", std::to_string(status)}}, static_cast<double>(count), {}});
   }
   families.push_back(std::move(unrouted));
+  const proxy::TraceExporter::Stats spans = control.traces().stats();
+  families.push_back({"sluice_spans_total",
+                      "Spans of traces, by whether the collector took them.",
+                      Type::counter,
+                      {{{{"outcome", "sent"}}, static_cast<double>(spans.sent), {}},
+                       {{{"outcome", "dropped"}}, static_cast<double>(spans.dropped), {}}}});
 }
 
 void collect_services(const proxy::Registry& registry, std::vector<MetricFamily>& families) {

@@ -3,7 +3,8 @@
 //
 // collect() reads the counters while the workers go on counting; each number is
 // right for some moment of the call. The forms: Prometheus text 0.0.4,
-// OpenMetrics 1.0, and the same families as JSON. Units are seconds and octets.
+// OpenMetrics 1.0 (which alone has exemplars), and the same families as JSON.
+// Units are seconds and octets.
 //
 // Thread: collect() on the control thread; the rest are pure functions.
 #pragma once
@@ -28,10 +29,18 @@ struct BucketCounts {
   double sum_s = 0;
 };
 
+// A request that stands for a bucket (OpenMetrics 1.0, "Exemplars").
+struct BucketExemplar {
+  std::string request_id;
+  double value_s = 0;
+  double at_s = 0;  // since the epoch; 0: there is none
+};
+
 struct Sample {
   Labels labels;
   double value = 0;
-  BucketCounts buckets;  // of a histogram, instead of the value
+  BucketCounts buckets;                        // of a histogram, instead of the value
+  std::vector<BucketExemplar> exemplars = {};  // one for each bucket, +Inf too; or none at all
 };
 
 struct MetricFamily {
@@ -54,7 +63,8 @@ std::vector<MetricFamily> collect(proxy::Control& control);
 
 std::string to_prometheus(const std::vector<MetricFamily>& families);
 std::string to_openmetrics(const std::vector<MetricFamily>& families);
-std::string to_json(const std::vector<MetricFamily>& families);
+// The member "metrics" of a JSON object.
+std::string json_members(const std::vector<MetricFamily>& families);
 
 // Does a client with this Accept field want OpenMetrics rather than the
 // Prometheus text (RFC 9110, 12.5.1)?

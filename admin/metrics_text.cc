@@ -66,12 +66,27 @@ void append_line(std::string& text, std::string_view name, const char* suffix, c
   text += '\n';
 }
 
-void append_histogram(std::string& text, const std::string& name, const Sample& sample) {
+// Behind a bucket's line. The labels of an exemplar have at most 128 characters,
+// names and values together.
+void append_exemplar(std::string& text, const BucketExemplar& exemplar) {
+  constexpr std::string_view kLabel = "request_id";
+  constexpr size_t kMostCharacters = 128;
+  if (exemplar.at_s == 0 || kLabel.size() + exemplar.request_id.size() > kMostCharacters) return;
+  text.back() = ' ';
+  text += fmt::format("# {{{}=\"", kLabel);
+  append_escaped(text, exemplar.request_id, true);
+  text += fmt::format("\"}} {} {:.3f}\n", exemplar.value_s, exemplar.at_s);
+}
+
+void append_histogram(std::string& text, const std::string& name, const Sample& sample, bool openmetrics) {
+  const bool exemplars = openmetrics && !sample.exemplars.empty();
   for (size_t i = 0; i < sample.buckets.at_most.size(); ++i) {
     const std::string bound = fmt::format("{}", static_cast<double>(kBucketBoundsNs[i]) / 1e9);
     append_line(text, name, "_bucket", sample.labels, bound, static_cast<double>(sample.buckets.at_most[i]));
+    if (exemplars) append_exemplar(text, sample.exemplars[i]);
   }
   append_line(text, name, "_bucket", sample.labels, "+Inf", static_cast<double>(sample.buckets.count));
+  if (exemplars) append_exemplar(text, sample.exemplars.back());
   append_line(text, name, "_sum", sample.labels, {}, sample.buckets.sum_s);
   append_line(text, name, "_count", sample.labels, {}, static_cast<double>(sample.buckets.count));
 }
@@ -87,7 +102,7 @@ std::string to_text(const std::vector<MetricFamily>& families, bool openmetrics)
     text += fmt::format("\n# TYPE {} {}\n", name, to_string(family.type));
     for (const Sample& sample : family.samples) {
       if (family.type == Type::histogram) {
-        append_histogram(text, family.name, sample);
+        append_histogram(text, family.name, sample, openmetrics);
       } else {
         append_line(text, family.name, "", sample.labels, {}, sample.value);
       }
@@ -141,7 +156,7 @@ std::string to_openmetrics(const std::vector<MetricFamily>& families) {
   return to_text(families, true);
 }
 
-std::string to_json(const std::vector<MetricFamily>& families) {
+std::string json_members(const std::vector<MetricFamily>& families) {
   Json list = Json::array();
   for (const MetricFamily& family : families) {
     Json samples = Json::array();
@@ -151,7 +166,7 @@ std::string to_json(const std::vector<MetricFamily>& families) {
                     {"help", family.help},
                     {"samples", std::move(samples)}});
   }
-  return dump(Json{{"metrics", std::move(list)}}) + "\n";
+  return dump_members(Json{{"metrics", std::move(list)}});
 }
 
 bool prefers_openmetrics(std::string_view accept) {

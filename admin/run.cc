@@ -22,6 +22,7 @@ conf::Status start_admin(const conf::Admin& admin, Server& server, HttpServer& h
   if (!admin.socket.empty()) {
     if (const conf::Status started = server.start(admin.socket, admin.mode); !started.ok()) return started;
   }
+  server.history().start();
   if (!admin.http.has_value()) return conf::Done{};
   if (const conf::Status started = http.start(*admin.http); !started.ok()) return started;
   server.context().http_address = http.address().to_string();
@@ -45,7 +46,7 @@ int run_proxy(const std::string& file, const std::string& version) {
   const conf::Admin admin = config.admin;
   proxy::Control control(std::move(*outcome.config), version, proxy::Inheritance::take());
   Server server(control);
-  HttpServer http(control);
+  HttpServer http(server.context(), server.history());
   if (const conf::Status started = control.start(); !started.ok()) {
     const int code = complain(started.error());
     control.run();

@@ -38,8 +38,8 @@ Server::Server(proxy::Control& control)
     : control_(control),
       commands_(make_command_table()),
       waits_(control),
-      latencies_(control),
-      context_{control, commands_, waits_, latencies_, {}},
+      history_(control),
+      context_{control, commands_, waits_, history_, {}},
       socket_(control.loop(), true, [this](uv_stream_t* listener) { accept(listener); }) {}
 
 // The inode is born with the descriptor's mode, less the umask, so that the
@@ -74,7 +74,7 @@ conf::Status Server::start(const std::string& path, uint32_t mode) {
     if (const conf::Status bound = bind(mode); !bound.ok()) return bound.error();
   }
   if (lstat(path_.c_str(), &bound_) != 0) return failure(path_, errno);
-  latencies_.start();
+  history_.start();
   control_.on_stop([this] { close(); });
   return control_.add_part(*this);
 }

@@ -18,7 +18,7 @@
 
 #include "admin/command.h"
 #include "admin/command_table.h"
-#include "admin/latency.h"
+#include "admin/history.h"
 #include "admin/session.h"
 #include "admin/wait.h"
 #include "conf/result.h"
@@ -39,6 +39,8 @@ class Server final : public proxy::Control::Part {
   conf::Status start(const std::string& path, uint32_t mode);
 
   Context& context() { return context_; }
+  // Runs whether or not there is a socket.
+  History& history() { return history_; }
 
   proxy::NamedSockets sockets() const override;
   conf::Status begin() override;
@@ -52,7 +54,7 @@ class Server final : public proxy::Control::Part {
   proxy::Control& control_;
   const CommandTable commands_;
   Waits waits_;
-  Latencies latencies_;
+  History history_;
   Context context_;
   std::string path_;
   struct stat bound_ {};

@@ -1,10 +1,14 @@
 // The commands that say what is going on: clients and events.
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <optional>
+
 #include "admin/command_table.h"
 #include "admin/listing.h"
 #include "admin/totals.h"
 #include "admin/wait.h"
+#include "conf/units.h"
 
 namespace sluice::admin {
 namespace {
@@ -42,13 +46,6 @@ void show_sessions(const Call& call, AnswerPtr answer) {
       [answer = std::move(answer), format = call.format](const std::vector<proxy::SessionInfo>& sessions) {
         answer->finish(describe(sessions, format));
       });
-}
-
-Json as_json(const proxy::Event& event) {
-  Json fields = Json::object();
-  for (const auto& [name, value] : event.fields) fields[name] = value;
-  return {{"id", event.id},           {"at", rfc3339(event.at_us)}, {"type", event.type},
-          {"service", event.service}, {"message", event.message},   {"fields", std::move(fields)}};
 }
 
 std::string as_line(const proxy::Event& event) {
@@ -98,6 +95,20 @@ void show_events(const Call& call, AnswerPtr answer) {
   answer->finish(either(call.format, {{"events", std::move(rows)}}, text.empty() ? "(none)" : text));
 }
 
+Outcome show_log(const Call& call) {
+  constexpr uint64_t kUsual = 20;
+  const std::string* const word = call.argument(0);
+  const std::optional<uint64_t> most = word == nullptr ? kUsual : conf::parse_unsigned(*word);
+  if (!most.has_value()) return Refusal{"usage", "write: show log [N], N being a number of lines"};
+  const auto& events = call.control().events().events();
+  std::vector<Json> rows;
+  for (size_t i = events.size() - std::min<size_t>(*most, events.size()); i < events.size(); ++i) {
+    rows.push_back(as_json(events[i]));
+  }
+  return listing(call.format, "log", rows,
+                 {{"at", "AT"}, {"type", "TYPE"}, {"service", "SERVICE"}, {"message", "MESSAGE"}});
+}
+
 constexpr Command kCommands[] = {
     {"show sessions", "", "The client connections of this moment and what each is doing.", false,
      show_sessions},
@@ -106,6 +117,8 @@ constexpr Command kCommands[] = {
      "further "
      "event as it happens; in JSON each is an object of its own, with the key event.",
      false, show_events},
+    {"show log", "[N]", "The last N events, 20 without a number, as the daemon's log has them.", false,
+     at_once<show_log>},
 };
 
 }  // namespace

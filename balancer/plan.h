@@ -125,6 +125,7 @@ struct Plan {
   // service is known.
   conf::Limits head_limits;
   conf::Timeouts client_timeouts;
+  conf::Trace trace;
 };
 
 }  // namespace sluice::balancer

@@ -206,6 +206,12 @@ struct Trip {
   uint32_t min_requests = 20;
 };
 
+// What the service promises its clients; figures are told against it.
+struct Slo {
+  double availability = 0.999;  // share of answers that are no 5xx, 0..1
+  uint32_t latency_ms = 500;    // an answer within it is in time
+};
+
 struct Service {
   std::string name;
   BasisPoints split = 0;
@@ -223,6 +229,7 @@ struct Service {
   Outlier outlier;
   Rollout rollout;
   Trip trip;
+  Slo slo;
   Position position;
 
   const Upstream& upstream(Colour colour) const { return upstreams[static_cast<size_t>(colour)]; }
@@ -246,6 +253,7 @@ struct Admin {
   std::string socket;           // path; empty: no admin socket
   uint32_t mode = 0660;         // permission bits of the socket
   std::optional<Address> http;  // absent: off
+  std::vector<std::string> http_hosts;  // names it answers to besides localhost and addresses
   bool operator==(const Admin&) const = default;
 };
 
@@ -254,6 +262,13 @@ struct Log {
   std::string level = "info";  // debug, info, warning, error
   double sample = 1.0;         // share of requests in the access log, 0..1
   bool operator==(const Log&) const = default;
+};
+
+// Where spans go, and how many requests without a parent begin a trace.
+struct Trace {
+  std::string endpoint;  // http://HOST:PORT/PATH of an OTLP collector; empty: off
+  double sample = 0.01;  // 0..1
+  bool operator==(const Trace&) const = default;
 };
 
 // Limits over the whole process, past which new work is refused early.
@@ -272,6 +287,7 @@ struct Config {
   uint32_t drain_ms = 30000;  // how long SIGTERM waits for requests in flight
   Admin admin;
   Log log;
+  Trace trace;
   Overload overload;
   std::vector<Listener> listeners;
   std::vector<Route> routes;

@@ -155,6 +155,13 @@ struct HostPatternType {
   static std::string write(const std::string& host) { return host; }
 };
 
+// Host names without ports.
+struct HostsType {
+  static const TypeInfo kInfo;
+  static void read(const Value& value, const Context& context, std::vector<std::string>& out);
+  static std::string write(const std::vector<std::string>& hosts);
+};
+
 // A service's or a cap's name: 1 to 64 of A-Z a-z 0-9 _ -.
 struct NameType {
   static const TypeInfo kInfo;

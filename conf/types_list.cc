@@ -156,6 +156,25 @@ std::string NetworksType::write(const std::vector<Network>& networks) {
   return write_list(networks, [](const Network& network) { return quote(to_string(network)); });
 }
 
+const TypeInfo HostsType::kInfo{"list of hosts", "Host names without ports, as `[\"proxy.internal\"]`."};
+void HostsType::read(const Value& value, const Context& context, std::vector<std::string>& out) {
+  const std::vector<Value>* items = context.items(value);
+  if (items == nullptr) return;
+  out.clear();
+  for (const Value& item : *items) {
+    const auto text = context.text(item);
+    if (!text) continue;
+    if (is_host_name(*text)) {
+      out.emplace_back(*text);
+    } else {
+      context.fail(item, quote(*text) + " is not a host: write \"proxy.internal\", without a port");
+    }
+  }
+}
+std::string HostsType::write(const std::vector<std::string>& hosts) {
+  return write_list(hosts, quote);
+}
+
 const TypeInfo EndpointsType::kInfo{
     "list of endpoints",
     "Addresses, or `{ address = \"10.0.0.5:8080\", weight = 2 }` with a weight from 1 to 1000. An address "

@@ -38,6 +38,12 @@ char* format(const AccessRecord& record, uint64_t wall_us, char* begin, char* en
   JsonLine line(begin, end);
   line.time("time", wall_us);
   line.text("request_id", record.request_id, kText);
+  if (record.trace != nullptr) {
+    std::string trace_id;
+    record.trace->append_trace_id(trace_id);
+    line.text("trace_id", trace_id);
+    line.boolean("trace_sampled", record.trace->sampled);
+  }
   line.text("client", record.client, kText);
   line.text("method", record.method, kText);
   line.text("host", record.authority, kText);
@@ -141,7 +147,7 @@ void AccessLog::Writer::hand_over() {
 
 void AccessLog::Writer::record(const AccessRecord& record, uint64_t wall_us) {
   const double sample = core_.sample.load(std::memory_order_relaxed);
-  if (sample < 1 && random_.unit() >= sample) return;
+  if (sample < 1 && !record.failed() && random_.unit() >= sample) return;
   while (filling_ != nullptr || take_buffer()) {
     char* const bytes = filling_->bytes;
     if (const char* const end = format(record, wall_us, bytes + filling_->size, bytes + kBufferBytes)) {

@@ -98,7 +98,7 @@ class AccessLog::Writer {
   Writer(const Writer&) = delete;
   Writer& operator=(const Writer&) = delete;
 
-  // Writes the request's line, if the sample takes it.
+  // Writes the request's line, if it failed or the sample takes it.
   void record(const AccessRecord& record, uint64_t wall_us);
   // Once a loop turn, with the loop's time: hands over what has waited long.
   void flush_aged(uint64_t now_us);

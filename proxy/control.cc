@@ -42,7 +42,17 @@ class Control::WorkerReporter final : public Reporter {
     control_.mailbox_.post([this, note = std::move(note)] { control_.judge_.on_sample(note); });
   }
   void request_finished(const AccessRecord& record) override {
-    access_.record(record, Loop::wall_clock_us());
+    const uint64_t wall_us = Loop::wall_clock_us();
+    if (control_.access_log_.enabled()) access_.record(record, wall_us);
+    if (record.trace != nullptr && record.trace->sampled) control_.traces_.offer(Span(record, wall_us));
+  }
+  void exemplar(const balancer::UpstreamState& upstream, std::string_view request_id,
+                uint64_t duration_us) override {
+    control_.mailbox_.post([this, service = upstream.service(), colour = upstream.colour(),
+                            one = Exemplar{std::string(request_id), duration_us, Loop::wall_clock_us()}] {
+      ServiceEntry* const entry = control_.registry_.find(service);
+      if (entry != nullptr) entry->exemplars[static_cast<size_t>(colour)].note(one);
+    });
   }
   bool wants_access() const override { return control_.access_log_.enabled(); }
   void turn_ended(uint64_t now_us) override { access_.flush_aged(now_us); }
@@ -69,6 +79,10 @@ Control::Control(conf::Config config, std::string version, Inheritance inheritan
       drain_deadline_([](void* self) { static_cast<Control*>(self)->stop_workers(); }, this),
       ticker_([](void* self) { static_cast<Control*>(self)->tick(); }, this),
       http_client_(loop_),
+      traces_(loop_, mailbox_, http_client_, version_,
+              [this](bool failing, const std::string& what) {
+                add_event(failing ? "traces_lost" : "traces_sent_again", "", what);
+              }),
       webhooks_(loop_, http_client_,
                 [this](const std::string& service, const std::string& problem) {
                   add_event("webhook_failed", service, problem);
@@ -111,6 +125,7 @@ conf::Status Control::start() {
         std::make_unique<Worker>(i, loop_.random().next(), *reporters_.back(), queued_, clients_));
     workers_.back()->limit_clients(client_caps_);
   }
+  traces_.configure(config_.trace);
   resolver_.watch(dns_names());
   const auto plan = registry_.build(config_, resolver_.names(), started_wall_us_);
   restore_states();
@@ -251,6 +266,7 @@ void Control::tick() {
   health_.tick();
   access_log_.report(loop_.now_us(), daemon_log_);
   daemon_log_.write_suppressed();
+  traces_.tick();
   judge_.tick();
   rollouts_.tick();
   watch_caps();
@@ -397,7 +413,7 @@ LogLevel level_of(std::string_view type) {
       "cap_warning",     "reload_failed",  "dns_failed",         "log_not_reopened",
       "state_not_saved", "rollout_hold",   "rollout_trip",       "rollout_abort",
       "rollout_veto",    "webhook_failed", "report_not_written", "rollout_not_restored",
-      "clients_wait",    "upgrade_failed", "admin_failed",
+      "clients_wait",    "upgrade_failed", "admin_failed",       "traces_lost",
   };
   return std::find(std::begin(kWarnings), std::end(kWarnings), type) == std::end(kWarnings)
              ? LogLevel::info

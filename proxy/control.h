@@ -42,6 +42,7 @@
 #include "proxy/registry.h"
 #include "proxy/resolver.h"
 #include "proxy/rollouts.h"
+#include "proxy/trace_exporter.h"
 #include "proxy/upgrade.h"
 #include "proxy/webhooks.h"
 #include "proxy/worker.h"
@@ -132,6 +133,7 @@ class Control {
   const Rollouts& rollouts() const { return rollouts_; }
   const Judge& judge() const { return judge_; }
   const HealthMonitor& health() const { return health_; }
+  const TraceExporter& traces() const { return traces_; }
 
   // Reads the file again. All or nothing: on any error the old one stays whole.
   void reload(const Actor& actor, std::function<void(conf::Result<ReloadReport>)> done);
@@ -274,6 +276,7 @@ class Control {
   HealthMonitor health_{*this};
   Timer ticker_;
   HttpClient http_client_;
+  TraceExporter traces_;
   Webhooks webhooks_;
   Rollouts rollouts_{*this};
   balancer::PosixFileSystem files_;

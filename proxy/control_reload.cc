@@ -48,6 +48,7 @@ void Control::reload(const Actor& actor, std::function<void(conf::Result<ReloadR
   daemon_log_.set_level(parse_log_level(next.log.level).value_or(LogLevel::info));
   apply_file_splits(next);
   config_ = std::move(next);
+  traces_.configure(config_.trace);
   resolver_.watch(dns_names());
   publish_plan([this, actor, report = std::move(report), done = std::move(done)]() mutable {
     add_event("reloaded", "",

@@ -496,13 +496,16 @@ void Exchange::finish(bool last) {
   if (pool_ != nullptr && status_ != 0) {
     balancer::UpstreamStats& mine = stats();
     mine.counters.responses[status_].add();
-    mine.request_duration.record((context_.loop.now_us() - started_us_) * 1000);
+    const uint64_t duration_us = context_.loop.now_us() - started_us_;
+    mine.request_duration.record(duration_us * 1000);
+    if (pool_->exemplar_due(duration_us * 1000))
+      context_.reporter.exemplar(pool_->state(), request_id(), duration_us);
     mine.counters.bytes_up.add(body_bytes_);
     mine.counters.bytes_down.add(response_bytes_);
   } else if (pool_ == nullptr && status_ != 0) {
     context_.unrouted[status_].add();
   }
-  if (context_.reporter.wants_access()) log();
+  if (context_.reporter.wants_access() || (traced_ && trace_.sampled)) log();
   Downstream* const downstream = std::exchange(downstream_, nullptr);
   const bool gone = std::exchange(downstream_gone_, false);
   phase_ = Phase::free;

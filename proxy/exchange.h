@@ -88,6 +88,7 @@ class Exchange {
 
   // exchange.cc: the course of things.
   void prepare_head();
+  void join_trace();
   void route();
   conf::Colour choose_colour();
   bool read_sticky_key(std::string_view& key) const;
@@ -148,6 +149,9 @@ class Exchange {
   std::string forwarded_for_;  // built for the added fields
   char made_request_id_[kRequestIdBytes];
   bool has_request_id_ = false;  // the client's is passed on
+  bool traced_ = false;          // trace_ and traceparent_ are of this request
+  TraceContext trace_;
+  std::string traceparent_;  // what the upstream is sent
 
   Phase phase_ = Phase::free;
   conf::Colour colour_ = conf::Colour::blue;

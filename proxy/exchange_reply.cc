@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <array>
+#include <optional>
 
 #include "proxy/exchange.h"
 #include "proxy/h1_writer.h"
@@ -71,8 +72,41 @@ void Exchange::prepare_head() {
     if (!forwarded_for_.empty()) forwarded_for_ += ", ";
     forwarded_for_ += ip;
   }
+  join_trace();
   if (has_request_id_) return;
   make_request_id(context_.loop.random(), made_request_id_);
+}
+
+// Goes on with the caller's trace, or begins one where there is none or more
+// than one; what tracestate says belongs to the caller's (W3C Trace Context,
+// 3.3 and 4.3).
+void Exchange::join_trace() {
+  const conf::Trace& settings = plan_->plan->trace;
+  traced_ = !settings.endpoint.empty();
+  if (!traced_) return;
+  Fields& fields = head_.fields;
+  const auto drop_all = [&fields](std::string_view name, auto visit) {
+    for (Field& field : fields.all()) {
+      if (field.dropped || field.id != FieldId::other || !equal_fold(fields.name(field), name)) continue;
+      field.dropped = true;
+      visit(fields.value(field));
+    }
+  };
+  std::optional<TraceContext> caller;
+  size_t callers = 0;
+  drop_all("traceparent", [&](std::string_view value) {
+    caller = TraceContext::parse(value);
+    ++callers;
+  });
+  balancer::Random& random = context_.loop.random();
+  if (callers == 1 && caller.has_value()) {
+    trace_ = caller->child(random);
+  } else {
+    trace_ = TraceContext::begin(random, settings.sample);
+    drop_all("tracestate", [](std::string_view) {});
+  }
+  traceparent_.clear();
+  trace_.append_traceparent(traceparent_);
 }
 
 std::string_view Exchange::request_id() const {
@@ -92,6 +126,7 @@ void Exchange::add_forwarding_fields(AddedFields& added) {
   }
   added.add("Via", head_.minor_version == 0 ? "1.0 sluice" : "1.1 sluice");
   if (!has_request_id_) added.add("X-Request-Id", request_id());
+  if (traced_) added.add("traceparent", traceparent_);
 }
 
 void Exchange::refuse(balancer::Refusal refusal, uint16_t status, const char* error, const char* detail) {
@@ -190,6 +225,7 @@ void Exchange::log() const {
   record.retried = retries_ > 0;
   record.rescued = is_rescue_;
   record.aborted = aborted_;
+  record.trace = traced_ ? &trace_ : nullptr;
   context_.reporter.request_finished(record);
 }
 

@@ -164,6 +164,7 @@ std::shared_ptr<const balancer::Plan> Registry::build(const conf::Config& config
   std::erase_if(services_, [&](const auto& one) { return !config.services.contains(one.first); });
   auto plan = std::make_shared<balancer::Plan>();
   plan->serial = ++serial_;
+  plan->trace = config.trace;
   std::map<std::string, uint32_t> index;
   for (const auto& [name, service] : config.services) {
     update_service(service, wall_us);

@@ -18,6 +18,7 @@
 #include "balancer/plan.h"
 #include "conf/config.h"
 #include "conf/result.h"
+#include "proxy/exemplars.h"
 #include "proxy/resolver.h"
 
 namespace sluice::proxy {
@@ -36,6 +37,7 @@ struct ServiceEntry {
   // What operators set; it stays until the file says the same.
   std::optional<bool> maintenance_by_hand;
   std::optional<uint32_t> max_connections_by_hand[2];  // 0: no limit
+  Exemplars exemplars[2];       // by conf::Colour
 
   balancer::EndpointState* find_endpoint(conf::Colour colour, const std::string& name) const;
 };

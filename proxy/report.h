@@ -9,6 +9,7 @@
 
 #include "balancer/counters.h"
 #include "balancer/plan.h"
+#include "proxy/trace_context.h"
 
 namespace sluice::proxy {
 
@@ -73,6 +74,10 @@ struct AccessRecord {
   bool retried = false;
   bool rescued = false;
   bool aborted = false;
+  const TraceContext* trace = nullptr;  // null: traces are off
+
+  // What an incident begins with; a sample of the access log leaves none out.
+  bool failed() const { return status == 0 || status >= 500 || retried || rescued || aborted; }
 };
 
 class Reporter {
@@ -86,7 +91,13 @@ class Reporter {
   virtual void request_finished(const AccessRecord& record) = 0;
   // The worker's loop is about to wait.
   virtual void turn_ended(uint64_t now_us) { static_cast<void>(now_us); }
-  // Is there anybody who wants request_finished()?
+  // A request that stands for others as slow as itself.
+  virtual void exemplar(const balancer::UpstreamState& upstream, std::string_view request_id,
+                        uint64_t duration_us) {
+    static_cast<void>(upstream), static_cast<void>(request_id), static_cast<void>(duration_us);
+  }
+  // Is there anybody who wants request_finished() of a request without a
+  // sampled trace?
   virtual bool wants_access() const = 0;
 };
 

@@ -17,6 +17,7 @@
 
 #include "balancer/picker.h"
 #include "balancer/plan.h"
+#include "proxy/exemplars.h"
 #include "proxy/upstream_connection.h"
 #include "proxy/worker_context.h"
 
@@ -92,6 +93,8 @@ class UpstreamPool {
   // May another of green's requests be replayed here? Bounded by what this
   // upstream carries anyway, so that a rescue can't drown it.
   bool rescue_allowed() const { return rescuing < kLeastRescues || rescuing < active / 2; }
+  // Is a request that took so long to be told as an exemplar?
+  bool exemplar_due(uint64_t duration_ns) { return exemplar_pace_.due(duration_ns, context_.loop.now_us()); }
   uint32_t rescuing = 0;
   uint32_t active = 0;  // exchanges at this upstream, from this worker
 
@@ -118,6 +121,7 @@ class UpstreamPool {
   std::unordered_map<UpstreamConnection*, std::unique_ptr<UpstreamConnection>> connections_;
   uint32_t idle_total_ = 0;
   double retries_ = kFirstRetries;
+  ExemplarPace exemplar_pace_;
   Exchange* first_waiter_ = nullptr;
   Exchange* last_waiter_ = nullptr;
   bool retired_ = false;

@@ -5,6 +5,8 @@
 #include <unistd.h>
 
 #include <catch2/catch.hpp>
+#include <cerrno>
+#include <memory>
 
 #include "admin/http_pages.h"
 #include "fixtures.h"
@@ -12,35 +14,53 @@
 namespace sluice::admin::test {
 namespace {
 
-// Sends `request` to the server and reads until it closes the connection.
+// A client whose reads never wait: the server lives in the same thread.
+class HttpClient {
+ public:
+  explicit HttpClient(uint16_t port) : fd_(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
+    sockaddr_in address{};
+    address.sin_family = AF_INET;
+    address.sin_port = htons(port);
+    inet_pton(AF_INET, "127.0.0.1", &address.sin_addr);
+    REQUIRE(connect(fd_, reinterpret_cast<const sockaddr*>(&address), sizeof(address)) == 0);
+  }
+  HttpClient(const HttpClient&) = delete;
+  HttpClient& operator=(const HttpClient&) = delete;
+  ~HttpClient() { close(fd_); }
+
+  void send(const std::string& text) const {
+    REQUIRE(::send(fd_, text.data(), text.size(), MSG_NOSIGNAL) == static_cast<ssize_t>(text.size()));
+  }
+  // Takes what is there; false once the server has closed.
+  bool read() {
+    char buffer[4096];
+    ssize_t size = 0;
+    while ((size = recv(fd_, buffer, sizeof(buffer), MSG_DONTWAIT)) > 0)
+      received_.append(buffer, static_cast<size_t>(size));
+    return size < 0 && (errno == EAGAIN || errno == EINTR);
+  }
+  const std::string& received() const { return received_; }
+
+ private:
+  const int fd_;
+  std::string received_;
+};
+
 class HttpFixture {
  public:
-  HttpFixture() : http_(proxy.control) {
+  HttpFixture() : http_(proxy.server.context(), proxy.server.history()) {
     const conf::Status started = http_.start({conf::Address::Kind::inet, "127.0.0.1", 0});
     REQUIRE(started.ok());
   }
   ~HttpFixture() { proxy.end(); }  // while the server is still there
 
+  uint16_t port() const { return http_.address().port; }
+
   std::string exchange(const std::string& request) {
-    const int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    sockaddr_in address{};
-    address.sin_family = AF_INET;
-    address.sin_port = htons(http_.address().port);
-    inet_pton(AF_INET, "127.0.0.1", &address.sin_addr);
-    REQUIRE(connect(fd, reinterpret_cast<const sockaddr*>(&address), sizeof(address)) == 0);
-    REQUIRE(send(fd, request.data(), request.size(), MSG_NOSIGNAL) == static_cast<ssize_t>(request.size()));
-    std::string reply;
-    bool open = true;
-    proxy.run_until([&] {
-      char buffer[4096];
-      ssize_t size = 0;
-      while ((size = recv(fd, buffer, sizeof(buffer), MSG_DONTWAIT)) > 0)
-        reply.append(buffer, static_cast<size_t>(size));
-      if (size == 0 || (errno != EAGAIN && errno != EINTR)) open = false;
-      return !open;
-    });
-    close(fd);
-    return reply;
+    HttpClient client(port());
+    client.send(request);
+    proxy.run_until([&] { return !client.read(); });
+    return client.received();
   }
   std::string get(const std::string& target, const std::string& fields = "Host: localhost\r\n") {
     return exchange("GET " + target + " HTTP/1.1\r\n" + fields + "Connection: close\r\n\r\n");
@@ -56,13 +76,105 @@ TEST_CASE("http: localhost and addresses are hosts that may be asked for, other 
   for (const char* const host : {"", "localhost", "LOCALHOST:9901", "127.0.0.1", "127.0.0.1:9901", "[::1]",
                                  "[::1]:9901", "10.1.2.3:80"}) {
     INFO(host);
-    CHECK(is_safe_host(host));
+    CHECK(is_safe_host(host, {}));
   }
   for (const char* const host : {"evil.example", "evil.example:9901", "localhost.evil.example",
                                  "127.0.0.1.evil.example", "[::1", "[evil]", "127.0.0.1evil", "0x7f.1"}) {
     INFO(host);
-    CHECK(!is_safe_host(host));
+    CHECK(!is_safe_host(host, {}));
   }
+}
+
+TEST_CASE("http: names in http_hosts may be asked for, and only those") {
+  const std::vector<std::string> names{"proxy.internal", "other"};
+  CHECK(is_safe_host("Proxy.Internal:9901", names));
+  CHECK(is_safe_host("other", names));
+  CHECK(!is_safe_host("a.proxy.internal", names));
+  CHECK(!is_safe_host("proxy.internal.evil.example", names));
+}
+
+TEST_CASE("http: the dashboard comes whole from here, under a strict policy") {
+  HttpFixture http;
+  const std::string page = http.get("/");
+  CHECK(page.find("Content-Type: text/html; charset=utf-8") != std::string::npos);
+  CHECK(page.find("default-src 'none'; script-src 'self'; style-src 'self'") != std::string::npos);
+  CHECK(page.find("unsafe") == std::string::npos);
+  // Nothing inline, nothing from elsewhere.
+  for (const char* const never : {"<style", "style=", "onclick", "<script>", "https://", "http://"}) {
+    INFO(never);
+    CHECK(page.find(never) == std::string::npos);
+  }
+  for (const char* const part :
+       {"dashboard.js", "panels.js", "charts.js", "format.js", "dashboard.css", "favicon.svg"}) {
+    INFO(part);
+    CHECK(http.get(std::string("/") + part).starts_with("HTTP/1.1 200 "));
+  }
+}
+
+TEST_CASE("http: what another site's page asks for is refused, a followed link is not") {
+  HttpFixture http;
+  const std::string host = "Host: localhost\r\n";
+  CHECK(http.get("/health", host + "Sec-Fetch-Site: cross-site\r\nSec-Fetch-Mode: no-cors\r\n")
+            .starts_with("HTTP/1.1 403 "));
+  CHECK(http.get("/health", host + "Sec-Fetch-Site: same-site\r\n").starts_with("HTTP/1.1 403 "));
+  CHECK(http.get("/", host + "Sec-Fetch-Site: cross-site\r\nSec-Fetch-Mode: navigate\r\n")
+            .starts_with("HTTP/1.1 200 "));
+  CHECK(http.get("/health", host + "Sec-Fetch-Site: same-origin\r\nSec-Fetch-Mode: cors\r\n")
+            .starts_with("HTTP/1.1 200 "));
+}
+
+TEST_CASE("http: the stream begins with the history and the state, and tells events as they happen") {
+  HttpFixture http;
+  HttpClient client(http.port());
+  client.send("GET /stream?service=web HTTP/1.1\r\nHost: localhost\r\n\r\n");
+  const auto has = [&](const char* text) { return client.received().find(text) != std::string::npos; };
+  http.proxy.run_until([&] { return client.read() && has("event: state\n"); });
+  CHECK(has("Content-Type: text/event-stream"));
+  CHECK(has("event: history\ndata: {\"service\":\"web\""));
+  CHECK(has("\"split\":[{\"service\":\"web\""));
+  CHECK(!has("\"split\":[{\"service\":\"plain\""));
+  http.proxy.ask("set weight web green=12.5");
+  http.proxy.run_until([&] { return client.read() && has("event: event\n"); });
+  CHECK(has("\"type\":\"split_changed\""));
+  CHECK(http.get("/stream?service=nobody").starts_with("HTTP/1.1 404 "));
+  CHECK(http.exchange("HEAD /stream HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+            .starts_with("HTTP/1.1 200 "));
+}
+
+TEST_CASE("http: streams are bounded, and one that ends makes room") {
+  HttpFixture http;
+  std::vector<std::unique_ptr<HttpClient>> clients;
+  const std::string request = "GET /stream HTTP/1.1\r\nHost: localhost\r\n\r\n";
+  for (size_t i = 0; i < HttpServer::kMostStreams; ++i) {
+    clients.push_back(std::make_unique<HttpClient>(http.port()));
+    clients.back()->send(request);
+    http.proxy.run_until([&] { return clients.back()->read() && !clients.back()->received().empty(); });
+    CHECK(clients.back()->received().starts_with("HTTP/1.1 200 "));
+  }
+  CHECK(http.exchange(request).starts_with("HTTP/1.1 503 "));
+  clients.pop_back();
+  // The end is seen in one of the next turns.
+  bool admitted = false;
+  for (int i = 0; i < 1000 && !admitted; ++i) {
+    HttpClient another(http.port());
+    another.send(request);
+    http.proxy.run_until([&] { return !another.read() || !another.received().empty(); });
+    admitted = another.received().starts_with("HTTP/1.1 200 ");
+  }
+  CHECK(admitted);
+}
+
+TEST_CASE("http: metrics.json and health have the windows and the promises") {
+  HttpFixture http;
+  const auto metrics = nlohmann::json::parse(page_for(http.proxy.server.context(), "/metrics.json", "").body);
+  CHECK(metrics["latency"].size() == 15);
+  CHECK(metrics["slo"].size() == 6);
+  CHECK(metrics["metrics"].is_array());
+  const auto health = nlohmann::json::parse(page_for(http.proxy.server.context(), "/health", "").body);
+  REQUIRE(health["slo"].size() == 6);
+  CHECK(health["slo"][0]["window"] == "5m");
+  CHECK(health["slo"][0]["availability"] == 1.0);
+  CHECK(health["slo"][0]["promised_availability"] == 0.999);
 }
 
 TEST_CASE("http: probes answer 200 while all is well") {
@@ -79,19 +191,20 @@ TEST_CASE("http: ready is 503 without an endpoint and while draining") {
   http.proxy.ask("set endpoint plain/blue/127.0.0.1:11 maint");
   CHECK(http.get("/ready").starts_with("HTTP/1.1 503 "));
   CHECK(http.get("/live").starts_with("HTTP/1.1 200 "));
-  const HttpPage health = page_for(http.proxy.control, "/health", "");
+  const HttpPage health = page_for(http.proxy.server.context(), "/health", "");
   const auto report = nlohmann::json::parse(health.body);
   CHECK(report["status"] == "failing");
   CHECK(report["checks"]["plain"]["status"] == "failing");
   CHECK(report["checks"]["web/blue"]["status"] == "ok");
   http.proxy.control.drain({"test", ""});
-  CHECK(page_for(http.proxy.control, "/ready", "").status == 503);
-  CHECK(nlohmann::json::parse(page_for(http.proxy.control, "/health", "").body)["status"] == "draining");
+  CHECK(page_for(http.proxy.server.context(), "/ready", "").status == 503);
+  CHECK(nlohmann::json::parse(page_for(http.proxy.server.context(), "/health", "").body)["status"] ==
+        "draining");
 }
 
 TEST_CASE("http: health has status, version, uptime and every check by its name") {
   HttpFixture http;
-  const auto report = nlohmann::json::parse(page_for(http.proxy.control, "/health", "").body);
+  const auto report = nlohmann::json::parse(page_for(http.proxy.server.context(), "/health", "").body);
   CHECK(report["status"] == "ok");
   CHECK(report["version"] == "1.2.3");
   CHECK(report["uptime_s"].is_number());

@@ -144,6 +144,8 @@ TEST_CASE("text, words and paths are checked") {
            "2:10 admin.socket: \"run/x\" is no absolute path of at most 107 bytes"},
           {"[admin]\nhttp = \"dns:x:1\"\n",
            "2:8 admin.http: a name cannot be listened on: write an IP address"},
+          {"[admin]\nhttp_hosts = [\"a.example\", \"b:80\"]\n",
+           "2:28 admin.http_hosts: \"b:80\" is not a host: write \"proxy.internal\", without a port"},
       },
       "", kListener + kBlue);
 }

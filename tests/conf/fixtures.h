@@ -33,11 +33,16 @@ drain_timeout = "5s"
 socket = "/run/sluice/admin.sock"
 mode = "0600"
 http = "127.0.0.1:9901"
+http_hosts = ["sluice.internal"]
 
 [log]
 access = "stdout"
 level = "debug"
 sample = 0.25
+
+[trace]
+endpoint = "http://127.0.0.1:4318/v1/traces"
+sample = 0.5
 
 [overload]
 max_connections = 5000
@@ -142,6 +147,9 @@ false_trip_rate = 0.001
 max_error_rate = 0.05
 window = "20s"
 min_requests = 30
+[service.web.slo]
+availability = 0.99
+latency = "200ms"
 
 [service.shop-2.blue]
 endpoints = ["10.0.0.1:80"]

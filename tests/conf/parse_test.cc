@@ -64,8 +64,10 @@ TEST_CASE("every key of the process reaches its member") {
   CHECK(config.user == "sluice");
   CHECK(config.group == "proxy");
   CHECK(config.drain_ms == 5000);
-  CHECK(config.admin ==
-        Admin{"/run/sluice/admin.sock", 0600, Address{Address::Kind::inet, "127.0.0.1", 9901}});
+  CHECK(config.admin == Admin{"/run/sluice/admin.sock",
+                              0600,
+                              Address{Address::Kind::inet, "127.0.0.1", 9901},
+                              {"sluice.internal"}});
   CHECK(config.log == Log{"stdout", "debug", 0.25});
   CHECK(config.overload == Overload{5000, 200});
   REQUIRE(config.listeners.size() == 2);

@@ -61,6 +61,13 @@ AccessRecord example() {
   return record;
 }
 
+AccessRecord good_example() {
+  AccessRecord record = example();
+  record.status = 200;
+  record.retried = record.aborted = false;
+  return record;
+}
+
 conf::Log to(const std::string& access, double sample = 1) {
   conf::Log log;
   log.access = access;
@@ -517,14 +524,52 @@ TEST_CASE("access log: a sample takes its share of the requests") {
   const TemporaryFolder folder;
   AccessLog log(1, kSeed);
   constexpr uint64_t kRequests = 4000;
+  const AccessRecord good = good_example();
   REQUIRE(log.configure(to(folder.file("log"), 0.25)).ok());
-  for (uint64_t i = 0; i < kRequests; ++i) log.writer(0).record(example(), kWallUs);
+  for (uint64_t i = 0; i < kRequests; ++i) log.writer(0).record(good, kWallUs);
   const uint64_t taken = log.stats().lines + log.stats().dropped;
   CHECK(taken > kRequests / 5);
   CHECK(taken < kRequests * 3 / 10);
   REQUIRE(log.configure(to(folder.file("log"), 0)).ok());
-  for (uint64_t i = 0; i < kRequests; ++i) log.writer(0).record(example(), kWallUs);
+  for (uint64_t i = 0; i < kRequests; ++i) log.writer(0).record(good, kWallUs);
   CHECK(log.stats().lines + log.stats().dropped == taken);
+}
+
+TEST_CASE("access log: what failed is in every sample") {
+  const TemporaryFolder folder;
+  AccessLog log(1, kSeed);
+  REQUIRE(log.configure(to(folder.file("log"), 0)).ok());
+  const auto lines_after = [&](auto change) {
+    AccessRecord record = good_example();
+    change(record);
+    const uint64_t before = log.stats().lines;
+    log.writer(0).record(record, kWallUs);
+    return log.stats().lines - before;
+  };
+  CHECK(lines_after([](AccessRecord&) {}) == 0);
+  CHECK(lines_after([](AccessRecord& record) { record.status = 404; }) == 0);
+  CHECK(lines_after([](AccessRecord& record) { record.status = 503; }) == 1);
+  CHECK(lines_after([](AccessRecord& record) { record.status = 0; }) == 1);
+  CHECK(lines_after([](AccessRecord& record) { record.retried = true; }) == 1);
+  CHECK(lines_after([](AccessRecord& record) { record.rescued = true; }) == 1);
+  CHECK(lines_after([](AccessRecord& record) { record.aborted = true; }) == 1);
+}
+
+TEST_CASE("access log: a traced request has its trace in its line") {
+  const TemporaryFolder folder;
+  AccessLog log(1, kSeed);
+  REQUIRE(log.configure(to(folder.file("log"))).ok());
+  const auto trace = TraceContext::parse("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01");
+  AccessRecord record = example();
+  log.writer(0).record(record, kWallUs);
+  record.trace = &*trace;
+  log.writer(0).record(record, kWallUs);
+  CHECK(log.close());
+  const std::vector<Json> lines = read_lines(folder.file("log"));
+  REQUIRE(lines.size() == 2);
+  CHECK(!lines[0].contains("trace_id"));
+  CHECK(lines[1]["trace_id"] == "4bf92f3577b34da6a3ce929d0e0e4736");
+  CHECK(lines[1]["trace_sampled"] == true);
 }
 
 }  // namespace

@@ -1,0 +1,42 @@
+// TraceContext: which trace a request belongs to, as it travels in the field
+// traceparent (W3C Trace Context, 3.2).
+//
+//   00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01
+//   version, trace, the caller's span, flags (1: sampled)
+//
+// A field that breaks the grammar, or whose trace or span is all zeros, is as
+// good as none. Of a later version the first four parts are understood.
+//
+// Plain values; any thread.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "balancer/random.h"
+
+namespace sluice::proxy {
+
+struct TraceContext {
+  static constexpr size_t kTextBytes = 55;
+
+  uint64_t trace_high = 0;
+  uint64_t trace_low = 0;
+  uint64_t span = 0;
+  uint64_t parent = 0;  // the caller's span; 0: the trace begins here
+  bool sampled = false;
+
+  static std::optional<TraceContext> parse(std::string_view traceparent);
+  // A trace of its own, sampled with the probability `sample`.
+  static TraceContext begin(balancer::Random& random, double sample);
+  // The same trace with a span of our own below the caller's.
+  TraceContext child(balancer::Random& random) const;
+
+  void append_traceparent(std::string& to) const;
+  void append_trace_id(std::string& to) const;  // 32 lower-case hex digits
+  static void append_span_id(std::string& to, uint64_t id);
+};
+
+}  // namespace sluice::proxy
