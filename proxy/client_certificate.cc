@@ -44,11 +44,16 @@ std::string ip_text(const ASN1_OCTET_STRING* ip) {
 // Empty for kinds of names that nobody uses to tell clients apart.
 std::string entry_text(const GENERAL_NAME& name) {
   switch (name.type) {
-    case GEN_DNS: return "DNS:" + escaped(name.d.dNSName);
-    case GEN_URI: return "URI:" + escaped(name.d.uniformResourceIdentifier);
-    case GEN_EMAIL: return "EMAIL:" + escaped(name.d.rfc822Name);
-    case GEN_IPADD: return "IP:" + ip_text(name.d.iPAddress);
-    default: return {};
+    case GEN_DNS:
+      return "DNS:" + escaped(name.d.dNSName);
+    case GEN_URI:
+      return "URI:" + escaped(name.d.uniformResourceIdentifier);
+    case GEN_EMAIL:
+      return "EMAIL:" + escaped(name.d.rfc822Name);
+    case GEN_IPADD:
+      return "IP:" + ip_text(name.d.iPAddress);
+    default:
+      return {};
   }
 }
 

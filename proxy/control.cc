@@ -96,8 +96,11 @@ conf::Status Control::start() {
     reporters_.push_back(std::make_unique<WorkerReporter>(*this, access_log_.writer(i)));
     workers_.push_back(std::make_unique<Worker>(i, loop_.random().next(), *reporters_.back(), queued_));
   }
+  conf::Result<TlsStore::Set> secured = tls_.load(config_);
+  if (!secured.ok()) return secured.error();
+  tls_.adopt(std::move(*secured));
   resolver_.watch(dns_names());
-  const auto plan = registry_.build(config_, resolver_.names(), started_wall_us_);
+  const auto plan = registry_.build(config_, resolver_.names(), started_wall_us_, tls_.clients());
   restore_states();
   for (const auto& worker : workers_) worker->adopt(plan, config_.overload.max_queued);
   for (const conf::Listener& listener : config_.listeners) {
@@ -119,9 +122,7 @@ conf::Status Control::start() {
 conf::Status Control::open_listener(const conf::Listener& listener) {
   conf::Result<ListenSockets> sockets = open_listen_sockets(listener.bind, worker_count());
   if (!sockets.ok()) return sockets.error();
-  auto traits = std::make_shared<ListenerTraits>();
-  traits->trusted = listener.trusted;
-  traits->secure = listener.tls.has_value();
+  const std::shared_ptr<const ListenerTraits> traits = traits_of(listener);
   const uint64_t id = next_listener_++;
   const bool is_unix = listener.bind.kind == conf::Address::Kind::unix_socket;
   for (uint32_t i = 0; i < worker_count(); ++i) {
@@ -244,6 +245,8 @@ void Control::tick() {
   judge_.tick();
   rollouts_.tick();
   watch_caps();
+  watch_files();
+  watch_certificates();
 }
 
 // An event when a cap's use reaches its warning line, and when it has fallen
@@ -277,7 +280,7 @@ void Control::redirect_green(const std::string& service, std::function<void()> d
 }
 
 void Control::publish_plan(std::function<void()> done) {
-  const auto plan = registry_.build(config_, resolver_.names(), Loop::wall_clock_us());
+  const auto plan = registry_.build(config_, resolver_.names(), Loop::wall_clock_us(), tls_.clients());
   judge_.configure();
   rollouts_.configure();
   health_.configure();
@@ -391,10 +394,25 @@ namespace {
 // What somebody should look at is a warning.
 LogLevel level_of(std::string_view type) {
   constexpr std::string_view kWarnings[] = {
-      "tripped",         "judge_holds",    "endpoint_down",      "endpoint_ejected",
-      "cap_warning",     "reload_failed",  "dns_failed",         "log_not_reopened",
-      "state_not_saved", "rollout_hold",   "rollout_trip",       "rollout_abort",
-      "rollout_veto",    "webhook_failed", "report_not_written", "rollout_not_restored",
+      "tripped",
+      "judge_holds",
+      "endpoint_down",
+      "endpoint_ejected",
+      "cap_warning",
+      "reload_failed",
+      "dns_failed",
+      "log_not_reopened",
+      "state_not_saved",
+      "rollout_hold",
+      "rollout_trip",
+      "rollout_abort",
+      "rollout_veto",
+      "webhook_failed",
+      "report_not_written",
+      "rollout_not_restored",
+      "certificates_not_loaded",
+      "certificate_expiring",
+      "certificate_expired",
   };
   return std::find(std::begin(kWarnings), std::end(kWarnings), type) == std::end(kWarnings)
              ? LogLevel::info

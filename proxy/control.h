@@ -41,6 +41,7 @@
 #include "proxy/registry.h"
 #include "proxy/resolver.h"
 #include "proxy/rollouts.h"
+#include "proxy/tls_store.h"
 #include "proxy/webhooks.h"
 #include "proxy/worker.h"
 
@@ -72,6 +73,8 @@ struct ReloadReport {
 
 class Control {
  public:
+  static constexpr int64_t kWarnDays = 14;  // before a certificate expires
+
   Control(conf::Config config, std::string version);
   Control(const Control&) = delete;
   Control& operator=(const Control&) = delete;
@@ -125,6 +128,7 @@ class Control {
   const Rollouts& rollouts() const { return rollouts_; }
   const Judge& judge() const { return judge_; }
   const HealthMonitor& health() const { return health_; }
+  const TlsStore& tls() const { return tls_; }
 
   // Reads the file again. All or nothing: on any error the old one stays whole.
   void reload(const Actor& actor, std::function<void(conf::Result<ReloadReport>)> done);
@@ -179,6 +183,11 @@ class Control {
     conf::Listener conf;
     conf::Address address;
   };
+  // What a reload does to the listeners that are open.
+  struct ListenerFates {
+    std::map<uint64_t, conf::Listener> kept;  // and what they are from now on
+    std::vector<uint64_t> to_close;
+  };
   struct Watcher {
     uint64_t token;
     std::function<void()> call;
@@ -187,10 +196,15 @@ class Control {
   conf::Result<ServiceEntry*> find_service(const std::string& service);
   conf::Status open_listener(const conf::Listener& listener);
   void close_listener(uint64_t id);
+  std::shared_ptr<const ListenerTraits> traits_of(const conf::Listener& listener) const;
+  // Gives open listeners what the configuration now says of them.
+  void refresh_listeners();
   void start_signals();
   static void on_signal(uv_signal_t* handle, int number);
   void publish_plan(std::function<void()> done);
   void names_changed();
+  conf::Result<ListenerFates> open_missing_listeners(const conf::Config& next);
+  std::vector<std::string> run_time_splits(const conf::Config& next) const;
   void apply_file_splits(const conf::Config& next);
   conf::Status open_store();
   void restore_states();
@@ -198,6 +212,8 @@ class Control {
   conf::Status change_freeze(balancer::SavedFreeze next, const Actor& actor);
   void tick();
   void watch_caps();
+  void watch_files();
+  void watch_certificates();
   void stop_workers();
   void finish();
   std::set<std::string> dns_names() const;
@@ -213,6 +229,7 @@ class Control {
   std::vector<std::unique_ptr<Worker>> workers_;
   Registry registry_;
   Resolver resolver_;
+  TlsStore tls_;
   AccessLog access_log_;
   DaemonLog daemon_log_;
   EventLog events_;
@@ -234,6 +251,7 @@ class Control {
   balancer::SavedFreeze freeze_;
   bool save_failed_ = false;
   std::set<std::string> warned_caps_;
+  std::set<std::string> warned_certificates_;  // event, user and fingerprint
   std::vector<std::function<void()>> closers_;
 };
 

@@ -67,7 +67,9 @@ void Exchange::prepare_head() {
         break;
       // Only what we have verified ourselves is told, whoever asks.
       case FieldId::x_client_cert_san:
-      case FieldId::x_client_cert_subject: field.dropped = true; break;
+      case FieldId::x_client_cert_subject:
+        field.dropped = true;
+        break;
       case FieldId::x_request_id:
         if (has_request_id_ || !is_sane_request_id(fields.value(field))) {
           field.dropped = true;
@@ -128,6 +130,7 @@ void Exchange::reply(uint16_t status, const char* error, const char* detail) {
   const bool last = !codec.keeps_alive() || request_outstanding() || context_.draining;
   status_ = status;
   error_ = error;
+  error_detail_ = detail;
   const std::string proxy_status = fmt::format("sluice; error={}; details=\"{}\"", error, detail);
   const std::string body = fmt::format("{} {}: {}.\n", status, reason_phrase(status), detail);
   AddedFields added;
@@ -200,6 +203,7 @@ void Exchange::log() const {
   }
   record.endpoint = endpoint_name_;
   record.error = error_;
+  record.error_detail = error_detail_;
   record.attempts = attempts;
   record.status = status_;
   record.minor_version = head_.minor_version;

@@ -6,6 +6,7 @@
 #include <cstring>
 #include <utility>
 
+#include "proxy/tls_stream.h"
 #include "proxy/uv_stream.h"
 
 namespace sluice::proxy {
@@ -76,7 +77,17 @@ void Listener::accept() {
     trusted = std::any_of(traits_->trusted.begin(), traits_->trusted.end(),
                           [&](const conf::Network& network) { return network.contains(name.octets); });
   }
-  DownstreamConnection::start(context_, connections_, traits_, std::move(stream), std::move(ip), trusted);
+  if (traits_->tls == nullptr) {
+    DownstreamConnection::start(context_, connections_, traits_, std::move(stream), std::move(ip), trusted);
+    return;
+  }
+  if (!traits_->tls->has_room()) {
+    traits_->tls->counters().count(TlsCounters::refused);
+    UvStream::discard(std::move(stream));
+    return;
+  }
+  auto secured = TlsStream::accept(context_.loop, std::move(stream), traits_->tls);
+  DownstreamConnection::start(context_, connections_, traits_, std::move(secured), std::move(ip), trusted);
 }
 
 void Listener::close(std::function<void(Listener*)> closed) {

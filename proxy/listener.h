@@ -24,6 +24,8 @@ class Listener {
   Listener& operator=(const Listener&) = delete;
 
   void start();
+  // For the connections that come from now on.
+  void set_traits(std::shared_ptr<const ListenerTraits> traits) { traits_ = std::move(traits); }
   // Stops accepting; calls `closed` when the listener may be destroyed.
   void close(std::function<void(Listener*)> closed);
 
@@ -33,7 +35,7 @@ class Listener {
 
   WorkerContext& context_;
   ConnectionSet& connections_;
-  const std::shared_ptr<const ListenerTraits> traits_;
+  std::shared_ptr<const ListenerTraits> traits_;
   const bool is_unix_;
   union {
     uv_tcp_t tcp;

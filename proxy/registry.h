@@ -18,6 +18,7 @@
 #include "conf/config.h"
 #include "conf/result.h"
 #include "proxy/resolver.h"
+#include "proxy/tls_store.h"
 
 namespace sluice::proxy {
 
@@ -27,11 +28,12 @@ struct ServiceEntry {
   std::shared_ptr<balancer::UpstreamState> upstreams[2];
   // By address text, in the order of the configuration. Without green: empty.
   std::vector<balancer::EndpointPlan> endpoints[2];
-  std::string split_source;     // config, admin, rollout, trip, state
-  uint64_t split_since_us = 0;  // wall clock
-  std::string trip_reason;      // while tripped
-  std::string tripped_by;       // who asked for it by hand; may be empty
-  uint64_t tripped_at_us = 0;   // wall clock
+  std::shared_ptr<const TlsClientContext> tls[2];  // null: plain
+  std::string split_source;                        // config, admin, rollout, trip, state
+  uint64_t split_since_us = 0;                     // wall clock
+  std::string trip_reason;                         // while tripped
+  std::string tripped_by;                          // who asked for it by hand; may be empty
+  uint64_t tripped_at_us = 0;                      // wall clock
 
   balancer::EndpointState* find_endpoint(conf::Colour colour, const std::string& name) const;
 };
@@ -42,7 +44,7 @@ class Registry {
 
   // Brings the states in line with `config` and returns a plan for it.
   std::shared_ptr<const balancer::Plan> build(const conf::Config& config, const ResolvedNames& names,
-                                              uint64_t wall_us);
+                                              uint64_t wall_us, const TlsClients& tls = {});
 
   const std::map<std::string, ServiceEntry>& services() const { return services_; }
   std::map<std::string, ServiceEntry>& services() { return services_; }

@@ -10,9 +10,13 @@
 
 namespace sluice::proxy {
 
-TicketKeys::TicketKeys() { rotate(); }
+TicketKeys::TicketKeys() {
+  rotate();
+}
 
-TicketKeys::~TicketKeys() { OPENSSL_cleanse(keys_.data(), sizeof(keys_)); }
+TicketKeys::~TicketKeys() {
+  OPENSSL_cleanse(keys_.data(), sizeof(keys_));
+}
 
 void TicketKeys::tick(uint64_t now_ms) {
   if (rotated_ms_ == 0) rotated_ms_ = now_ms;

@@ -4,6 +4,7 @@
 #include <openssl/bytestring.h>
 #include <openssl/err.h>
 #include <openssl/sha.h>
+#include <openssl/x509v3.h>
 
 #include <algorithm>
 #include <cctype>
@@ -27,7 +28,8 @@ constexpr uint8_t kAlpn[] = "\x08http/1.1";
 constexpr size_t kAlpnSize = sizeof(kAlpn) - 1;
 
 conf::Error refused(const std::string& what) {
-  return {conf::Error::Kind::invalid, conf::Error::Source::operator_, false, what + ": " + take_crypto_error()};
+  return {conf::Error::Kind::invalid, conf::Error::Source::operator_, false,
+          what + ": " + take_crypto_error()};
 }
 
 // What both sides have in common.
@@ -77,7 +79,8 @@ std::string lower(std::string text) {
 bool takes_ecdsa(const SSL_CLIENT_HELLO& hello) {
   const uint8_t* data = nullptr;
   size_t size = 0;
-  if (SSL_early_callback_ctx_extension_get(&hello, TLSEXT_TYPE_signature_algorithms, &data, &size) == 0) return false;
+  if (SSL_early_callback_ctx_extension_get(&hello, TLSEXT_TYPE_signature_algorithms, &data, &size) == 0)
+    return false;
   CBS extension, list;
   CBS_init(&extension, data, size);
   if (CBS_get_u16_length_prefixed(&extension, &list) == 0) return false;
@@ -123,14 +126,16 @@ conf::Result<std::shared_ptr<const TlsServerContext>> TlsServerContext::make(
   return std::shared_ptr<const TlsServerContext>(result);
 }
 
-conf::Status TlsServerContext::add_identity(const conf::TlsServer& settings, const conf::TlsServer::KeyPair& files) {
+conf::Status TlsServerContext::add_identity(const conf::TlsServer& settings,
+                                            const conf::TlsServer::KeyPair& files) {
   conf::Result<KeyPair> pair = load_key_pair(files.cert, files.key, files.ocsp);
   if (!pair.ok()) return pair.error();
   bssl::UniquePtr<SSL_CTX> context = new_context();
   if (settings.min_version == "1.3") SSL_CTX_set_min_proto_version(context.get(), TLS1_3_VERSION);
   if (const conf::Status used = use_key_pair(context.get(), *pair); !used.ok()) return used.error();
   if (asks_) {
-    if (const conf::Status asked = ask_for_certificates(context.get(), settings); !asked.ok()) return asked.error();
+    if (const conf::Status asked = ask_for_certificates(context.get(), settings); !asked.ok())
+      return asked.error();
   }
   SSL_CTX_set_ex_data(context.get(), 0, this);
   SSL_CTX_set_select_certificate_cb(context.get(), on_client_hello);
@@ -139,11 +144,11 @@ conf::Status TlsServerContext::add_identity(const conf::TlsServer& settings, con
   SSL_CTX_set_session_cache_mode(context.get(), SSL_SESS_CACHE_OFF);
   SSL_CTX_set_timeout(context.get(), TicketKeys::kTicketLifetimeS);
   SSL_CTX_set_session_psk_dhe_timeout(context.get(), TicketKeys::kTicketLifetimeS);
-  SSL_CTX_set_tlsext_ticket_key_cb(
-      context.get(), [](SSL* ssl, uint8_t* name, uint8_t* iv, EVP_CIPHER_CTX* cipher, HMAC_CTX* hmac, int encrypt) {
-        const TicketKeys& keys = *owner_of(ssl)->tickets_;
-        return encrypt == 1 ? keys.seal(name, iv, cipher, hmac) : keys.open(name, iv, cipher, hmac);
-      });
+  SSL_CTX_set_tlsext_ticket_key_cb(context.get(), [](SSL* ssl, uint8_t* name, uint8_t* iv,
+                                                     EVP_CIPHER_CTX* cipher, HMAC_CTX* hmac, int encrypt) {
+    const TicketKeys& keys = *owner_of(ssl)->tickets_;
+    return encrypt == 1 ? keys.seal(name, iv, cipher, hmac) : keys.open(name, iv, cipher, hmac);
+  });
   uint8_t scope[SHA256_DIGEST_LENGTH];
   SHA256(reinterpret_cast<const uint8_t*>(ticket_scope_.data()), ticket_scope_.size(), scope);
   SSL_CTX_set_session_id_context(context.get(), scope, sizeof(scope));
@@ -166,8 +171,8 @@ conf::Status TlsServerContext::ask_for_certificates(SSL_CTX* context, const conf
     if (!added) return refused(settings.client_ca + " cannot be used");
   }
   SSL_CTX_set_client_CA_list(context, names.release());
-  SSL_CTX_set_verify(context, SSL_VERIFY_PEER | (settings.client_required ? SSL_VERIFY_FAIL_IF_NO_PEER_CERT : 0),
-                     nullptr);
+  SSL_CTX_set_verify(
+      context, SSL_VERIFY_PEER | (settings.client_required ? SSL_VERIFY_FAIL_IF_NO_PEER_CERT : 0), nullptr);
   return conf::Done{};
 }
 
@@ -209,13 +214,15 @@ bssl::UniquePtr<SSL> TlsServerContext::new_connection() const {
   return ssl;
 }
 
-conf::Result<std::shared_ptr<const TlsClientContext>> TlsClientContext::make(const conf::TlsClient& settings) {
+conf::Result<std::shared_ptr<const TlsClientContext>> TlsClientContext::make(
+    const conf::TlsClient& settings) {
   static std::atomic<uint64_t> last_serial{0};
   const std::shared_ptr<TlsClientContext> result(new TlsClientContext);
   result->serial_ = ++last_serial;
   result->name_ = settings.sni;
   result->verify_ = settings.verify;
-  if (const conf::Status configured = result->configure(settings); !configured.ok()) return configured.error();
+  if (const conf::Status configured = result->configure(settings); !configured.ok())
+    return configured.error();
   return std::shared_ptr<const TlsClientContext>(result);
 }
 

@@ -29,10 +29,12 @@ conf::Error unreadable(const std::string& path, int error) {
 }
 
 // PEM blocks may name a cipher; nobody is there who knows the passphrase.
-int no_passphrase(char*, int, int, void*) { return -1; }
+int no_passphrase(char*, int, int, void*) {
+  return -1;
+}
 
 bssl::UniquePtr<BIO> memory(const std::string& text) {
-  return bssl::UniquePtr<BIO>(BIO_new_mem_buf(text.data(), static_cast<ossl_ssize_t>(text.size())));
+  return bssl::UniquePtr<BIO>(BIO_new_mem_buf(text.data(), static_cast<int>(text.size())));
 }
 
 // Wipes a text that held a key.
@@ -169,7 +171,8 @@ conf::Result<std::string> read_tls_file(const std::string& path) {
   std::string text(fits ? static_cast<size_t>(end) : 0, '\0');
   size_t filled = 0;
   ssize_t got = 0;
-  while (filled < text.size() && (got = pread(fd, text.data() + filled, text.size() - filled, static_cast<off_t>(filled))) > 0) {
+  while (filled < text.size() &&
+         (got = pread(fd, text.data() + filled, text.size() - filled, static_cast<off_t>(filled))) > 0) {
     filled += static_cast<size_t>(got);
   }
   const int error = got < 0 ? errno : 0;
@@ -185,19 +188,21 @@ conf::Result<std::vector<bssl::UniquePtr<X509>>> load_certificates(const std::st
   if (!pem.ok()) return pem.error();
   const bssl::UniquePtr<BIO> bio = memory(*pem);
   std::vector<bssl::UniquePtr<X509>> result;
-  while (X509* const one = PEM_read_bio_X509(bio.get(), nullptr, no_passphrase, nullptr)) result.emplace_back(one);
+  while (X509* const one = PEM_read_bio_X509(bio.get(), nullptr, no_passphrase, nullptr))
+    result.emplace_back(one);
   // The end of the file shows itself as "no further block".
   const uint32_t error = ERR_peek_last_error();
   if (ERR_GET_LIB(error) != ERR_LIB_PEM || ERR_GET_REASON(error) != PEM_R_NO_START_LINE) {
-    return invalid(path + " has a broken certificate, its number " + std::to_string(result.size() + 1) + ": " +
-                   take_crypto_error());
+    return invalid(path + " has a broken certificate, its number " + std::to_string(result.size() + 1) +
+                   ": " + take_crypto_error());
   }
   ERR_clear_error();
   if (result.empty()) return invalid(path + " has no certificate in PEM");
   return result;
 }
 
-conf::Result<KeyPair> load_key_pair(const std::string& cert, const std::string& key, const std::string& ocsp) {
+conf::Result<KeyPair> load_key_pair(const std::string& cert, const std::string& key,
+                                    const std::string& ocsp) {
   auto chain = load_certificates(cert);
   if (!chain.ok()) return chain.error();
   auto private_key = load_key(key);
@@ -232,7 +237,8 @@ conf::Result<std::string> find_system_roots() {
   for (const char* const place : kPlaces) {
     if (access(place, R_OK) == 0) return std::string(place);
   }
-  return invalid("this system has no bundle of root certificates where one is looked for: name one with `ca`");
+  return invalid(
+      "this system has no bundle of root certificates where one is looked for: name one with `ca`");
 }
 
 }  // namespace sluice::proxy

@@ -8,9 +8,9 @@
 // Thread: the worker's. Owner: the PooledEndpoint.
 #pragma once
 
-#include <openssl/base.h>
-
 #include <cstdint>
+
+struct ssl_session_st;  // BoringSSL's SSL_SESSION
 
 namespace sluice::proxy {
 
@@ -19,13 +19,15 @@ class TlsSession {
   TlsSession() = default;
   TlsSession(const TlsSession&) = delete;
   TlsSession& operator=(const TlsSession&) = delete;
+  ~TlsSession();
 
-  void keep(bssl::UniquePtr<SSL_SESSION> session, uint64_t context_serial);
+  // Takes over the caller's reference.
+  void keep(ssl_session_st* session, uint64_t context_serial);
   // Null when there is none of that context.
-  SSL_SESSION* of(uint64_t context_serial) const { return context_serial == serial_ ? session_.get() : nullptr; }
+  ssl_session_st* of(uint64_t context_serial) const { return context_serial == serial_ ? session_ : nullptr; }
 
  private:
-  bssl::UniquePtr<SSL_SESSION> session_;
+  ssl_session_st* session_ = nullptr;
   uint64_t serial_ = 0;
 };
 

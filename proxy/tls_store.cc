@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "proxy/tls_context.h"
+
 namespace sluice::proxy {
 namespace {
 
@@ -30,7 +32,9 @@ TlsStore::Files look(const conf::TlsServer& settings) {
   return look(paths);
 }
 
-TlsStore::Files look(const conf::TlsClient& settings) { return look({settings.ca, settings.cert, settings.key}); }
+TlsStore::Files look(const conf::TlsClient& settings) {
+  return look(std::vector<std::string>{settings.ca, settings.cert, settings.key});
+}
 
 conf::Error with_place(const std::string& place, const conf::Error& error) {
   conf::Error result = error;
@@ -40,14 +44,18 @@ conf::Error with_place(const std::string& place, const conf::Error& error) {
 
 // The entry in force that `wanted` can be taken from, unread.
 template <typename Entry>
-const Entry* unchanged(const std::vector<Entry>& entries, const Entry& wanted, const std::string Entry::*name) {
+const Entry* unchanged(const std::vector<Entry>& entries, const Entry& wanted,
+                       const std::string Entry::*name) {
   const auto found = std::find_if(entries.begin(), entries.end(), [&](const Entry& one) {
-    return one.*name == wanted.*name && one.settings == wanted.settings && one.files.read == wanted.files.read;
+    return one.*name == wanted.*name && one.settings == wanted.settings &&
+           one.files.read == wanted.files.read;
   });
   return found == entries.end() ? nullptr : &*found;
 }
 
 }  // namespace
+
+TlsStore::TlsStore() : tickets_(std::make_shared<TicketKeys>()) {}
 
 bool TlsStore::Watch::due(Files now) {
   const bool still = now == seen;
@@ -78,7 +86,8 @@ conf::Result<TlsStore::Set> TlsStore::load(const conf::Config& config) {
   for (const conf::Listener& listener : config.listeners) {
     if (!listener.tls) continue;
     const Files files = look(*listener.tls);
-    Server& one = set.servers.emplace_back(Server{listener.bind.to_string(), *listener.tls, nullptr, {files, files}});
+    Server& one =
+        set.servers.emplace_back(Server{listener.bind.to_string(), *listener.tls, nullptr, {files, files}});
     if (const Server* const same = unchanged(set_.servers, one, &Server::listener); same != nullptr) {
       one.context = same->context;
     } else if (const conf::Status loaded = load_server(one); !loaded.ok()) {
@@ -90,8 +99,8 @@ conf::Result<TlsStore::Set> TlsStore::load(const conf::Config& config) {
       const std::optional<conf::TlsClient>& settings = conf.upstream(colour).tls;
       if (!settings) continue;
       const Files files = look(*settings);
-      Client& one =
-          set.clients.emplace_back(Client{service + "/" + to_string(colour), *settings, nullptr, {files, files}});
+      Client& one = set.clients.emplace_back(
+          Client{service + "/" + to_string(colour), *settings, nullptr, {files, files}});
       if (const Client* const same = unchanged(set_.clients, one, &Client::upstream); same != nullptr) {
         one.context = same->context;
       } else if (const conf::Status loaded = load_client(one); !loaded.ok()) {
@@ -138,10 +147,12 @@ std::vector<TlsStore::Change> TlsStore::poll(uint64_t now_ms) {
 std::vector<TlsStore::Shown> TlsStore::certificates() const {
   std::vector<Shown> result;
   for (const Server& one : set_.servers) {
-    for (const CertificateInfo& info : one.context->certificates()) result.push_back({one.listener, true, &info});
+    for (const CertificateInfo& info : one.context->certificates())
+      result.push_back({one.listener, true, &info});
   }
   for (const Client& one : set_.clients) {
-    for (const CertificateInfo& info : one.context->certificates()) result.push_back({one.upstream, false, &info});
+    for (const CertificateInfo& info : one.context->certificates())
+      result.push_back({one.upstream, false, &info});
   }
   return result;
 }

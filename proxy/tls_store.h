@@ -17,13 +17,19 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "conf/config.h"
 #include "conf/result.h"
-#include "proxy/tls_context.h"
 
 namespace sluice::proxy {
+
+class TicketKeys;
+class TlsClientContext;
+class TlsServerContext;
+struct CertificateInfo;
+struct TlsCounters;
 
 // By upstream, "web/green"; those without TLS are not there.
 using TlsClients = std::map<std::string, std::shared_ptr<const TlsClientContext>>;
@@ -66,10 +72,13 @@ class TlsStore {
     std::vector<Client> clients;
   };
 
+  TlsStore();
+
   // Reads everything that `config` names, or says what cannot be used. What is
   // in force and has not changed is taken over.
   conf::Result<Set> load(const conf::Config& config);
-  void adopt(Set set) { set_ = std::move(set); }
+  // Puts it in force and returns what was before.
+  Set adopt(Set set) { return std::exchange(set_, std::move(set)); }
 
   // Null when it has no TLS.
   std::shared_ptr<const TlsServerContext> server(const conf::Listener& listener) const;
@@ -101,7 +110,7 @@ class TlsStore {
   conf::Status load_server(Server& server);
   static conf::Status load_client(Client& client);
 
-  const std::shared_ptr<TicketKeys> tickets_ = std::make_shared<TicketKeys>();
+  const std::shared_ptr<TicketKeys> tickets_;
   std::map<std::string, std::shared_ptr<TlsCounters>> counters_;  // by listener; they survive it
   Set set_;
   uint64_t polled_ms_ = 0;

@@ -14,11 +14,6 @@
 
 namespace sluice::proxy {
 
-void TlsSession::keep(bssl::UniquePtr<SSL_SESSION> session, uint64_t context_serial) {
-  session_ = std::move(session);
-  serial_ = context_serial;
-}
-
 std::unique_ptr<TlsStream> TlsStream::accept(Loop& loop, std::unique_ptr<Stream> inner,
                                              std::shared_ptr<const TlsServerContext> context) {
   std::unique_ptr<TlsStream> self(new TlsStream(loop, std::move(inner), context->new_connection()));
@@ -58,14 +53,17 @@ TlsStream::TlsStream(Loop& loop, std::unique_ptr<Stream> inner, bssl::UniquePtr<
   SSL_set_ex_data(ssl_.get(), 0, this);
 }
 
-TlsStream::~TlsStream() { leave_handshake(TlsCounters::failed); }
+TlsStream::~TlsStream() {
+  leave_handshake(TlsCounters::failed);
+}
 
 const BIO_METHOD* TlsStream::bio_method() {
   static const BIO_METHOD* const method = [] {
     BIO_METHOD* const made = BIO_meth_new(BIO_get_new_index() | BIO_TYPE_SOURCE_SINK, "sluice");
     BIO_meth_set_read(made, bio_read);
     BIO_meth_set_write(made, bio_write);
-    BIO_meth_set_ctrl(made, [](BIO*, int command, long, void*) -> long { return command == BIO_CTRL_FLUSH ? 1 : 0; });
+    BIO_meth_set_ctrl(
+        made, [](BIO*, int command, long, void*) -> long { return command == BIO_CTRL_FLUSH ? 1 : 0; });
     return made;
   }();
   return method;
@@ -150,7 +148,8 @@ void TlsStream::handshake_done() {
   leave_handshake(SSL_session_reused(ssl_.get()) == 1 ? TlsCounters::resumed : TlsCounters::full);
   timer_.disarm();
   state_ = State::open;
-  if (is_server() && server_context_->asks_for_certificates()) peer_certificate_ = read_client_certificate(ssl_.get());
+  if (is_server() && server_context_->asks_for_certificates())
+    peer_certificate_ = read_client_certificate(ssl_.get());
   handler_->on_connected(0);
   // A client's handler may not want to read yet.
   if (state_ == State::open && !reading_) inner_->stop_reading();
@@ -193,8 +192,11 @@ void TlsStream::decrypt() {
   } while (result > 0 && reading_);
   if (!deliver() || result > 0) return;
   switch (SSL_get_error(ssl_.get(), result)) {
-    case SSL_ERROR_WANT_READ: return;
-    case SSL_ERROR_ZERO_RETURN: on_close_notify(); return;
+    case SSL_ERROR_WANT_READ:
+      return;
+    case SSL_ERROR_ZERO_RETURN:
+      on_close_notify();
+      return;
     default:
       note_failure();
       fail(UV_EPROTO);
@@ -217,12 +219,15 @@ void TlsStream::on_read_end() {
   switch (state_) {
     case State::connecting:
     case State::failed:
-    case State::closed: return;
+    case State::closed:
+      return;
     case State::handshaking:
       failure_ = {"tls_protocol_error", "the peer closed during the handshake"};
       fail(UV_ECONNRESET);
       return;
-    case State::lingering: fail(UV_EPROTO); return;
+    case State::lingering:
+      fail(UV_EPROTO);
+      return;
     case State::open:
       if (read_ended_) return;
       failure_ = {"tls_protocol_error", "the peer closed without a close_notify"};
@@ -239,7 +244,9 @@ void TlsStream::on_drained() {
   if (state_ == State::open) handler_->on_drained();
 }
 
-void TlsStream::on_stream_closed() { handler_->on_stream_closed(); }
+void TlsStream::on_stream_closed() {
+  handler_->on_stream_closed();
+}
 
 void TlsStream::start_reading() {
   if (reading_ || read_ended_) return;
@@ -393,7 +400,7 @@ void TlsStream::fail(int error) {
 
 int TlsStream::on_new_session(SSL* ssl, SSL_SESSION* session) {
   auto& self = *static_cast<TlsStream*>(SSL_get_ex_data(ssl, 0));
-  self.session_->keep(bssl::UniquePtr<SSL_SESSION>(session), self.client_context_->serial());
+  self.session_->keep(session, self.client_context_->serial());
   return 1;  // it is ours
 }
 

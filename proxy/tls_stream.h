@@ -85,7 +85,8 @@ class TlsStream final : public Stream, private Stream::Handler {
     char* begin = nullptr;
     size_t size = 0;
   };
-  static constexpr size_t kGatherBytes = 2 * (kRecordBytes + SSL3_RT_MAX_ENCRYPTED_OVERHEAD + SSL3_RT_HEADER_LENGTH);
+  static constexpr size_t kGatherBytes =
+      2 * (kRecordBytes + SSL3_RT_MAX_ENCRYPTED_OVERHEAD + SSL3_RT_HEADER_LENGTH);
 
   TlsStream(Loop& loop, std::unique_ptr<Stream> inner, bssl::UniquePtr<SSL> ssl);
 

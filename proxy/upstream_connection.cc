@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "proxy/exchange.h"
+#include "proxy/tls_stream.h"
 #include "proxy/upstream_pool.h"
 
 namespace sluice::proxy {
@@ -33,6 +34,11 @@ UpstreamConnection::~UpstreamConnection() {
 void UpstreamConnection::dial(Exchange* exchange, uint32_t connect_timeout_ms) {
   exchange_ = exchange;
   stream_ = context_.dialer.dial(*endpoint_.shared, this);
+  if (pool_.tls() != nullptr) {
+    stream_ = TlsStream::connect(context_.loop, std::move(stream_), pool_.tls(),
+                                 endpoint_.shared->authority(), endpoint_.tls_session);
+    stream_->set_handler(this);
+  }
   out_.set_stream(stream_.get());
   expect_within(connect_timeout_ms, "connection_timeout");
 }
@@ -72,6 +78,10 @@ void UpstreamConnection::on_connected(int error) {
   timer_.disarm();
   if (error != 0) {
     UpstreamFailure failure{Outcome::connect, "connection_refused", uv_strerror(error), 502, false};
+    if (const TlsFailure* const tls = stream_->tls_failure(); tls != nullptr) {
+      failure.error = tls->error;
+      failure.detail = tls->detail;
+    }
     if (error == UV_ETIMEDOUT) failure = {Outcome::connect, "connection_timeout", "no answer", 504, false};
     if (error == UV_EHOSTUNREACH || error == UV_ENETUNREACH) failure.error = "destination_ip_unroutable";
     fail(failure);

@@ -73,6 +73,12 @@ void Worker::add_listener(uint64_t id, std::shared_ptr<const ListenerTraits> tra
   listeners_.push_back({id, std::move(listener)});
 }
 
+void Worker::set_listener_traits(uint64_t id, std::shared_ptr<const ListenerTraits> traits) {
+  for (const OwnListener& one : listeners_) {
+    if (one.id == id) one.listener->set_traits(traits);
+  }
+}
+
 void Worker::remove_listener(uint64_t id) {
   for (auto it = listeners_.begin(); it != listeners_.end(); ++it) {
     if (it->id != id) continue;
