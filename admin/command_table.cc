@@ -186,6 +186,7 @@ std::string CommandTable::markdown() const {
 
 CommandTable make_command_table() {
   return CommandTable({{"What there is", show_commands()},
+                       {"Certificates", certificate_commands()},
                        {"How long it takes", latency_commands()},
                        {"What goes on", traffic_commands()},
                        {"Changes of traffic", change_commands()},

@@ -53,6 +53,7 @@ CommandTable make_command_table();
 
 // Groups, one for each file of functions.
 std::span<const Command> show_commands();
+std::span<const Command> certificate_commands();
 std::span<const Command> latency_commands();
 std::span<const Command> traffic_commands();
 std::span<const Command> change_commands();

@@ -4,6 +4,8 @@
 #include <memory>
 
 #include "admin/totals.h"
+#include "proxy/tls_context.h"
+#include "proxy/tls_store.h"
 
 namespace sluice::admin {
 namespace {
@@ -238,6 +240,37 @@ void collect_caps(const proxy::Registry& registry, std::vector<MetricFamily>& fa
   for (MetricFamily* const family : {&utilization, &used, &max}) families.push_back(std::move(*family));
 }
 
+void collect_tls(const proxy::TlsStore& tls, std::vector<MetricFamily>& families) {
+  MetricFamily expiry{"sluice_certificate_expiry_seconds",
+                      "Until a certificate of ours expires; below 0 when it has.",
+                      Type::gauge,
+                      {}};
+  const auto now_s = static_cast<double>(proxy::Loop::wall_clock_us()) / 1e6;
+  for (const proxy::TlsStore::Shown& one : tls.certificates()) {
+    expiry.samples.push_back({{{"user", one.user}, {"file", one.info->file}},
+                              static_cast<double>(one.info->not_after_s) - now_s,
+                              {}});
+  }
+  MetricFamily handshakes{
+      "sluice_tls_handshakes_total", "Handshakes of clients, by how they ended.", Type::counter, {}};
+  MetricFamily in_progress{
+      "sluice_tls_handshakes_in_progress", "Handshakes of clients under way.", Type::gauge, {}};
+  for (const proxy::TlsStore::Counted& one : tls.counters()) {
+    for (size_t i = 0; i < one.counters->ended.size(); ++i) {
+      handshakes.samples.push_back(
+          {{{"listener", one.listener}, {"outcome", proxy::TlsCounters::kNames[i]}},
+           static_cast<double>(one.counters->ended[i].load(std::memory_order_relaxed)),
+           {}});
+    }
+    in_progress.samples.push_back(
+        {{{"listener", one.listener}},
+         static_cast<double>(one.counters->in_progress.load(std::memory_order_relaxed)),
+         {}});
+  }
+  for (MetricFamily* const family : {&expiry, &handshakes, &in_progress})
+    families.push_back(std::move(*family));
+}
+
 }  // namespace
 
 BucketCounts bucket_counts(const HistogramSnapshot& snapshot) {
@@ -267,6 +300,7 @@ std::vector<MetricFamily> collect(proxy::Control& control) {
   upstreams.move_to(families);
   collect_rollouts(control, families);
   collect_caps(control.registry(), families);
+  collect_tls(control.tls(), families);
   return families;
 }
 

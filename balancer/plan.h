@@ -29,6 +29,10 @@
 #include "balancer/split.h"
 #include "conf/config.h"
 
+namespace sluice::proxy {
+class TlsClientContext;
+}
+
 namespace sluice::balancer {
 
 // What one worker counts about one upstream; written by that worker alone.
@@ -105,6 +109,8 @@ struct UpstreamPlan {
   std::shared_ptr<UpstreamState> state;
   std::shared_ptr<const CapSet> caps;  // state->connections() and the shared budgets
   std::vector<EndpointPlan> endpoints;
+  // How connections are secured, for whoever makes them; null: not at all.
+  std::shared_ptr<const proxy::TlsClientContext> tls;
 };
 
 struct ServicePlan {

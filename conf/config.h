@@ -73,6 +73,8 @@ struct TlsServer {
   std::string client_ca;       // path, PEM; empty: no client certificates
   bool client_required = true;
   std::string min_version = "1.2";  // "1.2" or "1.3"
+  uint32_t handshake_timeout_ms = 10000;
+  uint32_t max_handshakes = 1000;  // in progress, of the listener; 0: no limit
   bool operator==(const TlsServer&) const = default;
 };
 

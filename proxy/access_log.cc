@@ -25,7 +25,7 @@ namespace sluice::proxy {
 namespace {
 
 constexpr size_t kWorstExpansion = 6;  // "\u0000" for one octet
-constexpr size_t kTexts = 9;           // in a line, besides the target
+constexpr size_t kTexts = 10;          // in a line, besides the target
 constexpr size_t kFixedBytes = 1024;   // keys, numbers, brackets and commas
 static_assert(kWorstExpansion * (AccessLog::kMostTargetBytes + kTexts * AccessLog::kMostTextBytes) +
                       kFixedBytes + JsonLine::kTailBytes <=
@@ -55,6 +55,7 @@ char* format(const AccessRecord& record, uint64_t wall_us, char* begin, char* en
   line.text("endpoint", record.endpoint, kText);
   line.words("attempts", record.attempts.substr(0, kText));
   line.text("error", record.error, kText);
+  line.text("error_detail", record.error_detail, kText);
   line.number("split_generation", record.generation);
   line.number("bytes_up", record.bytes_up);
   line.number("bytes_down", record.bytes_down);

@@ -127,7 +127,7 @@ conf::Status Control::start() {
   }
   traces_.configure(config_.trace);
   resolver_.watch(dns_names());
-  const auto plan = registry_.build(config_, resolver_.names(), started_wall_us_);
+  const auto plan = registry_.build(config_, resolver_.names(), started_wall_us_, tls_.clients());
   restore_states();
   for (const auto& worker : workers_) worker->adopt(plan, config_.overload);
   for (const auto& worker : workers_) worker->start();
@@ -153,6 +153,9 @@ uint32_t Control::planned_workers() const {
 conf::Status Control::acquire() {
   if (const conf::Status divided = divide_connections(); !divided.ok()) return divided;
   if (const conf::Status pages = check_pages(config_); !pages.ok()) return pages;
+  conf::Result<TlsStore::Set> secured = tls_.load(config_);
+  if (!secured.ok()) return secured.error();
+  tls_.adopt(std::move(*secured));
   if (inheritance_.any()) {
     if (const conf::Status given = inheritance_.ask_for_state(); !given.ok()) return given;
   }
@@ -271,6 +274,8 @@ void Control::tick() {
   rollouts_.tick();
   watch_caps();
   watch_clients();
+  watch_files();
+  watch_certificates();
 }
 
 void Control::redirect_green(const std::string& service, std::function<void(uint64_t last_us)> done) {
@@ -290,7 +295,7 @@ void Control::redirect_green(const std::string& service, std::function<void(uint
 }
 
 void Control::publish_plan(std::function<void()> done) {
-  const auto plan = registry_.build(config_, resolver_.names(), Loop::wall_clock_us());
+  const auto plan = registry_.build(config_, resolver_.names(), Loop::wall_clock_us(), tls_.clients());
   judge_.configure();
   rollouts_.configure();
   health_.configure();
@@ -409,11 +414,29 @@ namespace {
 // What somebody should look at is a warning.
 LogLevel level_of(std::string_view type) {
   constexpr std::string_view kWarnings[] = {
-      "tripped",         "judge_holds",    "endpoint_down",      "endpoint_ejected",
-      "cap_warning",     "reload_failed",  "dns_failed",         "log_not_reopened",
-      "state_not_saved", "rollout_hold",   "rollout_trip",       "rollout_abort",
-      "rollout_veto",    "webhook_failed", "report_not_written", "rollout_not_restored",
-      "clients_wait",    "upgrade_failed", "admin_failed",       "traces_lost",
+      "tripped",
+      "judge_holds",
+      "endpoint_down",
+      "endpoint_ejected",
+      "cap_warning",
+      "reload_failed",
+      "dns_failed",
+      "log_not_reopened",
+      "state_not_saved",
+      "rollout_hold",
+      "rollout_trip",
+      "rollout_abort",
+      "rollout_veto",
+      "webhook_failed",
+      "report_not_written",
+      "rollout_not_restored",
+      "clients_wait",
+      "upgrade_failed",
+      "admin_failed",
+      "traces_lost",
+      "certificates_not_loaded",
+      "certificate_expiring",
+      "certificate_expired",
   };
   return std::find(std::begin(kWarnings), std::end(kWarnings), type) == std::end(kWarnings)
              ? LogLevel::info

@@ -42,6 +42,7 @@
 #include "proxy/registry.h"
 #include "proxy/resolver.h"
 #include "proxy/rollouts.h"
+#include "proxy/tls_store.h"
 #include "proxy/trace_exporter.h"
 #include "proxy/upgrade.h"
 #include "proxy/webhooks.h"
@@ -75,6 +76,8 @@ struct ReloadReport {
 
 class Control {
  public:
+  static constexpr int64_t kWarnDays = 14;  // before a certificate expires
+
   // `inheritance`: what a process that this one takes over from leaves to it.
   Control(conf::Config config, std::string version, Inheritance inheritance = {});
   Control(const Control&) = delete;
@@ -134,6 +137,7 @@ class Control {
   const Judge& judge() const { return judge_; }
   const HealthMonitor& health() const { return health_; }
   const TraceExporter& traces() const { return traces_; }
+  const TlsStore& tls() const { return tls_; }
 
   // Reads the file again. All or nothing: on any error the old one stays whole.
   void reload(const Actor& actor, std::function<void(conf::Result<ReloadReport>)> done);
@@ -215,7 +219,6 @@ class Control {
   };
 
   conf::Result<ServiceEntry*> find_service(const std::string& service);
-  static std::shared_ptr<const ListenerTraits> traits_of(const conf::Listener& listener);
   conf::Status acquire();
   uint32_t planned_workers() const;
   static std::string name_for(const conf::Address& bind, size_t nth);
@@ -231,6 +234,9 @@ class Control {
   conf::Status open_new_listeners(const conf::Config& next);
   void update_listeners(const conf::Config& next);
   std::vector<std::string> values_by_hand(const conf::Config& next) const;
+  std::shared_ptr<const ListenerTraits> traits_of(const conf::Listener& listener) const;
+  // Gives open listeners what is now to be said of them.
+  void refresh_listeners();
   void start_signals();
   static void on_signal(uv_signal_t* handle, int number);
   void publish_plan(std::function<void()> done);
@@ -244,6 +250,8 @@ class Control {
   void watch_caps();
   void watch_clients();
   conf::Status divide_connections();
+  void watch_files();
+  void watch_certificates();
   void stop_workers();
   void finish();
   std::set<std::string> dns_names() const;
@@ -263,6 +271,7 @@ class Control {
   std::vector<std::unique_ptr<Worker>> workers_;
   Registry registry_;
   Resolver resolver_;
+  TlsStore tls_;
   AccessLog access_log_;
   DaemonLog daemon_log_;
   EventLog events_;
@@ -285,6 +294,7 @@ class Control {
   balancer::SavedFreeze freeze_;
   bool save_failed_ = false;
   std::set<std::string> warned_caps_;
+  std::set<std::string> warned_certificates_;  // event, user and fingerprint
   std::vector<std::function<void()>> closers_;
   Inheritance inheritance_;
   Upgrade upgrade_;

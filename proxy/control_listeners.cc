@@ -40,14 +40,6 @@ conf::Status Control::open_listener(const conf::Listener& listener) {
   return conf::Done{};
 }
 
-std::shared_ptr<const ListenerTraits> Control::traits_of(const conf::Listener& listener) {
-  auto traits = std::make_shared<ListenerTraits>();
-  traits->trusted = listener.trusted;
-  traits->proxy_protocol = listener.proxy_protocol;
-  traits->secure = listener.tls.has_value();
-  return traits;
-}
-
 void Control::give_to_workers(const OpenListener& listener) {
   const std::shared_ptr<const ListenerTraits> traits = traits_of(listener.conf);
   const bool is_unix = listener.conf.bind.kind == conf::Address::Kind::unix_socket;

@@ -34,12 +34,19 @@ void Control::reload(const Actor& actor, std::function<void(conf::Result<ReloadR
   next.group = config_.group;
   next.admin = config_.admin;
 
+  conf::Result<TlsStore::Set> secured = tls_.load(next);
+  if (!secured.ok()) {
+    done(secured.error());
+    return;
+  }
+  TlsStore::Set secured_before = tls_.adopt(std::move(*secured));
   const size_t before = listeners_.size();
   conf::Status ready = check_pages(next);
   if (ready.ok()) ready = open_new_listeners(next);
   if (ready.ok()) ready = access_log_.configure(next.log);
   if (!ready.ok()) {
     while (listeners_.size() > before) close_listener(listeners_.back().id);
+    tls_.adopt(std::move(secured_before));
     done(ready.error());
     return;
   }
@@ -83,13 +90,9 @@ void Control::update_listeners(const conf::Config& next) {
       continue;
     }
     one.conf = *wanted;
-    for (const auto& worker : workers_) {
-      worker->post([one = worker.get(), id = one.id, traits = traits_of(*wanted)] {
-        one->set_listener_traits(id, traits);
-      });
-    }
   }
   for (const uint64_t id : gone) close_listener(id);
+  refresh_listeners();
 }
 
 // What operators set and the file says differently; it stays.

@@ -5,6 +5,7 @@
 #include <string_view>
 
 #include "proxy/codec.h"
+#include "proxy/stream.h"
 
 namespace sluice::proxy {
 
@@ -33,6 +34,8 @@ class Downstream {
   virtual std::string_view client_ip() const = 0;  // empty for unix sockets
   virtual bool trusted() const = 0;                // forwarding fields are believed
   virtual bool secure() const = 0;                 // came by TLS
+  // Of a client that proved who it is; null for others.
+  virtual const PeerCertificate* client_certificate() const = 0;
 };
 
 }  // namespace sluice::proxy

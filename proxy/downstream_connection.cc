@@ -69,6 +69,12 @@ DownstreamConnection::~DownstreamConnection() {
   context_.clients->fetch_sub(1, std::memory_order_relaxed);
 }
 
+// The handshake is done and had its own deadline.
+void DownstreamConnection::on_connected(int) {
+  client_certificate_ = stream_->peer_certificate();
+  expect(Waiting::head, context_.plan->plan->client_timeouts.client_header_ms);
+}
+
 void DownstreamConnection::on_read(char* data, size_t size) {
   if (lingering_) return;
   const bool from_stash = !stash_.empty();

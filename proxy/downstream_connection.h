@@ -50,11 +50,13 @@ class ConnectionSet {
   size_t size_ = 0;
 };
 
+class TlsServerContext;
+
 // What a connection inherits from the listener that accepted it.
 struct ListenerTraits {
   std::vector<conf::Network> trusted;
-  bool proxy_protocol = false;  // trusted peers say first whose connection it is
-  bool secure = false;
+  bool proxy_protocol = false;                  // trusted peers say first whose connection it is
+  std::shared_ptr<const TlsServerContext> tls;  // null: plain
 };
 
 class DownstreamConnection final : public Downstream, public Stream::Handler {
@@ -97,8 +99,10 @@ class DownstreamConnection final : public Downstream, public Stream::Handler {
   void end_tunnel_output() override {}
   std::string_view client_ip() const override { return client_ip_; }
   bool trusted() const override { return trusted_; }
-  bool secure() const override { return traits_->secure; }
+  bool secure() const override { return traits_->tls != nullptr; }
+  const PeerCertificate* client_certificate() const override { return client_certificate_; }
 
+  void on_connected(int error) override;
   void on_read(char* data, size_t size) override;
   void on_read_end() override;
   void on_stream_error(int error) override;
@@ -138,6 +142,7 @@ class DownstreamConnection final : public Downstream, public Stream::Handler {
   Deferred resume_;
   Exchange* exchange_ = nullptr;
   std::string client_ip_;
+  const PeerCertificate* client_certificate_ = nullptr;  // the stream's
   const uint64_t since_us_;
   uint64_t requests_ = 0;
   size_t pending_at_check_ = 0;

@@ -39,6 +39,7 @@ void Exchange::begin(Downstream& downstream, StreamId stream) {
   last_ = by_close_ = false;
   status_ = 0;
   error_ = "";
+  error_detail_ = "";
   attempts_ = retries_ = 0;
   started_us_ = context_.loop.now_us();
   attempt_us_ = complete_us_ = waiting_since_us_ = queue_us_ = connect_us_ = first_byte_us_ = 0;

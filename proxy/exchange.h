@@ -172,6 +172,7 @@ class Exchange {
   bool downstream_gone_ = false;  // nobody to tell that it is finished
   uint16_t status_ = 0;
   const char* error_ = "";
+  const char* error_detail_ = "";
   uint32_t attempts_ = 0;  // begun
   uint32_t retries_ = 0;
   const PooledEndpoint* tried_[kMostAttempts];

@@ -20,6 +20,8 @@ bool looks_like_forwarding(std::string_view name) {
   std::array<char, 32> dashed;
   for (size_t i = 0; i < name.size(); ++i) dashed[i] = name[i] == '_' ? '-' : name[i];
   switch (field_id({dashed.data(), name.size()})) {
+    case FieldId::x_client_cert_san:
+    case FieldId::x_client_cert_subject:
     case FieldId::x_forwarded_for:
     case FieldId::x_forwarded_host:
     case FieldId::x_forwarded_proto:
@@ -53,6 +55,11 @@ void Exchange::prepare_head() {
       case FieldId::x_forwarded_proto:
       case FieldId::forwarded:
         if (!trusted) field.dropped = true;
+        break;
+      // Only what we have verified ourselves is told, whoever asks.
+      case FieldId::x_client_cert_san:
+      case FieldId::x_client_cert_subject:
+        field.dropped = true;
         break;
       case FieldId::x_request_id:
         if (has_request_id_ || !is_sane_request_id(fields.value(field))) {
@@ -124,6 +131,10 @@ void Exchange::add_forwarding_fields(AddedFields& added) {
   if (!head_.authority.empty() && fields.find(FieldId::x_forwarded_host) == nullptr) {
     added.add("X-Forwarded-Host", head_.authority);
   }
+  if (const PeerCertificate* const client = downstream_->client_certificate(); client != nullptr) {
+    if (!client->subject.empty()) added.add("X-Client-Cert-Subject", client->subject);
+    if (!client->san.empty()) added.add("X-Client-Cert-San", client->san);
+  }
   added.add("Via", head_.minor_version == 0 ? "1.0 sluice" : "1.1 sluice");
   if (!has_request_id_) added.add("X-Request-Id", request_id());
   if (traced_) added.add("traceparent", traceparent_);
@@ -140,6 +151,7 @@ void Exchange::reply(uint16_t status, const char* error, const char* detail) {
   const bool last = !codec.keeps_alive() || request_outstanding() || context_.draining;
   status_ = status;
   error_ = error;
+  error_detail_ = detail;
   const std::string proxy_status = fmt::format("sluice; error={}; details=\"{}\"", error, detail);
   const std::string body = fmt::format("{} {}: {}.\n", status, reason_phrase(status), detail);
   AddedFields added;
@@ -212,6 +224,7 @@ void Exchange::log() const {
   }
   record.endpoint = endpoint_name_;
   record.error = error_;
+  record.error_detail = error_detail_;
   record.attempts = attempts;
   record.status = status_;
   record.minor_version = head_.minor_version;

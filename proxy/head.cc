@@ -33,11 +33,13 @@ constexpr Known kKnown[] = {
     {"proxy-connection", FieldId::proxy_connection},
     {"x-forwarded-host", FieldId::x_forwarded_host},
     {"transfer-encoding", FieldId::transfer_encoding},
+    {"x-client-cert-san", FieldId::x_client_cert_san},
     {"x-forwarded-proto", FieldId::x_forwarded_proto},
     {"proxy-authenticate", FieldId::proxy_authenticate},
     {"proxy-authorization", FieldId::proxy_authorization},
+    {"x-client-cert-subject", FieldId::x_client_cert_subject},
 };
-constexpr size_t kLongestKnown = 19;
+constexpr size_t kLongestKnown = 21;
 
 // Where the names of each length begin in kKnown, which is sorted by length.
 struct LengthIndex {

@@ -35,6 +35,8 @@ enum class FieldId : uint8_t {
   transfer_encoding,
   upgrade,
   via,
+  x_client_cert_san,
+  x_client_cert_subject,
   x_forwarded_for,
   x_forwarded_host,
   x_forwarded_proto,

@@ -26,6 +26,7 @@ void HealthMonitor::configure() {
       Upstream& upstream = upstreams_[name + "/" + to_string(colour)];
       upstream.service = name;
       upstream.colour = colour;
+      upstream.tls = entry.tls[static_cast<size_t>(colour)];
       configure(upstream);
     }
   }
@@ -62,7 +63,8 @@ void HealthMonitor::configure(Upstream& upstream) {
     upstream.monitor->add(key, one.state, now_ms);
     if (!wanted.health.enabled) continue;
     watched->second.check = scheduler_.add(
-        wanted.health, std::make_unique<SocketProbe>(control_.loop(), one.state, wanted.health), now_ms);
+        wanted.health, std::make_unique<SocketProbe>(control_.loop(), one.state, wanted.health, upstream.tls),
+        now_ms);
     checks_.emplace(watched->second.check, Checked{&upstream, key});
   }
   for (auto it = upstream.endpoints.begin(); it != upstream.endpoints.end();) {

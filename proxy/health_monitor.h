@@ -20,6 +20,7 @@
 namespace sluice::proxy {
 
 class Control;
+class TlsClientContext;
 
 class HealthMonitor {
  public:
@@ -56,6 +57,7 @@ class HealthMonitor {
   struct Upstream {
     std::string service;
     conf::Colour colour = conf::Colour::blue;
+    std::shared_ptr<const TlsClientContext> tls;  // null: plain
     Settings settings;
     std::unique_ptr<health::UpstreamMonitor> monitor;
     std::map<health::EndpointKey, Watched> endpoints;

@@ -7,6 +7,7 @@
 
 #include "proxy/client_address.h"
 #include "proxy/proxy_protocol_stream.h"
+#include "proxy/tls_stream.h"
 
 namespace sluice::proxy {
 
@@ -79,6 +80,11 @@ std::unique_ptr<UvStream> Listener::make_stream() const {
 }
 
 void Listener::begin(std::unique_ptr<UvStream> accepted, balancer::Permit place) {
+  if (traits_->tls != nullptr && !traits_->tls->has_room()) {
+    traits_->tls->counters().count(TlsCounters::refused);
+    UvStream::discard(std::move(accepted));
+    return;
+  }
   const sockaddr_storage peer = accepted->peer();
   std::unique_ptr<Stream> stream = std::move(accepted);
   std::string ip;
@@ -95,6 +101,7 @@ void Listener::begin(std::unique_ptr<UvStream> accepted, balancer::Permit place)
     greeting = wrapped.get();
     stream = std::move(wrapped);
   }
+  if (traits_->tls != nullptr) stream = TlsStream::accept(context_.loop, std::move(stream), traits_->tls);
   DownstreamConnection& connection = DownstreamConnection::start(
       context_, connections_, traits_, std::move(stream), std::move(ip), trusted, std::move(place));
   if (greeting != nullptr) {

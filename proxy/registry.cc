@@ -159,7 +159,7 @@ void widen(balancer::Plan& plan, const conf::Service& service, bool first) {
 }  // namespace
 
 std::shared_ptr<const balancer::Plan> Registry::build(const conf::Config& config, const ResolvedNames& names,
-                                                      uint64_t wall_us) {
+                                                      uint64_t wall_us, const TlsClients& tls) {
   update_caps(config);
   std::erase_if(services_, [&](const auto& one) { return !config.services.contains(one.first); });
   auto plan = std::make_shared<balancer::Plan>();
@@ -176,7 +176,10 @@ std::shared_ptr<const balancer::Plan> Registry::build(const conf::Config& config
     for (const Colour colour : conf::kColours) {
       const auto i = static_cast<size_t>(colour);
       entry.endpoints[i] = endpoints_of(service, colour, names, entry);
-      mine.upstreams[i] = {entry.upstreams[i], caps_of(config, entry, colour), entry.endpoints[i]};
+      const auto secured = tls.find(entry.upstreams[i]->name());
+      entry.tls[i] = secured == tls.end() ? nullptr : secured->second;
+      mine.upstreams[i] = {entry.upstreams[i], caps_of(config, entry, colour), entry.endpoints[i],
+                           entry.tls[i]};
       entry.upstreams[i]->bump_epoch();
     }
     widen(*plan, service, plan->services.size() == 1);

@@ -20,6 +20,7 @@
 #include "conf/result.h"
 #include "proxy/exemplars.h"
 #include "proxy/resolver.h"
+#include "proxy/tls_store.h"
 
 namespace sluice::proxy {
 
@@ -29,15 +30,16 @@ struct ServiceEntry {
   std::shared_ptr<balancer::UpstreamState> upstreams[2];
   // By address text, in the order of the configuration. Without green: empty.
   std::vector<balancer::EndpointPlan> endpoints[2];
-  std::string split_source;     // config, admin, rollout, trip, state
-  uint64_t split_since_us = 0;  // wall clock
-  std::string trip_reason;      // while tripped
-  std::string tripped_by;       // who asked for it by hand; may be empty
-  uint64_t tripped_at_us = 0;   // wall clock
+  std::shared_ptr<const TlsClientContext> tls[2];  // null: plain
+  std::string split_source;                        // config, admin, rollout, trip, state
+  uint64_t split_since_us = 0;                     // wall clock
+  std::string trip_reason;                         // while tripped
+  std::string tripped_by;                          // who asked for it by hand; may be empty
+  uint64_t tripped_at_us = 0;                      // wall clock
   // What operators set; it stays until the file says the same.
   std::optional<bool> maintenance_by_hand;
   std::optional<uint32_t> max_connections_by_hand[2];  // 0: no limit
-  Exemplars exemplars[2];       // by conf::Colour
+  Exemplars exemplars[2];                              // by conf::Colour
 
   balancer::EndpointState* find_endpoint(conf::Colour colour, const std::string& name) const;
 };
@@ -51,7 +53,7 @@ class Registry {
 
   // Brings the states in line with `config` and returns a plan for it.
   std::shared_ptr<const balancer::Plan> build(const conf::Config& config, const ResolvedNames& names,
-                                              uint64_t wall_us);
+                                              uint64_t wall_us, const TlsClients& tls = {});
 
   // Bounds all connections to upstreams together; to be called before build().
   void limit_upstream_connections(uint32_t max) {

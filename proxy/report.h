@@ -60,9 +60,10 @@ struct AccessRecord {
   std::string_view service;
   std::string_view upstream;  // "blue", "green" or empty
   std::string_view endpoint;
-  std::string_view error;     // Proxy-Status type, or empty
-  std::string_view attempts;  // outcome of each, separated by commas
-  uint16_t status = 0;        // 0: the client left before there was one
+  std::string_view error;         // Proxy-Status type, or empty
+  std::string_view error_detail;  // what it was, in words
+  std::string_view attempts;      // outcome of each, separated by commas
+  uint16_t status = 0;            // 0: the client left before there was one
   uint8_t minor_version = 1;
   uint64_t generation = 0;
   uint64_t bytes_up = 0;

@@ -7,6 +7,7 @@
 
 #include "proxy/byte_queue.h"
 #include "proxy/h1_upstream_codec.h"
+#include "proxy/tls_stream.h"
 #include "proxy/uv_stream.h"
 
 namespace sluice::proxy {
@@ -16,19 +17,28 @@ using health::ProbeResult;
 // One connection; tells its result once and deletes itself when it has closed.
 class SocketProbe::Attempt final : public Stream::Handler {
  public:
-  Attempt(Loop& loop, const balancer::EndpointState& endpoint, const conf::Health& settings, Done done)
+  // `tls` may be null.
+  Attempt(Loop& loop, const balancer::EndpointState& endpoint, const conf::Health& settings,
+          const std::shared_ptr<const TlsClientContext>& tls, std::shared_ptr<TlsSession> session, Done done)
       : loop_(loop),
         settings_(settings),
         host_(settings.host.empty() ? endpoint.authority() : settings.host),
         done_(std::move(done)),
         expectation_(settings_),
         codec_(workspace_),
-        out_(loop) {
+        out_(loop),
+        session_(std::move(session)) {
     const bool is_unix = endpoint.address().kind == conf::Address::Kind::unix_socket;
-    stream_ = std::make_unique<UvStream>(loop, is_unix ? UvStream::Kind::unix_socket : UvStream::Kind::tcp);
+    auto socket =
+        std::make_unique<UvStream>(loop, is_unix ? UvStream::Kind::unix_socket : UvStream::Kind::tcp);
+    UvStream& dialled = *socket;
+    stream_ = std::move(socket);
+    if (tls != nullptr) {
+      stream_ = TlsStream::connect(loop, std::move(stream_), tls, endpoint.authority(), *session_);
+    }
     stream_->set_handler(this);
     out_.set_stream(stream_.get());
-    stream_->connect(endpoint.address());
+    dialled.connect(endpoint.address());
   }
 
   void set_owner(SocketProbe* owner) { owner_ = owner; }
@@ -39,7 +49,7 @@ class SocketProbe::Attempt final : public Stream::Handler {
 
   void on_connected(int error) override {
     if (error != 0) {
-      finish({ProbeResult::Kind::failed, uv_strerror(error)});
+      fail(error);
     } else if (settings_.tcp) {
       finish({});
     } else {
@@ -73,7 +83,7 @@ class SocketProbe::Attempt final : public Stream::Handler {
       finish({ProbeResult::Kind::failed, "closed without a whole answer"});
     }
   }
-  void on_stream_error(int error) override { finish({ProbeResult::Kind::failed, uv_strerror(error)}); }
+  void on_stream_error(int error) override { fail(error); }
   void on_drained() override {}
   void on_stream_closed() override { delete this; }
 
@@ -87,6 +97,10 @@ class SocketProbe::Attempt final : public Stream::Handler {
     stream_->start_reading();
     const iovec slice{text_.data(), text_.size()};
     stream_->write(&slice, 1);
+  }
+  void fail(int error) {
+    const TlsFailure* const tls = stream_->tls_failure();
+    finish({ProbeResult::Kind::failed, tls != nullptr ? tls->detail : uv_strerror(error)});
   }
   void finish(ProbeResult result) {
     if (done_ == nullptr) return;
@@ -114,19 +128,22 @@ class SocketProbe::Attempt final : public Stream::Handler {
   Outbox out_;
   ByteQueue stash_;
   std::string text_;
-  std::unique_ptr<UvStream> stream_;
+  const std::shared_ptr<TlsSession> session_;
+  std::unique_ptr<Stream> stream_;
 };
 
 SocketProbe::SocketProbe(Loop& loop, std::shared_ptr<const balancer::EndpointState> endpoint,
-                         const conf::Health& settings)
-    : loop_(loop), endpoint_(std::move(endpoint)), settings_(settings) {}
+                         const conf::Health& settings, const std::shared_ptr<const TlsClientContext>& tls)
+    : loop_(loop), endpoint_(std::move(endpoint)), settings_(settings), tls_(tls) {}
 
 SocketProbe::~SocketProbe() {
   cancel();
 }
 
 void SocketProbe::start(Done done) {
-  attempt_ = new Attempt(loop_, *endpoint_, settings_, std::move(done));
+  // A mere connection says as much without a handshake.
+  attempt_ =
+      new Attempt(loop_, *endpoint_, settings_, settings_.tcp ? nullptr : tls_, session_, std::move(done));
   attempt_->set_owner(this);
 }
 

@@ -20,8 +20,23 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <string>
 
 namespace sluice::proxy {
+
+// What a peer proved by its certificate, as text for a header field; see
+// client_certificate.h.
+struct PeerCertificate {
+  std::string subject;
+  std::string san;  // subject alternative names
+};
+
+// Why a secured stream broke, in literals: a type for Proxy-Status (RFC 9209,
+// 2.3) and a reason.
+struct TlsFailure {
+  const char* error = nullptr;
+  const char* detail = "";
+};
 
 class Stream {
  public:
@@ -32,8 +47,8 @@ class Stream {
   class Handler {
    public:
     virtual ~Handler() = default;
-    // For dialled streams: once, before anything else. `error` is a libuv error
-    // (negative errno) or 0.
+    // For dialled streams, and for secured ones when their handshake is done:
+    // once, before anything else. `error` is a libuv error (negative errno) or 0.
     virtual void on_connected(int error) { static_cast<void>(error); }
     virtual void on_read(char* data, size_t size) = 0;
     // The peer will send no more (it may still read).
@@ -60,6 +75,11 @@ class Stream {
   virtual void close() = 0;
   // Closes so that the peer sees a reset rather than an orderly end.
   virtual void reset() = 0;
+
+  // Of secured streams: who the peer is, if it proved that.
+  virtual const PeerCertificate* peer_certificate() const { return nullptr; }
+  // What on_connected() or on_stream_error() was about, where that is TLS.
+  virtual const TlsFailure* tls_failure() const { return nullptr; }
 
  protected:
   Handler* handler_ = nullptr;

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "proxy/exchange.h"
+#include "proxy/tls_stream.h"
 #include "proxy/upstream_pool.h"
 
 namespace sluice::proxy {
@@ -65,6 +66,11 @@ UpstreamConnection::~UpstreamConnection() {
 void UpstreamConnection::dial(Exchange* exchange, uint32_t connect_timeout_ms) {
   exchange_ = exchange;
   stream_ = context_.dialer.dial(*endpoint_.shared, this);
+  if (pool_.tls() != nullptr) {
+    stream_ = TlsStream::connect(context_.loop, std::move(stream_), pool_.tls(),
+                                 endpoint_.shared->authority(), endpoint_.tls_session);
+    stream_->set_handler(this);
+  }
   out_.set_stream(stream_.get());
   expect_within(connect_timeout_ms, "connection_timeout");
 }
@@ -107,7 +113,10 @@ void UpstreamConnection::resume_reading() {
 void UpstreamConnection::on_connected(int error) {
   timer_.disarm();
   if (error != 0) {
-    const UpstreamFailure failure = connect_failure(error);
+    UpstreamFailure failure = connect_failure(error);
+    if (const TlsFailure* const tls = stream_->tls_failure(); tls != nullptr) {
+      failure = {Outcome::connect, tls->error, tls->detail, 502, false};
+    }
     fail(failure);
     return;
   }

@@ -26,6 +26,11 @@ void UpstreamPool::update(const balancer::ServicePlan& service, conf::Colour col
   retired_ = false;
   caps_ = plan.caps;
   settings_ = service.conf.upstream(colour);
+  if (tls_ != plan.tls) {
+    // Those were made under other rules.
+    close_idle();
+    tls_ = plan.tls;
+  }
   connect_timeout_ms_ = service.conf.timeouts.connect_ms;
   idle_timeout_ms_ = service.conf.timeouts.idle_ms;
   for (auto& [state, endpoint] : endpoints_) endpoint->in_plan = false;

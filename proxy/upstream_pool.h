@@ -18,6 +18,7 @@
 #include "balancer/picker.h"
 #include "balancer/plan.h"
 #include "proxy/exemplars.h"
+#include "proxy/tls_session.h"
 #include "proxy/upstream_connection.h"
 #include "proxy/worker_context.h"
 
@@ -31,6 +32,7 @@ struct PooledEndpoint : balancer::EndpointLoad {
   uint32_t idle_count = 0;
   uint32_t connections = 0;
   bool in_plan = false;
+  TlsSession tls_session;  // where the upstream is secured
 };
 
 class UpstreamPool {
@@ -55,6 +57,8 @@ class UpstreamPool {
   void retire();
   bool unused() const { return retired_ && connections_.empty() && first_waiter_ == nullptr && active == 0; }
 
+  // How its connections are secured; null: not at all.
+  const std::shared_ptr<const TlsClientContext>& tls() const { return tls_; }
   bool has_usable_endpoint() { return picker_->eligible_count(state_->epoch()) > 0; }
   PooledEndpoint* pick(const PooledEndpoint* const* tried, size_t tried_count);
 
@@ -114,6 +118,7 @@ class UpstreamPool {
   std::shared_ptr<balancer::UpstreamState> state_;
   std::shared_ptr<const balancer::CapSet> caps_;
   conf::Upstream settings_;
+  std::shared_ptr<const TlsClientContext> tls_;
   uint32_t connect_timeout_ms_ = 1000;
   uint32_t idle_timeout_ms_ = 60000;
   std::unordered_map<balancer::EndpointState*, std::unique_ptr<PooledEndpoint>> endpoints_;

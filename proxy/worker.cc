@@ -79,7 +79,7 @@ void Worker::add_listener(uint64_t id, std::shared_ptr<const ListenerTraits> tra
 
 void Worker::set_listener_traits(uint64_t id, std::shared_ptr<const ListenerTraits> traits) {
   for (const OwnListener& one : listeners_) {
-    if (one.id == id) one.listener->set_traits(std::move(traits));
+    if (one.id == id) one.listener->set_traits(traits);
   }
 }
 

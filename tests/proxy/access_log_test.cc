@@ -48,6 +48,7 @@ AccessRecord example() {
   record.endpoint = "10.0.0.5:8080";
   record.attempts = "reset,5xx";
   record.error = "http_response_incomplete";
+  record.error_detail = "closed early";
   record.status = 502;
   record.generation = 12;
   record.bytes_up = 345;
@@ -110,14 +111,15 @@ TEST_CASE("access log: a line has every field, named with its unit") {
   CHECK(log.enabled());
   log.writer(0).record(example(), kWallUs);
   CHECK(log.close());
-  CHECK(contents(folder.file("log")) ==
-        R"({"time":"2026-03-01T12:00:00.123Z","request_id":"4bf92f3577b34da6","client":"192.0.2.7",)"
-        R"("method":"POST","host":"shop.example.com","path":"/api/cart?id=7","protocol":"HTTP/1.1",)"
-        R"("status":502,"service":"web","upstream":"green","endpoint":"10.0.0.5:8080",)"
-        R"("attempts":["reset","5xx"],"error":"http_response_incomplete","split_generation":12,)"
-        R"("bytes_up":345,"bytes_down":18446744073709551615,"duration_s":61.000007,"queue_s":0.000001,)"
-        R"("connect_s":0.999999,"first_byte_s":1.000000,"retried":true,"rescued":false,"aborted":true})"
-        "\n");
+  CHECK(
+      contents(folder.file("log")) ==
+      R"({"time":"2026-03-01T12:00:00.123Z","request_id":"4bf92f3577b34da6","client":"192.0.2.7",)"
+      R"("method":"POST","host":"shop.example.com","path":"/api/cart?id=7","protocol":"HTTP/1.1",)"
+      R"("status":502,"service":"web","upstream":"green","endpoint":"10.0.0.5:8080",)"
+      R"("attempts":["reset","5xx"],"error":"http_response_incomplete","error_detail":"closed early","split_generation":12,)"
+      R"("bytes_up":345,"bytes_down":18446744073709551615,"duration_s":61.000007,"queue_s":0.000001,)"
+      R"("connect_s":0.999999,"first_byte_s":1.000000,"retried":true,"rescued":false,"aborted":true})"
+      "\n");
   CHECK(log.stats().lines == 1);
 }
 
@@ -203,9 +205,9 @@ TEST_CASE("access log: long texts are cut between characters, and the worst line
   AccessRecord record = example();
   record.target = euros;
   log.writer(0).record(record, kWallUs);
-  for (std::string_view* text :
-       {&record.request_id, &record.client, &record.method, &record.authority, &record.target,
-        &record.service, &record.upstream, &record.endpoint, &record.attempts, &record.error}) {
+  for (std::string_view* text : {&record.request_id, &record.client, &record.method, &record.authority,
+                                 &record.target, &record.service, &record.upstream, &record.endpoint,
+                                 &record.attempts, &record.error, &record.error_detail}) {
     *text = controls;
   }
   log.writer(0).record(record, kWallUs);

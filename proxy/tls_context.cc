@@ -1,0 +1,281 @@
+#include "proxy/tls_context.h"
+
+#include <arpa/inet.h>
+#include <openssl/bytestring.h>
+#include <openssl/err.h>
+#include <openssl/sha.h>
+#include <openssl/x509v3.h>
+
+#include <algorithm>
+#include <cctype>
+#include <cstring>
+#include <utility>
+
+#include "proxy/tls_stream.h"
+
+namespace sluice::proxy {
+namespace {
+
+// Mozilla's "intermediate" list without its finite-field Diffie-Hellman, as of
+// 2024; suites in brackets are equal and the client's order decides, so that
+// clients without AES instructions get ChaCha20.
+constexpr const char* kSuites =
+    "[ECDHE-ECDSA-AES128-GCM-SHA256|ECDHE-ECDSA-CHACHA20-POLY1305]:"
+    "[ECDHE-RSA-AES128-GCM-SHA256|ECDHE-RSA-CHACHA20-POLY1305]:"
+    "ECDHE-ECDSA-AES256-GCM-SHA384:ECDHE-RSA-AES256-GCM-SHA384";
+constexpr const char* kCurves = "X25519:P-256:P-384";
+constexpr uint8_t kAlpn[] = "\x08http/1.1";
+constexpr size_t kAlpnSize = sizeof(kAlpn) - 1;
+
+conf::Error refused(const std::string& what) {
+  return {conf::Error::Kind::invalid, conf::Error::Source::operator_, false,
+          what + ": " + take_crypto_error()};
+}
+
+// What both sides have in common.
+bssl::UniquePtr<SSL_CTX> new_context() {
+  bssl::UniquePtr<SSL_CTX> context(SSL_CTX_new(TLS_method()));
+  SSL_CTX_set_min_proto_version(context.get(), TLS1_2_VERSION);
+  SSL_CTX_set_max_proto_version(context.get(), TLS1_3_VERSION);
+  SSL_CTX_set_strict_cipher_list(context.get(), kSuites);
+  SSL_CTX_set1_curves_list(context.get(), kCurves);
+  // The chain that is sent is the one in the file.
+  SSL_CTX_set_mode(context.get(), SSL_MODE_NO_AUTO_CHAIN);
+  return context;
+}
+
+conf::Status use_key_pair(SSL_CTX* context, const KeyPair& pair) {
+  bool used = SSL_CTX_use_certificate(context, pair.leaf.get()) == 1;
+  for (const auto& one : pair.intermediates) used = used && SSL_CTX_add1_chain_cert(context, one.get()) == 1;
+  used = used && SSL_CTX_use_PrivateKey(context, pair.key.get()) == 1;
+  if (used && !pair.ocsp.empty()) {
+    used = SSL_CTX_set_ocsp_response(context, pair.ocsp.data(), pair.ocsp.size()) == 1;
+  }
+  if (!used) return refused(pair.info.file + " cannot be used");
+  return conf::Done{};
+}
+
+// The protocols that a client offers must have ours among them (RFC 7301, 3.2).
+int on_alpn(SSL*, const uint8_t** out, uint8_t* out_size, const uint8_t* in, unsigned in_size, void*) {
+  uint8_t* selected = nullptr;
+  if (SSL_select_next_proto(&selected, out_size, kAlpn, kAlpnSize, in, in_size) != OPENSSL_NPN_NEGOTIATED) {
+    return SSL_TLSEXT_ERR_ALERT_FATAL;
+  }
+  *out = selected;
+  return SSL_TLSEXT_ERR_OK;
+}
+
+const TlsServerContext* owner_of(const SSL* ssl) {
+  return static_cast<const TlsServerContext*>(SSL_CTX_get_ex_data(SSL_get_SSL_CTX(ssl), 0));
+}
+
+std::string lower(std::string text) {
+  std::transform(text.begin(), text.end(), text.begin(), [](unsigned char c) { return std::tolower(c); });
+  return text;
+}
+
+// Does the client take ECDSA signatures (RFC 8446, 4.2.3)? In TLS 1.2 one that
+// does not say so takes only what it was born with.
+bool takes_ecdsa(const SSL_CLIENT_HELLO& hello) {
+  const uint8_t* data = nullptr;
+  size_t size = 0;
+  if (SSL_early_callback_ctx_extension_get(&hello, TLSEXT_TYPE_signature_algorithms, &data, &size) == 0)
+    return false;
+  CBS extension, list;
+  CBS_init(&extension, data, size);
+  if (CBS_get_u16_length_prefixed(&extension, &list) == 0) return false;
+  uint16_t scheme = 0;
+  while (CBS_get_u16(&list, &scheme) == 1) {
+    if (scheme == SSL_SIGN_ECDSA_SECP256R1_SHA256 || scheme == SSL_SIGN_ECDSA_SECP384R1_SHA384 ||
+        scheme == SSL_SIGN_ECDSA_SECP521R1_SHA512) {
+      return true;
+    }
+  }
+  return false;
+}
+
+bool is_ip(const std::string& host) {
+  uint8_t address[16];
+  return inet_pton(AF_INET, host.c_str(), address) == 1 || inet_pton(AF_INET6, host.c_str(), address) == 1;
+}
+
+}  // namespace
+
+conf::Result<std::shared_ptr<const TlsServerContext>> TlsServerContext::make(
+    const std::string& name, const conf::TlsServer& settings, std::shared_ptr<const TicketKeys> tickets,
+    std::shared_ptr<TlsCounters> counters) {
+  const std::shared_ptr<TlsServerContext> result(new TlsServerContext);
+  result->tickets_ = std::move(tickets);
+  result->counters_ = std::move(counters);
+  result->handshake_timeout_ms_ = settings.handshake_timeout_ms;
+  result->max_handshakes_ = settings.max_handshakes;
+  result->asks_ = !settings.client_ca.empty();
+  // A ticket vouches for a client that was verified; whom to trust is part of
+  // what it may be used for.
+  result->ticket_scope_ = name + (settings.client_required ? "|required|" : "|optional|");
+  if (result->asks_) {
+    const conf::Result<std::string> trusted = read_tls_file(settings.client_ca);
+    if (!trusted.ok()) return trusted.error();
+    result->ticket_scope_ += *trusted;
+  }
+  for (const conf::TlsServer::KeyPair& files : settings.pairs) {
+    if (const conf::Status added = result->add_identity(settings, files); !added.ok()) return added.error();
+  }
+  const std::vector<std::string>& first = result->certificates_.front().names;
+  result->fallback_ = first.empty() ? Candidates{0} : result->candidates(lower(first.front()));
+  return std::shared_ptr<const TlsServerContext>(result);
+}
+
+conf::Status TlsServerContext::add_identity(const conf::TlsServer& settings,
+                                            const conf::TlsServer::KeyPair& files) {
+  conf::Result<KeyPair> pair = load_key_pair(files.cert, files.key, files.ocsp);
+  if (!pair.ok()) return pair.error();
+  bssl::UniquePtr<SSL_CTX> context = new_context();
+  if (settings.min_version == "1.3") SSL_CTX_set_min_proto_version(context.get(), TLS1_3_VERSION);
+  if (const conf::Status used = use_key_pair(context.get(), *pair); !used.ok()) return used.error();
+  if (asks_) {
+    if (const conf::Status asked = ask_for_certificates(context.get(), settings); !asked.ok())
+      return asked.error();
+  }
+  SSL_CTX_set_ex_data(context.get(), 0, this);
+  SSL_CTX_set_select_certificate_cb(context.get(), on_client_hello);
+  SSL_CTX_set_alpn_select_cb(context.get(), on_alpn, nullptr);
+  // Sessions live in tickets only: nothing to share, nothing to fill.
+  SSL_CTX_set_session_cache_mode(context.get(), SSL_SESS_CACHE_OFF);
+  SSL_CTX_set_timeout(context.get(), TicketKeys::kTicketLifetimeS);
+  SSL_CTX_set_session_psk_dhe_timeout(context.get(), TicketKeys::kTicketLifetimeS);
+  SSL_CTX_set_tlsext_ticket_key_cb(context.get(), [](SSL* ssl, uint8_t* name, uint8_t* iv,
+                                                     EVP_CIPHER_CTX* cipher, HMAC_CTX* hmac, int encrypt) {
+    const TicketKeys& keys = *owner_of(ssl)->tickets_;
+    return encrypt == 1 ? keys.seal(name, iv, cipher, hmac) : keys.open(name, iv, cipher, hmac);
+  });
+  uint8_t scope[SHA256_DIGEST_LENGTH];
+  SHA256(reinterpret_cast<const uint8_t*>(ticket_scope_.data()), ticket_scope_.size(), scope);
+  SSL_CTX_set_session_id_context(context.get(), scope, sizeof(scope));
+
+  const size_t index = identities_.size();
+  identities_.push_back({std::move(context), pair->info.key == "ecdsa"});
+  for (const std::string& name : pair->info.names) add_name(lower(name), index);
+  certificates_.push_back(std::move(pair->info));
+  return conf::Done{};
+}
+
+conf::Status TlsServerContext::ask_for_certificates(SSL_CTX* context, const conf::TlsServer& settings) const {
+  const auto trusted = load_certificates(settings.client_ca);
+  if (!trusted.ok()) return trusted.error();
+  bssl::UniquePtr<STACK_OF(X509_NAME)> names(sk_X509_NAME_new_null());
+  for (const auto& one : *trusted) {
+    bssl::UniquePtr<X509_NAME> name(X509_NAME_dup(X509_get_subject_name(one.get())));
+    const bool added = X509_STORE_add_cert(SSL_CTX_get_cert_store(context), one.get()) == 1 &&
+                       bssl::PushToStack(names.get(), std::move(name));
+    if (!added) return refused(settings.client_ca + " cannot be used");
+  }
+  SSL_CTX_set_client_CA_list(context, names.release());
+  SSL_CTX_set_verify(
+      context, SSL_VERIFY_PEER | (settings.client_required ? SSL_VERIFY_FAIL_IF_NO_PEER_CERT : 0), nullptr);
+  return conf::Done{};
+}
+
+void TlsServerContext::add_name(std::string name, size_t identity) {
+  const bool is_wildcard = name.starts_with("*.");
+  Candidates& list = is_wildcard ? wildcard_[name.substr(2)] : exact_[std::move(name)];
+  if (list.empty() || list.back() != identity) list.push_back(identity);
+}
+
+// An exact name wins over a wildcard, which stands for one label (RFC 6125,
+// 6.4.3).
+const TlsServerContext::Candidates& TlsServerContext::candidates(std::string_view asked) const {
+  if (const auto found = exact_.find(asked); found != exact_.end()) return found->second;
+  const std::string_view parent = asked.substr(std::min(asked.find('.'), asked.size() - 1) + 1);
+  if (const auto found = wildcard_.find(parent); found != wildcard_.end()) return found->second;
+  return fallback_;
+}
+
+// Of certificates for the same name, an ECDSA one for clients that take it.
+SSL_CTX* TlsServerContext::select(const SSL_CLIENT_HELLO& hello) const {
+  const char* const asked = SSL_get_servername(hello.ssl, TLSEXT_NAMETYPE_host_name);
+  const Candidates& list = asked == nullptr || *asked == '\0' ? fallback_ : candidates(lower(asked));
+  const bool ecdsa = takes_ecdsa(hello);
+  const auto found =
+      std::find_if(list.begin(), list.end(), [&](size_t index) { return identities_[index].ecdsa == ecdsa; });
+  return identities_[found == list.end() ? list.front() : *found].context.get();
+}
+
+ssl_select_cert_result_t TlsServerContext::on_client_hello(const SSL_CLIENT_HELLO* hello) {
+  SSL_CTX* const selected = owner_of(hello->ssl)->select(*hello);
+  if (selected != SSL_get_SSL_CTX(hello->ssl)) SSL_set_SSL_CTX(hello->ssl, selected);
+  return ssl_select_cert_success;
+}
+
+bssl::UniquePtr<SSL> TlsServerContext::new_connection() const {
+  bssl::UniquePtr<SSL> ssl(SSL_new(identities_.front().context.get()));
+  SSL_set_accept_state(ssl.get());
+  SSL_set_shed_handshake_config(ssl.get(), 1);
+  return ssl;
+}
+
+conf::Result<std::shared_ptr<const TlsClientContext>> TlsClientContext::make(
+    const conf::TlsClient& settings) {
+  static std::atomic<uint64_t> last_serial{0};
+  const std::shared_ptr<TlsClientContext> result(new TlsClientContext);
+  result->serial_ = ++last_serial;
+  result->name_ = settings.sni;
+  result->verify_ = settings.verify;
+  if (const conf::Status configured = result->configure(settings); !configured.ok())
+    return configured.error();
+  return std::shared_ptr<const TlsClientContext>(result);
+}
+
+conf::Status TlsClientContext::configure(const conf::TlsClient& settings) {
+  context_ = new_context();
+  SSL_CTX* const context = context_.get();
+  if (settings.verify) {
+    std::string roots = settings.ca;
+    if (roots.empty()) {
+      conf::Result<std::string> found = find_system_roots();
+      if (!found.ok()) return found.error();
+      roots = std::move(*found);
+    }
+    const auto trusted = load_certificates(roots);
+    if (!trusted.ok()) return trusted.error();
+    for (const auto& one : *trusted) X509_STORE_add_cert(SSL_CTX_get_cert_store(context), one.get());
+    ERR_clear_error();  // bundles hold some roots twice
+    SSL_CTX_set_verify(context, SSL_VERIFY_PEER, nullptr);
+  }
+  if (!settings.cert.empty()) {
+    conf::Result<KeyPair> pair = load_key_pair(settings.cert, settings.key, "");
+    if (!pair.ok()) return pair.error();
+    if (const conf::Status used = use_key_pair(context, *pair); !used.ok()) return used.error();
+    certificates_.push_back(std::move(pair->info));
+  }
+  SSL_CTX_set_alpn_protos(context, kAlpn, kAlpnSize);
+  SSL_CTX_set_session_cache_mode(context, SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL);
+  SSL_CTX_sess_set_new_cb(context, TlsStream::on_new_session);
+  return conf::Done{};
+}
+
+bssl::UniquePtr<SSL> TlsClientContext::new_connection(const std::string& authority) const {
+  const std::string host = name_.empty() ? host_of_authority(authority) : name_;
+  bssl::UniquePtr<SSL> ssl(SSL_new(context_.get()));
+  SSL_set_connect_state(ssl.get());
+  SSL_set_shed_handshake_config(ssl.get(), 1);
+  X509_VERIFY_PARAM* const param = SSL_get0_param(ssl.get());
+  bool named = true;
+  if (is_ip(host)) {
+    // An address is no host name: it is not sent (RFC 6066, 3).
+    named = !verify_ || X509_VERIFY_PARAM_set1_ip_asc(param, host.c_str()) == 1;
+  } else {
+    X509_VERIFY_PARAM_set_hostflags(param, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
+    named = SSL_set_tlsext_host_name(ssl.get(), host.c_str()) == 1 &&
+            (!verify_ || X509_VERIFY_PARAM_set1_host(param, host.c_str(), host.size()) == 1);
+  }
+  ERR_clear_error();
+  return named ? std::move(ssl) : nullptr;
+}
+
+std::string host_of_authority(const std::string& authority) {
+  if (authority.starts_with('[')) return authority.substr(1, authority.find(']') - 1);
+  return authority.substr(0, authority.rfind(':'));
+}
+
+}  // namespace sluice::proxy

@@ -1,0 +1,166 @@
+#include "proxy/tls_store.h"
+
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "proxy/tls_context.h"
+
+namespace sluice::proxy {
+namespace {
+
+TlsStore::Files look(const std::vector<std::string>& paths) {
+  TlsStore::Files files;
+  for (const std::string& path : paths) {
+    struct stat status {};
+    if (path.empty() || stat(path.c_str(), &status) != 0) {
+      files.emplace_back();
+      continue;
+    }
+    files.push_back({status.st_dev, status.st_ino, status.st_size,
+                     int64_t{status.st_mtim.tv_sec} * 1'000'000'000 + status.st_mtim.tv_nsec});
+  }
+  return files;
+}
+
+TlsStore::Files look(const conf::TlsServer& settings) {
+  std::vector<std::string> paths{settings.client_ca};
+  for (const conf::TlsServer::KeyPair& pair : settings.pairs) {
+    for (const std::string& path : {pair.cert, pair.key, pair.ocsp}) paths.push_back(path);
+  }
+  return look(paths);
+}
+
+TlsStore::Files look(const conf::TlsClient& settings) {
+  return look(std::vector<std::string>{settings.ca, settings.cert, settings.key});
+}
+
+conf::Error with_place(const std::string& place, const conf::Error& error) {
+  conf::Error result = error;
+  result.detail = "tls of " + place + ": " + error.detail;
+  return result;
+}
+
+// The entry in force that `wanted` can be taken from, unread.
+template <typename Entry>
+const Entry* unchanged(const std::vector<Entry>& entries, const Entry& wanted,
+                       const std::string Entry::*name) {
+  const auto found = std::find_if(entries.begin(), entries.end(), [&](const Entry& one) {
+    return one.*name == wanted.*name && one.settings == wanted.settings &&
+           one.files.read == wanted.files.read;
+  });
+  return found == entries.end() ? nullptr : &*found;
+}
+
+}  // namespace
+
+TlsStore::TlsStore() : tickets_(std::make_shared<TicketKeys>()) {}
+
+bool TlsStore::Watch::due(Files now) {
+  const bool still = now == seen;
+  seen = std::move(now);
+  if (!still || seen == read) return false;
+  read = seen;
+  return true;
+}
+
+conf::Status TlsStore::load_server(Server& server) {
+  std::shared_ptr<TlsCounters>& counters = counters_[server.listener];
+  if (counters == nullptr) counters = std::make_shared<TlsCounters>();
+  auto context = TlsServerContext::make(server.listener, server.settings, tickets_, counters);
+  if (!context.ok()) return with_place("the listener " + server.listener, context.error());
+  server.context = std::move(*context);
+  return conf::Done{};
+}
+
+conf::Status TlsStore::load_client(Client& client) {
+  auto context = TlsClientContext::make(client.settings);
+  if (!context.ok()) return with_place(client.upstream, context.error());
+  client.context = std::move(*context);
+  return conf::Done{};
+}
+
+conf::Result<TlsStore::Set> TlsStore::load(const conf::Config& config) {
+  Set set;
+  for (const conf::Listener& listener : config.listeners) {
+    if (!listener.tls) continue;
+    const Files files = look(*listener.tls);
+    Server& one =
+        set.servers.emplace_back(Server{listener.bind.to_string(), *listener.tls, nullptr, {files, files}});
+    if (const Server* const same = unchanged(set_.servers, one, &Server::listener); same != nullptr) {
+      one.context = same->context;
+    } else if (const conf::Status loaded = load_server(one); !loaded.ok()) {
+      return loaded.error();
+    }
+  }
+  for (const auto& [service, conf] : config.services) {
+    for (const conf::Colour colour : conf::kColours) {
+      const std::optional<conf::TlsClient>& settings = conf.upstream(colour).tls;
+      if (!settings) continue;
+      const Files files = look(*settings);
+      Client& one = set.clients.emplace_back(
+          Client{service + "/" + to_string(colour), *settings, nullptr, {files, files}});
+      if (const Client* const same = unchanged(set_.clients, one, &Client::upstream); same != nullptr) {
+        one.context = same->context;
+      } else if (const conf::Status loaded = load_client(one); !loaded.ok()) {
+        return loaded.error();
+      }
+    }
+  }
+  return set;
+}
+
+std::shared_ptr<const TlsServerContext> TlsStore::server(const conf::Listener& listener) const {
+  if (!listener.tls) return nullptr;
+  const std::string name = listener.bind.to_string();
+  for (const Server& one : set_.servers) {
+    if (one.listener == name && one.settings == *listener.tls) return one.context;
+  }
+  return nullptr;
+}
+
+TlsClients TlsStore::clients() const {
+  TlsClients result;
+  for (const Client& one : set_.clients) result.emplace(one.upstream, one.context);
+  return result;
+}
+
+std::vector<TlsStore::Change> TlsStore::poll(uint64_t now_ms) {
+  std::vector<Change> changes;
+  tickets_->tick(now_ms);
+  if (now_ms - polled_ms_ < kPollMs) return changes;
+  polled_ms_ = now_ms;
+  for (Server& one : set_.servers) {
+    if (!one.files.due(look(one.settings))) continue;
+    const conf::Status loaded = load_server(one);
+    changes.push_back({true, one.listener, loaded.ok() ? "" : loaded.error().detail});
+  }
+  for (Client& one : set_.clients) {
+    if (!one.files.due(look(one.settings))) continue;
+    const conf::Status loaded = load_client(one);
+    changes.push_back({false, one.upstream, loaded.ok() ? "" : loaded.error().detail});
+  }
+  return changes;
+}
+
+std::vector<TlsStore::Shown> TlsStore::certificates() const {
+  std::vector<Shown> result;
+  for (const Server& one : set_.servers) {
+    for (const CertificateInfo& info : one.context->certificates())
+      result.push_back({one.listener, true, &info});
+  }
+  for (const Client& one : set_.clients) {
+    for (const CertificateInfo& info : one.context->certificates())
+      result.push_back({one.upstream, false, &info});
+  }
+  return result;
+}
+
+std::vector<TlsStore::Counted> TlsStore::counters() const {
+  std::vector<Counted> result;
+  for (const auto& [name, counters] : counters_) result.push_back({name, counters});
+  return result;
+}
+
+}  // namespace sluice::proxy

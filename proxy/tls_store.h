@@ -1,0 +1,119 @@
+// TlsStore: the TLS contexts of a configuration, by listener and by upstream,
+// and the files that they were made from.
+//
+// Certificates are replaced in two ways, by a reload and by poll(), which looks
+// at the files: at what a path leads to, so that a swapped symbolic link, which
+// is how Kubernetes renews a mounted secret, is noticed like a file written
+// anew. A set of files is read when it has changed and then stood still from
+// one poll to the next, so that a certificate and its key are not read half
+// replaced. A set that cannot be used leaves the one before in force.
+//
+// Thread: the control thread's. Owner: Control. The contexts are shared.
+#pragma once
+
+#include <sys/types.h>
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "conf/config.h"
+#include "conf/result.h"
+
+namespace sluice::proxy {
+
+class TicketKeys;
+class TlsClientContext;
+class TlsServerContext;
+struct CertificateInfo;
+struct TlsCounters;
+
+// By upstream, "web/green"; those without TLS are not there.
+using TlsClients = std::map<std::string, std::shared_ptr<const TlsClientContext>>;
+
+class TlsStore {
+ public:
+  static constexpr uint64_t kPollMs = 500;
+
+  // What can be seen of a file without reading it; all zero where there is none.
+  struct FileState {
+    dev_t device = 0;
+    ino_t inode = 0;
+    off_t size = 0;
+    int64_t modified_ns = 0;
+    bool operator==(const FileState&) const = default;
+  };
+  using Files = std::vector<FileState>;
+  struct Watch {
+    Files read;  // as they were when they were read
+    Files seen;  // at the latest poll
+    // True when they have changed and stand still; then they count as read.
+    bool due(Files now);
+  };
+
+  // What was made of one configuration; adopt() puts it in force.
+  struct Server {
+    std::string listener;  // its address as configured
+    conf::TlsServer settings;
+    std::shared_ptr<const TlsServerContext> context;
+    Watch files;
+  };
+  struct Client {
+    std::string upstream;  // "web/green"
+    conf::TlsClient settings;
+    std::shared_ptr<const TlsClientContext> context;
+    Watch files;
+  };
+  struct Set {
+    std::vector<Server> servers;
+    std::vector<Client> clients;
+  };
+
+  TlsStore();
+
+  // Reads everything that `config` names, or says what cannot be used. What is
+  // in force and has not changed is taken over.
+  conf::Result<Set> load(const conf::Config& config);
+  // Puts it in force and returns what was before.
+  Set adopt(Set set) { return std::exchange(set_, std::move(set)); }
+
+  // Null when it has no TLS.
+  std::shared_ptr<const TlsServerContext> server(const conf::Listener& listener) const;
+  TlsClients clients() const;
+
+  // A set of files that changed: it is in force already, or `error` says why
+  // not and the one before still is.
+  struct Change {
+    bool is_server = false;
+    std::string user;  // the listener or upstream
+    std::string error;
+  };
+  std::vector<Change> poll(uint64_t now_ms);
+
+  // The certificates in force that we show to others, with who shows them.
+  struct Shown {
+    std::string user;
+    bool is_server = false;
+    const CertificateInfo* info;
+  };
+  std::vector<Shown> certificates() const;
+  struct Counted {
+    std::string listener;
+    std::shared_ptr<const TlsCounters> counters;
+  };
+  std::vector<Counted> counters() const;
+
+ private:
+  conf::Status load_server(Server& server);
+  static conf::Status load_client(Client& client);
+
+  const std::shared_ptr<TicketKeys> tickets_;
+  std::map<std::string, std::shared_ptr<TlsCounters>> counters_;  // by listener; they survive it
+  Set set_;
+  uint64_t polled_ms_ = 0;
+};
+
+}  // namespace sluice::proxy

@@ -1,0 +1,463 @@
+#!/usr/bin/env python3
+"""TLS of listeners and of upstreams, with clients and origins by Python's ssl."""
+
+import os
+import shutil
+import socket
+import ssl
+import sys
+import tempfile
+from contextlib import contextmanager
+from pathlib import Path
+
+from harness import CALM, Sluice, digest, equal, expect, main, pattern, refused
+from http1 import Client, Incomplete, proxy_error, wait_until
+from origin import Origin, pair
+from tls import Authority, TlsClient, secured, serving
+
+
+@contextmanager
+def authority():
+    folder = tempfile.mkdtemp(prefix="sluice-certs-")
+    try:
+        yield Authority(folder)
+    finally:
+        shutil.rmtree(folder)
+
+
+@contextmanager
+def tls_sluice(root, origin=None, tls=None, **more):
+    """A sluice whose only listener speaks TLS as a.test."""
+    settings = tls or root.issue("a").tls()
+    config = {"listener": [{"bind": "127.0.0.1:0", "tls": settings}], **more.pop("config", {})}
+    config["admin"] = {"http": "127.0.0.1:0"}
+    if origin is not None:
+        with Sluice(origin, config=config, **more) as sluice:
+            yield sluice
+        return
+    with Origin(name="blue") as plain, Sluice(plain, config=config, **more) as sluice:
+        yield sluice
+
+
+def refused_handshake(address, context, **more):
+    """What the client says of it."""
+    try:
+        with TlsClient(address, context, **more) as client:
+            client.get()
+    except (ssl.SSLError, Incomplete, ConnectionError) as error:
+        return str(error)
+    raise AssertionError("the connection was accepted")
+
+
+def metrics(sluice):
+    host, _, port = sluice.admin.show("info")[0]["admin_http"].rpartition(":")
+    with Client((host, int(port))) as client:
+        return client.get("/metrics").body.decode()
+
+
+def handshakes(sluice, outcome):
+    page = metrics(sluice)
+    for line in page.splitlines():
+        if line.startswith("sluice_tls_handshakes_total") and f'outcome="{outcome}"' in line:
+            return int(float(line.rsplit(" ", 1)[1]))
+    raise AssertionError(f"no metric for {outcome}: {page[-500:]}")
+
+
+# ------------------------------------------------------------------- downstream
+
+
+def test_requests_go_through_in_both_versions():
+    with authority() as root, Origin() as origin, tls_sluice(root, origin) as sluice:
+        for version in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3):
+            context = root.trusting(minimum=version, maximum=version)
+            with TlsClient(sluice.address, context) as client:
+                equal(client.sock.selected_alpn_protocol(), "http/1.1", "the protocol")
+                for _ in range(3):
+                    equal(client.get("/x").get("x-target"), "/x", "the target")
+                client.ask("POST", "/up", body=pattern(300_000))
+                equal(client.answer("POST").body, b"POST 300000\n", "the answer to a POST")
+        equal({request.get("x-forwarded-proto") for request in origin.requests}, {"https"}, "X-Forwarded-Proto")
+
+
+def test_large_bodies_arrive_whole():
+    data = pattern(20 * 1024 * 1024)
+
+    def script(connection):
+        while connection.request() is not None:
+            connection.reply(body=data)
+
+    with authority() as root, Origin(script) as origin, tls_sluice(root, origin) as sluice:
+        with TlsClient(sluice.address, root.trusting()) as client:
+            for _ in range(2):
+                equal(digest(client.get().body), digest(data), "the body")
+
+
+def test_a_client_that_does_not_read_holds_its_origin_back():
+    chunk = pattern(1 << 20)
+    sent = []
+
+    def script(connection):
+        connection.request()
+        connection.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % (64 * len(chunk)))
+        for _ in range(64):
+            connection.send(chunk)
+            sent.append(1)
+
+    with authority() as root, Origin(script) as origin, tls_sluice(root, origin, service=CALM) as sluice:
+        with TlsClient(sluice.address, root.trusting()) as client:
+            client.ask()
+            seen = -1
+            while seen != len(sent) or not sent:  # until it stands still
+                seen = len(sent)
+                try:
+                    wait_until(lambda: len(sent) > seen, 0.7)
+                except Exception:
+                    pass
+            expect(len(sent) < 64, "everything was taken from the origin")
+            equal(client.answer().size, 64 * len(chunk), "the size of the body")
+
+
+def test_names_choose_the_certificate():
+    with authority() as root:
+        pairs = [root.issue("a").tls(), root.issue("b", "DNS:b.test").tls(), root.issue("w", "DNS:*.w.test").tls(),
+                 root.issue("x", "DNS:x.w.test").tls(), root.issue("rsa", "DNS:b.test", rsa=True).tls()]
+        with tls_sluice(root, tls=pairs) as sluice:
+            for name, wanted in (("a.test", "a.test"), ("b.test", "b.test"), ("y.w.test", "*.w.test"),
+                                 ("x.w.test", "x.w.test")):
+                with TlsClient(sluice.address, root.trusting(), name=name) as client:
+                    equal(client.certificate_names, [wanted], f"the certificate for {name}")
+            other = root.trusting()
+            other.check_hostname = False
+            for name in ("other.test", "z.y.w.test", None):
+                with TlsClient(sluice.address, other, name=name) as client:
+                    equal(client.certificate_names, ["a.test"], f"the certificate for {name}")
+            old = root.trusting(maximum=ssl.TLSVersion.TLSv1_2)
+            for ciphers, kind in (("ECDHE+aRSA", "RSA"), ("ECDHE+aECDSA", "ECDSA")):
+                old.set_ciphers(ciphers)
+                if kind == "RSA":
+                    continue  # Python cannot leave ECDSA out of the signature algorithms
+                with TlsClient(sluice.address, old, name="b.test") as client:
+                    expect(kind in client.sock.cipher()[0], f"the suite is {client.sock.cipher()}")
+
+
+def test_old_versions_and_foreign_protocols_are_refused():
+    with authority() as root, tls_sluice(root, tls=root.issue("a").tls(min_version="1.3")) as sluice:
+        said = refused_handshake(sluice.address, root.trusting(maximum=ssl.TLSVersion.TLSv1_2))
+        expect("version" in said.lower(), f"the client says {said}")
+        said = refused_handshake(sluice.address, root.trusting(alpn=("h2",)))
+        expect("no application protocol" in said.lower(), f"the client says {said}")
+        with TlsClient(sluice.address, root.trusting(alpn=("h2", "http/1.1"))) as client:
+            equal(client.sock.selected_alpn_protocol(), "http/1.1", "the protocol")
+        with sluice.client() as client:  # in the clear
+            client.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+            equal(client.rest()[:1], b"\x15", "an alert")
+        equal(sluice.admin.do("show info")["ok"], True, "sluice lives")
+
+
+def test_sessions_are_resumed_by_every_worker():
+    with authority() as root, tls_sluice(root, workers=2) as sluice:
+        for version in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3):
+            context = root.trusting(minimum=version, maximum=version)
+            with TlsClient(sluice.address, context) as client:
+                client.get()
+                session = client.sock.session
+            for _ in range(8):
+                with TlsClient(sluice.address, context, session=session) as client:
+                    client.get()
+                    expect(client.sock.session_reused, f"a full handshake again under {version}")
+        equal((handshakes(sluice, "full"), handshakes(sluice, "resumed")), (2, 16), "the handshakes")
+
+
+def test_close_notify_after_a_request_lets_the_answer_through():
+    def script(connection):
+        connection.request()
+        connection.origin.wait_for(lambda: True)
+        connection.reply(body=b"late")
+
+    with authority() as root, Origin(script) as origin, tls_sluice(root, origin) as sluice:
+        with TlsClient(sluice.address, root.trusting()) as client:
+            client.ask(fields=[("Connection", "close")])
+            equal(client.answer().body, b"late", "the body")
+            expect(client.at_end(), "the connection goes on")
+            # read() of an orderly end; SSLEOFError would be a truncation.
+            equal(client.sock.recv(1), b"", "the end")
+
+
+def test_clients_that_say_nothing_or_leave_do_no_harm():
+    tls = {"handshake_timeout": "300ms", "max_handshakes": 3}
+    with authority() as root, tls_sluice(root, tls=root.issue("a").tls(**tls)) as sluice:
+        silent = [sluice.client() for _ in range(3)]
+        wait_until(lambda: sluice.admin.show("info")[0]["connections"] == 3, what="three connections")
+        with sluice.client() as fourth:
+            equal(fourth.rest(), b"", "what the fourth hears")
+        equal(handshakes(sluice, "refused"), 1, "refused handshakes")
+        for client in silent:
+            equal(client.rest(), b"", "what a silent one hears")
+            client.close()
+        equal(handshakes(sluice, "timeout"), 3, "handshakes that took too long")
+        with TlsClient(sluice.address, root.trusting()) as client:
+            equal(client.get().status, 200, "the status")
+
+
+def test_client_certificates_are_asked_for_and_passed_on():
+    forged = [("X-Client-Cert-Subject", "CN=admin"), ("X_Client_Cert_San", "DNS:admin"),
+              ("x-client-cert-san", "DNS:admin")]
+    with authority() as root, Origin() as origin:
+        clients = Authority(root.folder, "clients")
+        known = clients.issue("app", "DNS:app.test,URI:spiffe://test/app", subject="/O=Test/CN=app")
+        for required in (True, False):
+            tls = root.issue("a").tls(client_ca=clients.cert, client_required=required)
+            with tls_sluice(root, origin, tls=tls) as sluice:
+                context = root.trusting()
+                context.load_cert_chain(known.cert, known.key)
+                with TlsClient(sluice.address, context) as client:
+                    client.get("/known", forged)
+                got = origin.requests[-1]
+                equal(got.all("x-client-cert-subject"), ["CN=app,O=Test"], "the subject")
+                equal(got.all("x-client-cert-san"), ["DNS:app.test, URI:spiffe://test/app"], "the names")
+                equal(got.all("x_client_cert_san"), [], "the forged field")
+                stranger = root.trusting()
+                stranger.load_cert_chain(*vars(root.issue("stranger")).values())
+                refused_handshake(sluice.address, stranger)
+                if required:
+                    refused_handshake(sluice.address, root.trusting())
+                    continue
+                with TlsClient(sluice.address, root.trusting()) as client:
+                    client.get("/unknown", forged)
+                for name in ("x-client-cert-subject", "x-client-cert-san", "x_client_cert_san"):
+                    equal(origin.requests[-1].all(name), [], name)
+
+
+def test_fields_about_certificates_are_dropped_without_tls_too():
+    with Origin() as origin, Sluice(origin) as sluice:
+        sluice.get(fields=[("X-Client-Cert-Subject", "CN=admin"), ("X-Client-Cert-San", "DNS:admin")])
+        equal([name for name, _ in origin.requests[-1].fields if "cert" in name], [], "the fields")
+
+
+# --------------------------------------------------------------------- upstream
+
+
+def through(origin, tls, **more):
+    """A sluice with a plain listener and blue over TLS."""
+    return Sluice(origin, service={**CALM, "blue": {"endpoints": [origin.address], "tls": tls}, **more})
+
+
+def test_an_origin_over_tls_is_verified_and_its_sessions_reused():
+    reused = []
+
+    def script(connection):
+        reused.append(connection.sock.session_reused)
+        connection.request()
+        connection.reply(fields=[("Connection", "close")])
+
+    with authority() as root:
+        context = serving(root.issue("o", "IP:127.0.0.1"))
+        with Origin(secured(context, script)) as origin, through(origin, {"ca": root.cert}) as sluice:
+            for _ in range(12):
+                equal(sluice.get().status, 200, "the status")
+        expect(sum(reused) >= 8, f"sessions reused: {reused}")
+
+
+def test_connections_to_an_origin_over_tls_are_kept():
+    with authority() as root, Origin(secured(serving(root.issue("o", "DNS:o.test")))) as origin:
+        with through(origin, {"ca": root.cert, "sni": "o.test"}) as sluice:
+            with sluice.client() as client:
+                for _ in range(5):
+                    equal(client.get().status, 200, "the status")
+                client.ask("POST", "/", body=pattern(2_000_000))
+                equal(client.answer("POST").body, b"POST 2000000\n", "the answer")
+            equal(origin.accepted, 1, "connections to the origin")
+
+
+def test_wrong_certificates_of_an_origin_are_connect_errors_with_a_reason():
+    with authority() as root:
+        other = Authority(root.folder, "other")
+        cases = {
+            "expired": (root.issue("old", "IP:127.0.0.1", days=-1), root, "expired"),
+            "another name": (root.issue("named", "DNS:b.test"), root, "mismatch"),
+            "another root": (root.issue("good", "IP:127.0.0.1"), other, "certificate"),
+            "self-signed": (other, root, "self"),
+        }
+        for what, (served, trusted, reason) in cases.items():
+            with Origin(secured(serving(served))) as origin, through(origin, {"ca": trusted.cert}) as sluice:
+                got = sluice.get()
+                equal(got.status, 502, f"the status, {what}")
+                equal(proxy_error(got), "tls_certificate_error", f"the error, {what}")
+                expect(reason in got.get("proxy-status"), f"{what}: Proxy-Status is {got.get('proxy-status')}")
+                wait_until(sluice.access_log, what="the access log")
+                record = sluice.access_log()[-1]
+                expect(reason in record.get("error_detail", ""), f"{what}: the log has {record}")
+                expect("connect" in record["attempts"], f"{what}: the log has {record}")
+                equal(origin.requests, [], "requests that arrived")
+        with Origin(secured(serving(other))) as origin, through(origin, {"verify": False}) as sluice:
+            equal(sluice.get().status, 200, "the status without verification")
+
+
+def test_a_plain_origin_behind_tls_is_a_protocol_error():
+    with authority() as root, Origin() as origin, through(origin, {"ca": root.cert}) as sluice:
+        got = sluice.get()
+        equal((got.status, proxy_error(got)), (502, "tls_protocol_error"), "the answer")
+
+
+def test_our_certificate_is_shown_to_an_origin():
+    with authority() as root:
+        context = serving(root.issue("o", "IP:127.0.0.1"), client_ca=root)
+        ours = root.issue("sluice", "DNS:sluice.test")
+        with Origin(secured(context)) as origin:
+            with through(origin, {"ca": root.cert, **ours.tls()}) as sluice:
+                equal(sluice.get().status, 200, "the status")
+                (shown,) = sluice.admin.show("certs")
+                equal((shown["user"], shown["role"]), ("web/blue", "client"), "show certs")
+            with through(origin, {"ca": root.cert}) as sluice:
+                got = sluice.get()
+                equal((got.status, proxy_error(got)), (502, "tls_alert_received"), "without a certificate")
+
+
+def test_an_answer_cut_without_close_notify_is_not_taken_for_whole():
+    def script(connection):
+        connection.request()
+        connection.send(b"HTTP/1.1 200 OK\r\n\r\nhalf an ans")
+        connection.origin.wait_for(lambda: connection.origin.cut)
+        if connection.served == 0 and connection.origin.polite:
+            connection.sock.unwrap()
+        connection.close()
+
+    with authority() as root:
+        for polite in (True, False):
+            with Origin(secured(serving(root.issue("o", "IP:127.0.0.1")), script)) as origin:
+                origin.polite, origin.cut = polite, True
+                with through(origin, {"ca": root.cert}) as sluice:
+                    try:
+                        got = sluice.get()
+                        expect(polite, f"a cut answer looked whole: {got.body!r}")
+                        equal(got.body, b"half an ans", "the body")
+                    except Incomplete:
+                        expect(not polite, "an answer with close_notify was cut")
+
+
+def test_health_checks_go_over_tls():
+    with authority() as root:
+        health = {"health": {"path": "/", "interval": "50ms", "timeout": "5s", "rise": 1, "fall": 1}}
+        with Origin(secured(serving(root.issue("o", "IP:127.0.0.1")))) as origin:
+            with through(origin, {"ca": root.cert}, **health) as sluice:
+                equal(sluice.get().status, 200, "the status")
+        with Origin(secured(serving(root.issue("b", "DNS:b.test")))) as origin:
+            sluice = through(origin, {"ca": root.cert}, **health)
+            try:
+                sluice.start(ready=False)
+                wait_until(lambda: sluice.admin.show("endpoints")[0]["health"] == "down", what="the endpoint's fall")
+                events = sluice.admin.show("events", type="endpoint_down")
+                expect("mismatch" in events[0]["message"], f"the event is {events}")
+                sluice.stop()
+            finally:
+                sluice._remove()
+
+
+# ----------------------------------------------------------------------- reload
+
+
+def certificate_of(address, root, name="a.test"):
+    with TlsClient(address, root.trusting(), name=name) as client:
+        return client.sock.getpeercert()["serialNumber"]
+
+
+def test_files_that_change_are_taken_without_dropping_anyone():
+    with authority() as root, Origin() as origin, tls_sluice(root, origin) as sluice:
+        before = certificate_of(sluice.address, root)
+        with TlsClient(sluice.address, root.trusting()) as old:
+            old.get()
+            root.issue("a")
+            wait_until(lambda: certificate_of(sluice.address, root) != before, what="the new certificate")
+            equal(old.get().status, 200, "on the connection from before")
+        expect(sluice.admin.show("events", type="certificates_loaded"), "no event")
+
+
+def test_swapped_symbolic_links_are_noticed():
+    with authority() as root:
+        for version in ("..v1", "..v2"):
+            Path(root.folder, version).mkdir()
+            made = root.issue("a")
+            os.rename(made.cert, Path(root.folder, version, "tls.crt"))
+            os.rename(made.key, Path(root.folder, version, "tls.key"))
+        os.symlink("..v1", Path(root.folder, "..data"))
+        for name in ("tls.crt", "tls.key"):
+            os.symlink(f"..data/{name}", Path(root.folder, name))
+        tls = {"cert": f"{root.folder}/tls.crt", "key": f"{root.folder}/tls.key"}
+        with tls_sluice(root, tls=tls) as sluice:
+            before = certificate_of(sluice.address, root)
+            os.symlink("..v2", Path(root.folder, "..tmp"))
+            os.rename(Path(root.folder, "..tmp"), Path(root.folder, "..data"))
+            wait_until(lambda: certificate_of(sluice.address, root) != before, what="the new certificate")
+
+
+def test_a_broken_pair_leaves_the_old_one_in_force():
+    with authority() as root, Origin() as origin, tls_sluice(root, origin) as sluice:
+        before = certificate_of(sluice.address, root)
+        key = Path(root.folder, "a.key")
+        good = key.read_bytes()
+        key.write_bytes(Path(root.key).read_bytes())
+        events = wait_until(lambda: sluice.admin.show("events", type="certificates_not_loaded"), what="the event")
+        expect("does not belong" in events[0]["message"], f"the event is {events}")
+        reply = sluice.admin.json("reload")
+        refused(reply, "invalid")
+        expect("a.key" in reply["error"]["message"], f"the reply is {reply}")
+        equal(certificate_of(sluice.address, root), before, "the certificate")
+        key.write_bytes(good)
+        sluice.admin.do("reload")
+        equal(certificate_of(sluice.address, root), before, "the certificate")
+
+
+def test_reload_changes_tls_and_keeps_the_socket():
+    with authority() as root, Origin() as origin, tls_sluice(root, origin) as sluice:
+        with TlsClient(sluice.address, root.trusting()) as old:
+            old.get()
+            sluice.write_config({"listener": [{"bind": "127.0.0.1:0",
+                                               "tls": root.issue("b", "DNS:b.test").tls(min_version="1.3")}]})
+            sluice.admin.do("reload")
+            equal(old.get().status, 200, "on the connection from before")
+        expect(certificate_of(sluice.address, root, "b.test"), "no certificate")
+        sluice.write_config({"listener": [{"bind": "127.0.0.1:0"}]})
+        sluice.admin.do("reload")
+        equal(sluice.get().status, 200, "in the clear, at the same address")
+
+
+def test_a_wrong_file_at_the_start_is_said():
+    with authority() as root, Origin() as origin:
+        broken = {"cert": root.cert, "key": root.issue("a").key}
+        sluice = Sluice(origin, config={"listener": [{"bind": "127.0.0.1:0", "tls": broken}]})
+        try:
+            sluice.start()
+            raise AssertionError("it started")
+        except Exception as error:
+            expect("does not belong" in str(error), f"it says {error}")
+        finally:
+            sluice._remove()
+
+
+def test_certificates_are_shown_and_watched():
+    with authority() as root:
+        pairs = [root.issue("a", days=90).tls(), root.issue("soon", "DNS:b.test", days=10).tls(),
+                 root.issue("past", "DNS:c.test", days=-1).tls()]
+        with tls_sluice(root, tls=pairs) as sluice:
+            shown = {one["subject"]: one for one in sluice.admin.show("certs")}
+            states = {name: shown[f"CN={name}"]["state"] for name in ("a", "soon", "past")}
+            equal(states, {"a": "valid", "soon": "expiring", "past": "expired"}, "the states")
+            equal(shown["CN=a"]["names"], ["a.test"], "the names")
+            expect(89 * 86400 < shown["CN=a"]["expires_in_s"] <= 90 * 86400, f"it expires in {shown['CN=a']}")
+            wait_until(lambda: sluice.admin.show("events", type="certificate_expired"), what="the event")
+            (event,) = sluice.admin.show("events", type="certificate_expiring")
+            expect("CN=soon" in event["message"], f"the event is {event}")
+            expect(metrics(sluice).count("sluice_certificate_expiry_seconds{") == 3, "the metric")
+
+
+def test_keys_are_never_written_down():
+    with authority() as root, tls_sluice(root, config={"log": {"level": "debug"}}) as sluice:
+        certificate_of(sluice.address, root)
+        key = Path(root.folder, "a.key").read_text()
+        lines = [line for line in key.splitlines() if "-----" not in line]
+        said = sluice.log() + sluice.admin.text("show config; show certs; show events") + metrics(sluice)
+        expect(not any(line in said for line in lines), "a line of the key was written")
+
+
+if __name__ == "__main__":
+    sys.exit(main(globals()))
