@@ -3,13 +3,15 @@
 //
 //   bench_trip           everything, 1,000 runs a cell: some minutes
 //   bench_trip --quick   fewer runs and cells, for a continuous build
-//   bench_trip --only delays|rules|false-trips
+//   bench_trip --only delays|rules|outages|false-trips
+//   bench_trip --runs N  of each cell
 //
 // Exit status 1 when one of the figures that must hold does not: at most 1
 // false trip in 1,000 runs, and the detection delays of docs/judge.md.
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <string>
 #include <vector>
@@ -115,6 +117,34 @@ bool false_trip_table(const Options& options) {
       }
       std::printf("\n");
     }
+  }
+  return held;
+}
+
+// How often green is blamed for what both suffer. True when no cell has more
+// than one such trip in a thousand runs.
+bool outage_table(const Options& options) {
+  const std::vector<double> rates{0.01, 0.02, 0.042, 0.1, 0.5, 1};
+  const std::vector<conf::BasisPoints> splits{100, 1000, 5000, 9000, 9900};
+  const uint64_t allowed = std::max<uint64_t>(1, options.runs / 1000);
+  bool held = true;
+  std::printf(
+      "\nTrips in %llu shared outages, from 0.3 %% to the rate, seen for 20 s (from 10 %% on 5 s)\n%-8s",
+      static_cast<unsigned long long>(options.runs), "rate");
+  for (const conf::BasisPoints split : splits) std::printf("%7.0f %%", split / 100.0);
+  std::printf("   split\n");
+  for (const double rate : rates) {
+    std::printf("%5.1f %% ", 100 * rate);
+    for (const conf::BasisPoints split : splits) {
+      Scenario scenario = onset("outage", split, 0.003, rate, rate);
+      scenario.clients = false;
+      scenario.phases[1].seconds = rate < 0.1 ? 20 : 5;
+      const Summary summary = run_all(scenario, {"sluice", make_judge}, options.runs);
+      std::printf("%9llu", static_cast<unsigned long long>(summary.trips));
+      std::fflush(stdout);
+      held = held && summary.trips <= allowed;
+    }
+    std::printf("\n");
   }
   return held;
 }
@@ -264,8 +294,11 @@ int main(int argc, char** argv) {
       options.runs = 100;
     } else if (std::strcmp(argv[i], "--only") == 0 && i + 1 < argc) {
       options.only = argv[++i];
+    } else if (std::strcmp(argv[i], "--runs") == 0 && i + 1 < argc) {
+      options.runs = std::max<uint64_t>(1, std::strtoull(argv[++i], nullptr, 10));
     } else {
-      std::fprintf(stderr, "usage: bench_trip [--quick] [--only delays|rules|false-trips]\n");
+      std::fprintf(stderr,
+                   "usage: bench_trip [--quick] [--runs N] [--only delays|rules|outages|false-trips]\n");
       return 2;
     }
   }
@@ -280,6 +313,7 @@ int main(int argc, char** argv) {
   };
   show("delays", delay_table);
   show("rules", comparison_table);
+  show("outages", outage_table);
   show("false-trips", false_trip_table);
   return held ? 0 : 1;
 }
