@@ -8,9 +8,8 @@ namespace sluice::proxy {
 conf::Status Control::divide_connections() {
   const conf::Result<DescriptorBudget> budget = budget_descriptors(config_, registry_.workers());
   if (!budget.ok()) return budget.error();
-  descriptors_ = *budget;
-  registry_.limit_upstream_connections(descriptors_.upstream);
-  client_caps_->front()->set_max(descriptors_.clients);
+  registry_.limit_upstream_connections(budget->upstream);
+  client_caps_->front()->set_max(budget->clients);
   return conf::Done{};
 }
 
