@@ -17,7 +17,7 @@ std::variant<proxy::ServiceEntry*, Refusal> service_argument(const Call& call, c
   const std::string_view nearest = conf::nearest(name, known);
   return Refusal{
       "not_found",
-      fmt::format("no service is called {}; {}", conf::quote(name.substr(0, conf::kMaxHintedWord)),
+      fmt::format("no service is called {}; {}", conf::quote(clip(name, conf::kMaxHintedWord)),
                   nearest.empty() ? "see 'show services'" : fmt::format("did you mean '{}'?", nearest))};
 }
 

@@ -90,6 +90,12 @@ conf::Result<ParsedCommand> parse_command(std::string_view command) {
   return parsed;
 }
 
+std::string_view clip(std::string_view text, size_t most) {
+  if (text.size() <= most) return text;
+  while (most > 0 && (static_cast<unsigned char>(text[most]) & 0xc0) == 0x80) --most;
+  return text.substr(0, most);
+}
+
 std::string quote_word(std::string_view word) {
   if (!word.empty() && word.find_first_of(" \t\r;\"") == std::string_view::npos) return std::string(word);
   std::string quoted = "\"";

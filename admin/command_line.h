@@ -34,6 +34,10 @@ struct ParsedCommand {
 // Errors: what is no text, and a quoted string without an end.
 conf::Result<ParsedCommand> parse_command(std::string_view command);
 
+// The first `most` octets of what parse_command has let pass, or fewer so that
+// no character is cut.
+std::string_view clip(std::string_view text, size_t most);
+
 // `word` as parse_command reads it back, quoted where it must be.
 std::string quote_word(std::string_view word);
 

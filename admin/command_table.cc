@@ -72,11 +72,8 @@ std::string joined(const std::vector<std::string>& words, size_t count) {
 // What the client wrote is shown back only as far as it is reasonable.
 std::string shown(const std::string& text) {
   constexpr size_t kMostShown = 64;
-  std::string result = text.substr(0, kMostShown);
-  for (char& c : result) {
-    if (static_cast<unsigned char>(c) < ' ' || c == 0x7f) c = '?';
-  }
-  return text.size() > kMostShown ? result + "..." : result;
+  const std::string_view part = clip(text, kMostShown);
+  return std::string(part) + (part.size() < text.size() ? "..." : "");
 }
 
 constexpr std::string_view kMarkdownHead =

@@ -197,7 +197,7 @@ class History {
       must(origin.most_pending() <= kUp, "too much is kept for an origin");
     }
     for (const auto& client : clients_)
-      must(client->most_pending() <= kDown, "too much is kept for a client");
+      must(client.peer->most_pending() <= kDown, "too much is kept for a client");
     for (const Colour colour : conf::kColours) {
       const auto i = static_cast<size_t>(colour);
       const balancer::Cap& cap = path_.cap(colour);

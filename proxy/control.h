@@ -32,7 +32,6 @@
 #include "conf/result.h"
 #include "proxy/access_log.h"
 #include "proxy/daemon_log.h"
-#include "proxy/descriptors.h"
 #include "proxy/event_log.h"
 #include "proxy/health_monitor.h"
 #include "proxy/http_client.h"

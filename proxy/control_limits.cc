@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "proxy/control.h"
+#include "proxy/descriptors.h"
 
 namespace sluice::proxy {
 

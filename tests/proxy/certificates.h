@@ -27,7 +27,7 @@ class Folder {
 
 struct Wanted {
   std::string common_name = "test";
-  std::string san;  // as in openssl.cnf: "DNS:a.test,IP:127.0.0.1"
+  std::string san = {};  // as in openssl.cnf: "DNS:a.test,IP:127.0.0.1"
   bool rsa = false;
   int from_days = -1;
   int to_days = 30;
