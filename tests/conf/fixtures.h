@@ -59,6 +59,8 @@ ocsp = "/etc/a.ocsp"
 client_ca = "/etc/ca.pem"
 client_required = false
 min_version = "1.3"
+handshake_timeout = "3s"
+max_handshakes = 50
 [[listener.tls]]
 cert = "/etc/b.pem"
 key = "/etc/b.key"

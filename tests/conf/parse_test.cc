@@ -79,7 +79,9 @@ TEST_CASE("every key of the process reaches its member") {
         TlsServer{{{"/etc/a.pem", "/etc/a.key", "/etc/a.ocsp"}, {"/etc/b.pem", "/etc/b.key", ""}},
                   "/etc/ca.pem",
                   false,
-                  "1.3"});
+                  "1.3",
+                  3000,
+                  50});
   CHECK(config.listeners[1].bind.to_string() == "unix:/run/sluice/in.sock");
   REQUIRE(config.routes.size() == 2);
   CHECK(config.routes[0].host == "*.example.com");
