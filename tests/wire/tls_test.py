@@ -52,7 +52,7 @@ def refused_handshake(address, context, **more):
 def metrics(sluice):
     host, _, port = sluice.admin.show("info")[0]["admin_http"].rpartition(":")
     with Client((host, int(port))) as client:
-        return client.get("/metrics").body.decode()
+        return client.get("/metrics", host="localhost").body.decode()
 
 
 def handshakes(sluice, outcome):
@@ -150,6 +150,10 @@ def test_old_versions_and_foreign_protocols_are_refused():
             equal(client.sock.selected_alpn_protocol(), "http/1.1", "the protocol")
         with sluice.client() as client:  # in the clear
             client.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+            client.half_close()
+            equal(client.rest(), b"", "what a client in the clear hears")
+        with sluice.client() as client:
+            client.send(b"\x16\x03\x01\x00\x08whatever")
             equal(client.rest()[:1], b"\x15", "an alert")
         equal(sluice.admin.do("show info")["ok"], True, "sluice lives")
 
