@@ -134,11 +134,13 @@ std::vector<TlsStore::Change> TlsStore::poll(uint64_t now_ms) {
   for (Server& one : set_.servers) {
     if (!one.files.due(look(one.settings))) continue;
     const conf::Status loaded = load_server(one);
+    one.files.usable = loaded.ok();
     changes.push_back({true, one.listener, loaded.ok() ? "" : loaded.error().detail});
   }
   for (Client& one : set_.clients) {
     if (!one.files.due(look(one.settings))) continue;
     const conf::Status loaded = load_client(one);
+    one.files.usable = loaded.ok();
     changes.push_back({false, one.upstream, loaded.ok() ? "" : loaded.error().detail});
   }
   return changes;

@@ -48,8 +48,9 @@ class TlsStore {
   };
   using Files = std::vector<FileState>;
   struct Watch {
-    Files read;  // as they were when they were read
-    Files seen;  // at the latest poll
+    Files read;          // as they were when they were read
+    Files seen;          // at the latest poll
+    bool usable = true;  // what was read then
     // True when they have changed and stand still; then they count as read.
     bool due(Files now);
   };

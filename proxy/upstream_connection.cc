@@ -203,8 +203,13 @@ void UpstreamConnection::on_stream_error(int error) {
     return;
   }
   if (state_ != State::busy) return;
-  fail({Outcome::reset, answered_ ? "http_response_incomplete" : "connection_terminated", uv_strerror(error),
-        502, reused() && !answered_});
+  UpstreamFailure failure{Outcome::reset, answered_ ? "http_response_incomplete" : "connection_terminated",
+                          uv_strerror(error), 502, reused() && !answered_};
+  if (const TlsFailure* const tls = stream_->tls_failure(); tls != nullptr) {
+    if (!answered_) failure.error = tls->error;
+    failure.detail = tls->detail;
+  }
+  fail(failure);
 }
 
 void UpstreamConnection::on_drained() {

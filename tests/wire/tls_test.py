@@ -340,21 +340,17 @@ def test_an_answer_cut_without_close_notify_is_not_taken_for_whole():
 
 
 def test_health_checks_go_over_tls():
+    health = {"health": {"path": "/", "interval": "50ms", "timeout": "500ms", "rise": 1, "fall": 1}}
     with authority() as root:
-        health = {"health": {"path": "/", "interval": "50ms", "timeout": "5s", "rise": 1, "fall": 1}}
-        with Origin(secured(serving(root.issue("o", "IP:127.0.0.1")))) as origin:
-            with through(origin, {"ca": root.cert}, **health) as sluice:
-                equal(sluice.get().status, 200, "the status")
-        with Origin(secured(serving(root.issue("b", "DNS:b.test")))) as origin:
-            sluice = through(origin, {"ca": root.cert}, **health)
-            try:
-                sluice.start(ready=False)
-                wait_until(lambda: sluice.admin.show("endpoints")[0]["health"] == "down", what="the endpoint's fall")
-                events = sluice.admin.show("events", type="endpoint_down")
-                expect("mismatch" in events[0]["message"], f"the event is {events}")
-                sluice.stop()
-            finally:
-                sluice._remove()
+        context = serving(root.issue("o", "IP:127.0.0.1"))
+        context.num_tickets = 0  # a resumed session is not verified again
+        with Origin(secured(context)) as origin, through(origin, {"ca": root.cert}, **health) as sluice:
+            equal(sluice.get().status, 200, "the status")
+            wrong = root.issue("b", "DNS:b.test")
+            context.load_cert_chain(wrong.cert, wrong.key)
+            wait_until(lambda: sluice.admin.show("endpoints")[0]["health"] == "down", what="the endpoint's fall")
+            (event,) = sluice.admin.show("events", type="endpoint_down")
+            expect("mismatch" in event["message"], f"the event is {event}")
 
 
 # ----------------------------------------------------------------------- reload
