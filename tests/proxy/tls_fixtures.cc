@@ -61,7 +61,8 @@ bool TlsPair::carry_from(Peer& from, Peer& to, std::string* copy) {
   if (moved.empty() || !to.open()) return false;
   if (copy != nullptr) *copy += moved;
   to.send(moved);
-  to.read_size = most_octets == Peer::kAll ? Peer::kAll : 1 + loop.random().below(most_octets);
+  to.read_size =
+      most_octets == Peer::kAll ? Peer::kAll : most_octets / 4 + 1 + loop.random().below(most_octets);
   return true;
 }
 

@@ -144,6 +144,7 @@ TEST_CASE("tls_store: what cannot be used is named") {
   world.use_pair();
   world.tls().client_ca = world.folder.path("no-ca");
   CHECK(contains(world.refusal(), "no-ca cannot be read"));
+  world.tls().client_ca.clear();
   world.use_pair();
   blue(world.config).tls.emplace().ca = world.folder.path("no-root");
   CHECK(contains(world.refusal(), "tls of web/blue"));
