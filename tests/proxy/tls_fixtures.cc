@@ -38,20 +38,18 @@ TlsPair::TlsPair(std::shared_ptr<const TlsServerContext> server_side,
                               session == nullptr ? own_session : *session);
   server->set_handler(&server_heard);
   client->set_handler(&client_heard);
-  server_heard.stream = server.get();
-  client_heard.stream = client.get();
+  server_heard.stream = &server;
+  client_heard.stream = &client;
   server->start_reading();
   client->start_reading();
 }
 
 TlsPair::~TlsPair() {
-  server->close();
-  client->close();
+  if (server != nullptr) server->close();
+  if (client != nullptr) client->close();
   network.run();
   CHECK(server_heard.closed == 1);
   CHECK(client_heard.closed == 1);
-  server.reset();
-  client.reset();
   CHECK(network.streams() == 0);
   CHECK(loop.close() == 0);
 }

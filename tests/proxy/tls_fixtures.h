@@ -32,14 +32,17 @@ struct Heard final : Stream::Handler {
   void on_read(char* data, size_t size) override {
     ++reads;
     text.append(data, size);
-    if (pause_after_read) stream->stop_reading();
+    if (pause_after_read) (*stream)->stop_reading();
   }
   void on_read_end() override { ended = true; }
   void on_stream_error(int error) override { stream_error = error; }
   void on_drained() override { ++drained; }
-  void on_stream_closed() override { ++closed; }
+  void on_stream_closed() override {
+    ++closed;
+    stream->reset();
+  }
 
-  Stream* stream = nullptr;
+  std::unique_ptr<TlsStream>* stream = nullptr;  // destroyed when it has closed
   bool pause_after_read = false;
   std::string text;
   int connected = 0;
