@@ -27,7 +27,11 @@ struct Handler final : Stream::Handler {
   void on_read_end() override {}
   void on_stream_error(int) override { ++errors; }
   void on_drained() override {}
-  void on_stream_closed() override { ++closed; }
+  void on_stream_closed() override {
+    ++closed;
+    stream.reset();
+  }
+  std::unique_ptr<TlsStream> stream;
   int connected = 0;
   int errors = 0;
   int closed = 0;
@@ -61,9 +65,9 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   FakeNetwork network(loop);
   std::shared_ptr<Peer> peer;
   Handler handler;
-  auto stream = TlsStream::accept(loop, network.make(peer), server.context);
-  stream->set_handler(&handler);
-  stream->start_reading();
+  handler.stream = TlsStream::accept(loop, network.make(peer), server.context);
+  handler.stream->set_handler(&handler);
+  handler.stream->start_reading();
   peer->read_size = 1 + choices.octet();
   const bool ends = choices.flag();
   peer->send(choices.rest());
@@ -74,10 +78,9 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   loop.set_time_us(loop.now_us() + 20'000'000);
   network.run();
   must(handler.errors == 1, "a handshake that neither failed nor ran out of time");
-  stream->close();
+  handler.stream->close();
   network.run();
   must(handler.closed == 1, "a stream that does not close");
-  stream.reset();
   must(server.counters->in_progress == 0, "a handshake that is still counted");
   must(loop.close() == 0, "a handle left open");
   return 0;
