@@ -2,7 +2,7 @@
 //
 // The page, its style sheet and its scripts lie in admin/dashboard/; the charts
 // are drawn by uPlot, which `./dev` fetches and CMake looks for
-// (cmake/Dashboard.cmake). A build without it has no /uplot.js, and the page
+// (cmake/Dashboard.cmake). In a build without it /uplot.js is empty, and the page
 // says so in place of charts.
 //
 // Immutable; any thread.

@@ -152,10 +152,12 @@ TopLine head_line(const Json& all, const std::string& problem, const TopChoice& 
 }
 
 void add_services(const std::vector<ServiceLine>& lines, size_t selected, const TopChoice& choice,
-                  size_t most, std::vector<TopLine>& out) {
+                  size_t most, size_t width, std::vector<TopLine>& out) {
+  // The other columns and how it is sorted take 64 at most.
+  const size_t name_width = width < 100 ? 14 : 32;
   out.push_back(
-      {{TopStyle::dim, fmt::format("{:<24} {:<9} {:>8} {:>10} {:>9} {:>9}  by {}{}, {}", "SERVICE", "STATE",
-                                   "GREEN", "RATE/S", "ERRORS", "P99", to_string(choice.sort),
+      {{TopStyle::dim, fmt::format("{:<{}} {:<8} {:>8} {:>9} {:>8} {:>8}  by {}{}, {}", "SERVICE", name_width,
+                                   "STATE", "GREEN", "RATE/S", "ERRORS", "P99", to_string(choice.sort),
                                    choice.reversed ? " up" : "", kTopWindows[choice.window])}});
   // The selected one stays in sight.
   const size_t first = selected < most ? 0 : selected - most + 1;
@@ -164,10 +166,11 @@ void add_services(const std::vector<ServiceLine>& lines, size_t selected, const 
     const TopStyle style = i == selected            ? TopStyle::selected
                            : one.state == "tripped" ? TopStyle::bad
                                                     : TopStyle::plain;
-    out.push_back({{style, fmt::format("{:<24.24} {:<9.9} {:>7}% {:>10} {:>9} {:>9}", one.name, one.state,
-                                       std::isnan(one.green) ? "-" : fmt::format("{:g}", one.green),
-                                       rate_text(one.rate), percent_text(one.error_rate()),
-                                       duration_text(one.p99_s > 0 ? one.p99_s : NAN))}});
+    out.push_back(
+        {{style, fmt::format("{:<{}.{}} {:<8.8} {:>7}% {:>9} {:>8} {:>8}", one.name, name_width, name_width,
+                             one.state, std::isnan(one.green) ? "-" : fmt::format("{:g}", one.green),
+                             rate_text(one.rate), percent_text(one.error_rate()),
+                             duration_text(one.p99_s > 0 ? one.p99_s : NAN))}});
   }
   if (lines.empty()) out.push_back({{TopStyle::dim, "(nothing was told yet)"}});
 }
@@ -220,7 +223,7 @@ void add_judge(const Json& all, const std::string& service, std::vector<TopLine>
 void add_upstreams(const Json& all, const std::string& service, const TopChoice& choice,
                    std::vector<TopLine>& out) {
   out.push_back(
-      {{TopStyle::dim, fmt::format("{:<8} {:>5} {:>9} {:>8} {:>7} {:>7} {:>7} {:>7} {:>9} {:>5}", "UPSTREAM",
+      {{TopStyle::dim, fmt::format("{:<8} {:>5} {:>8} {:>8} {:>7} {:>7} {:>7} {:>7} {:>9} {:>5}", "UPSTREAM",
                                    "UP", "RATE/S", "ERRORS", "P50", "P90", "P99", "MAX", "CONNS", "QUEUE")}});
   for (const char* const colour : {"blue", "green"}) {
     const Json upstream = row_where(rows_of(all, "upstreams"), {{"service", service}, {"upstream", colour}});
@@ -230,7 +233,7 @@ void add_upstreams(const Json& all, const std::string& service, const TopChoice&
                   {{"service", service}, {"upstream", colour}, {"window", kTopWindows[choice.window]}});
     const double errors = number_of(window, "error_rate");
     const std::string numbers =
-        fmt::format(" {:>5} {:>9} {:>8} {:>7} {:>7} {:>7} {:>7} {:>9} {:>5}",
+        fmt::format(" {:>5} {:>8} {:>8} {:>7} {:>7} {:>7} {:>7} {:>9} {:>5}",
                     text_of(upstream, "endpoints_usable") + "/" + text_of(upstream, "endpoints"),
                     rate_text(number_of(window, "rate_per_s")), percent_text(errors),
                     duration_text(number_of(window, "p50_s")), duration_text(number_of(window, "p90_s")),
@@ -350,7 +353,7 @@ std::vector<TopLine> draw_top(std::string_view answer, const std::string& proble
     const std::vector<ServiceLine> services = service_lines(all, choice);
     const size_t selected = selected_index(services, choice);
     // A third of the height is the services', the rest the selected one's.
-    add_services(services, selected, choice, std::max<size_t>(1, height / 3 - 1), out);
+    add_services(services, selected, choice, std::max<size_t>(1, height / 3 - 1), width, out);
     if (!services.empty()) add_detail(all, services[selected].name, choice, body, out);
   }
   out.resize(body);

@@ -17,16 +17,22 @@ set(_files
   "/panels.js|text/javascript|${_folder}/panels.js"
   "/charts.js|text/javascript|${_folder}/charts.js"
   "/format.js|text/javascript|${_folder}/format.js")
+set(_uplot_js ${_folder}/no_charts.txt)
+set(_uplot_css ${_folder}/no_charts.txt)
+set(_uplot_license ${_folder}/no_charts.txt)
 if(UPLOT_DIR)
-  list(APPEND _files
-    "/uplot.js|text/javascript|${UPLOT_DIR}/uPlot.iife.min.js"
-    "/uplot.css|text/css|${UPLOT_DIR}/uPlot.min.css")
+  set(_uplot_js ${UPLOT_DIR}/uPlot.iife.min.js)
+  set(_uplot_css ${UPLOT_DIR}/uPlot.min.css)
   if(EXISTS ${UPLOT_DIR}/../LICENSE)
-    list(APPEND _files "/uplot-license.txt|text/plain|${UPLOT_DIR}/../LICENSE")
+    set(_uplot_license ${UPLOT_DIR}/../LICENSE)
   endif()
 else()
   message(WARNING "uPlot was not found: the dashboard will have no charts (./dev build fetches it)")
 endif()
+list(APPEND _files
+  "/uplot.js|text/javascript|${_uplot_js}"
+  "/uplot.css|text/css|${_uplot_css}"
+  "/uplot-license.txt|text/plain|${_uplot_license}")
 
 set(_sources)
 foreach(_file ${_files})

@@ -57,6 +57,11 @@ def incident():
                     thread.join()
 
 
+def has_charts(tab):
+    """Was uPlot there when the binary was built?"""
+    return tab.evaluate("Boolean(window.uPlot)")
+
+
 def shoot(tab, name):
     folder = os.environ.get("SLUICE_SCREENSHOTS")
     if folder:
@@ -96,6 +101,10 @@ def test_dashboard_charts_have_the_numbers_and_can_be_read_by_keyboard():
         sluice.admin.do("set weight web green=25")
         tab.open(sluice.url + "/?service=web")
         tab.wait_for(LIVE)
+        if not has_charts(tab):
+            expect("left out of this build" in tab.text("#charts"), "no word about the missing charts")
+            print("SKIPPED: this binary was built without uPlot (./dev build fetches it where npm is)")
+            return
         tab.wait_for("/green 25 %/.test(document.querySelector('#chart-split').getAttribute('aria-label'))")
         tab.wait_for("/blue [1-9]/.test(document.querySelector('#chart-rate').getAttribute('aria-label'))")
         expect(tab.evaluate("document.querySelectorAll('.uplot canvas').length") == 4, "the line charts were not drawn")
@@ -135,7 +144,7 @@ def test_dashboard_is_readable_on_a_phone():
         tab.open(sluice.url + "/?service=web")
         tab.wait_for(LIVE)
         tab.wait_for("document.querySelector('#summary').innerText.includes('40 % green')")
-        tab.wait_for("/blue [1-9]/.test(document.querySelector('#chart-rate').getAttribute('aria-label'))")
+        tab.wait_for("/ [1-9]/.test(document.querySelector('#latency').innerText)")
         equal(tab.evaluate("document.documentElement.scrollWidth"), 390, "the width of the page")
         small = tab.evaluate("[...document.querySelectorAll('button, nav a')].filter((one) => one.offsetHeight < 32).length")
         equal(small, 0, "controls that are too small for a finger")
