@@ -132,8 +132,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   using namespace sluice;
   // Never destroyed: its threads run as long as the process.
   static fuzz::Proxy& proxy = *new fuzz::Proxy;
-  const std::string line(reinterpret_cast<const char*>(data), std::min(size, admin::kMaxLineBytes));
-  for (const std::string_view command : admin::split_commands(line.substr(0, line.find('\n'))))
-    proxy.ask(command);
+  const std::string text(reinterpret_cast<const char*>(data), std::min(size, admin::kMaxLineBytes));
+  const std::string line = text.substr(0, text.find('\n'));
+  for (const std::string_view command : admin::split_commands(line)) proxy.ask(command);
   return 0;
 }

@@ -106,19 +106,21 @@ Decoded oracle(std::string_view text) {
   }
 }
 
-// Trailers: *( token ":" text CRLF ) CRLF.
+// Trailers: *( token ":" text CRLF ) CRLF. The decoder may wait for their end
+// before it looks at their lines.
 Step trailers(std::string_view text, size_t& at) {
+  Step verdict = Step::end;
   for (;;) {
     const size_t end = text.find("\r\n", at);
     if (end == std::string_view::npos) return Step::more;
     const std::string_view line = text.substr(at, end - at);
     at = end + 2;
-    if (line.empty()) return Step::end;
+    if (line.empty()) return verdict;
     const size_t colon = line.find(':');
     if (colon == 0 || colon == std::string_view::npos ||
         !std::all_of(line.begin(), line.begin() + static_cast<std::ptrdiff_t>(colon), is_token_octet) ||
         !std::all_of(line.begin() + static_cast<std::ptrdiff_t>(colon), line.end(), is_text_octet)) {
-      return Step::bad;
+      verdict = Step::bad;
     }
   }
 }
