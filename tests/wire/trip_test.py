@@ -111,6 +111,31 @@ def test_trip_survives_kill_9():
             equal(sluice.admin.show("split web")[0]["green"], 0.0, "green's share after the reset")
 
 
+def test_report_that_cannot_be_written_is_an_event_and_no_reason_not_to_trip():
+    blue, green = pair()
+    with tempfile.TemporaryDirectory() as state, blue, green:
+        Path(state, "reports").write_text("this is no directory\n")
+        service, config = with_state(state, split=50)
+        with Sluice(blue, green, service, config) as sluice:
+            sluice.admin.do("trip web")
+            sluice.admin.do("wait 5 tripped web")
+            expect(event(sluice, "report_not_written")["message"], "no word of why")
+            event(sluice, "tripped")
+
+
+def test_cold_start_says_that_it_learns():
+    blue, green = pair()
+    with blue, green, Sluice(blue, green, {"split": 90}) as sluice:
+        sluice.get()
+        (row,) = sluice.admin.show("trip web")
+        equal((row["learning"], row["judged"]), (True, "learning, comparison only"), "a cold start")
+        sluice.admin.do("set weight web green=0")
+        learn_blue(sluice)
+        sluice.admin.do("set weight web green=50")
+        (row,) = sluice.admin.show("trip web")
+        equal((row["learning"], row["judged"]), (False, "yes"), "once blue is known")
+
+
 def started(line):
     """When the attempt of a line of the access log began, in seconds."""
     return datetime.fromisoformat(line["time"]).timestamp() - line["duration_s"] + line["queue_s"]
