@@ -45,7 +45,7 @@ struct LatencyComparison {
 // Differences below this are the noise of a machine, whatever the ratio.
 inline constexpr uint64_t kLatencyNoiseNs = 500'000;
 
-LatencyComparison compare_latency(const HistogramSnapshot& blue, const HistogramSnapshot& green,
-                                  double ratio, uint64_t least_requests = 600);
+LatencyComparison compare_latency(const HistogramSnapshot& blue, const HistogramSnapshot& green, double ratio,
+                                  uint64_t least_requests = 600);
 
 }  // namespace sluice::balancer

@@ -183,16 +183,16 @@ struct Rollout {
   uint32_t hold_ms = 300000;
   uint32_t min_requests = 600;
   double max_latency_ratio = 1.5;
-  double margin = 0.01;   // what green's upper bound may exceed blue's rate by
+  double margin = 0.01;  // what green's upper bound may exceed blue's rate by
   bool auto_promote = true;
   uint32_t deadline_ms = 0;  // a hold longer than this becomes an abort; 0: none
   uint32_t return_ms = 0;    // going back ramps over this; 0: at once
   std::string webhook;
-  std::string webhook_secret;  // HMAC key; empty: unsigned
-  std::string gate;            // a webhook that may veto a step
-  uint32_t smoke_requests = 0; // to green before the first step, by way of the override; 0: none
+  std::string webhook_secret;   // HMAC key; empty: unsigned
+  std::string gate;             // a webhook that may veto a step
+  uint32_t smoke_requests = 0;  // to green before the first step, by way of the override; 0: none
   std::string smoke_path = "/";
-  std::string smoke_host;      // empty: the service's name
+  std::string smoke_host;  // empty: the service's name
 };
 
 struct Trip {
@@ -252,9 +252,9 @@ struct Cap {
 };
 
 struct Admin {
-  std::string socket;           // path; empty: no admin socket
-  uint32_t mode = 0660;         // permission bits of the socket
-  std::optional<Address> http;  // absent: off
+  std::string socket;                   // path; empty: no admin socket
+  uint32_t mode = 0660;                 // permission bits of the socket
+  std::optional<Address> http;          // absent: off
   std::vector<std::string> http_hosts;  // names it answers to besides localhost and addresses
   bool operator==(const Admin&) const = default;
 };

@@ -48,7 +48,7 @@ const Entry* unchanged(const std::vector<Entry>& entries, const Entry& wanted,
                        const std::string Entry::*name) {
   const auto found = std::find_if(entries.begin(), entries.end(), [&](const Entry& one) {
     return one.*name == wanted.*name && one.settings == wanted.settings &&
-           one.files.read == wanted.files.read;
+           one.files.read == wanted.files.read && one.files.usable;
   });
   return found == entries.end() ? nullptr : &*found;
 }

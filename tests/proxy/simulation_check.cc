@@ -185,8 +185,13 @@ void Simulation::check_accounts() {
   const auto& finished = path_.reporter.finished;
   std::set<std::string> seen;
   uint64_t silent = 0;
+  uint64_t refused = 0;
   uint64_t attempts = 0;
   for (const auto& one : finished) {
+    if (one.target.empty()) {  // refused before it was a request
+      ++refused;
+      continue;
+    }
     MUST(seen.insert(one.target).second);
     silent += one.status == 0 ? 1 : 0;
     if (one.status == 0) MUST(one.aborted);
@@ -198,7 +203,7 @@ void Simulation::check_accounts() {
     for (const auto& one : path_.counters(colour).responses) answered += one.get();
     for (const auto& one : path_.counters(colour).attempts) settled += one.get();
   }
-  MUST(finished.size() == answered + silent);
+  MUST(finished.size() == answered + silent + refused);
   // Those of requests under way are settled or not yet in the log.
   MUST(settled >= attempts);
   if (path_.connections.size() == 0) MUST(settled == attempts);
