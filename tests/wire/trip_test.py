@@ -87,7 +87,7 @@ def test_broken_green_trips_and_leaves_its_evidence():
             (path,) = Path(state, "reports").glob("*-trip-web.json")
             equal(json.loads(path.read_text()), row["evidence"], "the report")
             text = path.with_suffix(".txt").read_text()
-            expect("trip by rise" in text and "/cart" in text, lambda: f"the readable report:\n{text}")
+            expect(f"trip by {row['evidence']['detector']}" in text and "/cart" in text, lambda: f"the readable report:\n{text}")
             expect(text.strip() in sluice.admin.text("show trip web"), "show trip does not show the report")
 
             tripped = event(sluice, "tripped")
