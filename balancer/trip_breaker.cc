@@ -5,6 +5,7 @@
 #include <cstdio>
 
 #include "balancer/hash.h"
+#include "balancer/judged_outcome.h"
 
 namespace sluice::balancer {
 namespace {
@@ -111,25 +112,6 @@ void TripBreaker::clear_detectors() {
   suspicious_excursions_ = 0;
 }
 
-bool TripBreaker::counts_as_error(Outcome outcome) const {
-  switch (outcome) {
-    case Outcome::http_5xx:
-      return settings_.on_5xx;
-    case Outcome::connect:
-      return settings_.on_connect;
-    case Outcome::reset:
-      return settings_.on_reset;
-    case Outcome::timeout:
-      return settings_.on_timeout;
-    case Outcome::slow:
-      return settings_.slow_ms > 0;
-    case Outcome::ok:
-    case Outcome::cancelled:
-      return false;
-  }
-  return false;
-}
-
 // Everything that must not depend on the attempts that come next.
 void TripBreaker::expect_next() {
   const double rate = normal().frozen() ? normal().bounds().rate : kUnknownRate;
@@ -205,7 +187,7 @@ const Verdict& TripBreaker::add_oks(uint64_t blue, uint64_t green, uint64_t now_
 const Verdict& TripBreaker::add_error(const FailedAttempt& attempt, uint64_t now_ms) {
   if (attempt.outcome == Outcome::cancelled) return verdict_;
   const bool green = attempt.colour == Colour::green;
-  if (!counts_as_error(attempt.outcome)) return add_oks(green ? 0 : 1, green ? 1 : 0, now_ms);
+  if (!counts_as_error(settings_, attempt.outcome)) return add_oks(green ? 0 : 1, green ? 1 : 0, now_ms);
   if (judging()) {
     note_error(attempt, now_ms);
     const bool in_step = attempt.begun_ms == 0 || attempt.begun_ms >= evidence_.step_began_ms;

@@ -136,7 +136,6 @@ class TripBreaker {
   Evidence evidence() const { return tripped() ? evidence_ : compose_evidence(); }
 
  private:
-  bool counts_as_error(Outcome outcome) const;
   bool judging() const { return settings_.enabled && split_ > 0 && !tripped(); }
   bool comparing() const { return split_ < conf::kFullSplit; }
   // What is normal: blue's rate, or where there is no blue to know, green's own.

@@ -1,6 +1,7 @@
 // What operators change at run time: splits, caps, endpoint modes, latches.
 #include <utility>
 
+#include "conf/units.h"
 #include "proxy/control.h"
 #include "proxy/control_text.h"
 
@@ -44,14 +45,14 @@ conf::Result<Split::Value> Control::set_weight(const std::string& service, conf:
   rollouts_.split_changed(service, green);
   save_service(service);
   const Split::Value next = entry.state->split().get();
-  add_event(
-      "split_changed", service,
-      "green's share of " + service + " went from " + percent(now.green) + " to " + percent(green) + " %",
-      {{"from", percent(now.green)},
-       {"to", percent(green)},
-       {"generation", std::to_string(next.generation)},
-       {"source", actor.source},
-       {"who", actor.who}});
+  add_event("split_changed", service,
+            "green's share of " + service + " went from " + conf::format_percent(now.green) + " to " +
+                conf::format_percent(green) + " %",
+            {{"from", conf::format_percent(now.green)},
+             {"to", conf::format_percent(green)},
+             {"generation", std::to_string(next.generation)},
+             {"source", actor.source},
+             {"who", actor.who}});
   changed();
   return next;
 }

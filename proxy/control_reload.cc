@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "conf/parse.h"
+#include "conf/units.h"
 #include "proxy/control.h"
 #include "proxy/control_text.h"
 
@@ -107,11 +108,12 @@ std::vector<std::string> Control::values_by_hand(const conf::Config& next) const
     const std::string path = "service." + name;
     const Split::Value split = entry.state->split().get();
     if (split.green != service.split && entry.split_source != "config") {
-      values.push_back(path + ".split is " + percent(split.green) + " (set by " + entry.split_source +
-                       "), the file says " + percent(service.split));
+      values.push_back(path + ".split is " + conf::format_percent(split.green) + " (set by " +
+                       entry.split_source + "), the file says " + conf::format_percent(service.split));
     } else if (freeze_.on && split.green < service.split) {
-      values.push_back(path + ".split is " + percent(split.green) + ", the file says " +
-                       percent(service.split) + ", but a freeze is on: set it when that has ended");
+      values.push_back(path + ".split is " + conf::format_percent(split.green) + ", the file says " +
+                       conf::format_percent(service.split) +
+                       ", but a freeze is on: set it when that has ended");
     }
     if (entry.maintenance_by_hand.value_or(service.maintenance) != service.maintenance) {
       values.push_back(path + ".maintenance is " + on_or_off(*entry.maintenance_by_hand) +
@@ -151,10 +153,11 @@ void Control::apply_file_splits(const conf::Config& next) {
     put_split(name, wanted, "config");
     rollouts_.split_changed(name, wanted);
     save_service(name);
-    add_event("split_changed", name,
-              "green's share of " + name + " went from " + percent(now) + " to " + percent(wanted) +
-                  " % with the configuration",
-              {{"from", percent(now)}, {"to", percent(wanted)}, {"source", "config"}});
+    add_event(
+        "split_changed", name,
+        "green's share of " + name + " went from " + conf::format_percent(now) + " to " +
+            conf::format_percent(wanted) + " % with the configuration",
+        {{"from", conf::format_percent(now)}, {"to", conf::format_percent(wanted)}, {"source", "config"}});
   }
 }
 

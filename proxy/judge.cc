@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "balancer/hash.h"
+#include "conf/units.h"
 #include "proxy/control.h"
 #include "proxy/control_text.h"
 #include "proxy/trip_report.h"
@@ -215,7 +216,7 @@ void Judge::tell_of_trip(const std::string& service, conf::BasisPoints green_bef
   control_.add_event("tripped", service, service + " is back on blue: " + verdict.reason,
                      {{"detector", to_string(verdict.detector)},
                       {"reason", verdict.reason},
-                      {"green_before", percent(green_before)},
+                      {"green_before", conf::format_percent(green_before)},
                       {"since_first_error_ms", std::to_string(since_error_ms)},
                       {"decision_ms", milliseconds(decided_us > first_us ? decided_us - first_us : 0)},
                       {"switch_ms", milliseconds(last_us > first_us ? last_us - first_us : 0)}});

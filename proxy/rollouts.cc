@@ -4,8 +4,10 @@
 #include <nlohmann/json.hpp>
 #include <utility>
 
+#include "balancer/judged_outcome.h"
 #include "balancer/rollout_report.h"
 #include "balancer/rollout_text.h"
+#include "conf/units.h"
 #include "proxy/control.h"
 #include "proxy/control_text.h"
 
@@ -22,25 +24,6 @@ using Json = nlohmann::ordered_json;
 
 namespace {
 
-bool counts_as_error(const conf::Trip& trip, Outcome outcome) {
-  switch (outcome) {
-    case Outcome::http_5xx:
-      return trip.on_5xx;
-    case Outcome::connect:
-      return trip.on_connect;
-    case Outcome::reset:
-      return trip.on_reset;
-    case Outcome::timeout:
-      return trip.on_timeout;
-    case Outcome::slow:
-      return trip.slow_ms > 0;
-    case Outcome::ok:
-    case Outcome::cancelled:
-      return false;
-  }
-  return false;
-}
-
 struct Counted {
   uint64_t attempts = 0;
   uint64_t errors = 0;
@@ -56,7 +39,7 @@ Counted counted(const balancer::UpstreamState& upstream, const conf::Trip& trip)
       const auto outcome = static_cast<Outcome>(i);
       if (outcome == Outcome::cancelled) continue;
       const uint64_t count = counters.attempts[i].get();
-      const bool error = counts_as_error(trip, outcome);
+      const bool error = balancer::counts_as_error(trip, outcome);
       sum.attempts += count;
       if (error) sum.errors += count;
     }
@@ -321,13 +304,13 @@ void Rollouts::set_split(const std::string& service, conf::BasisPoints green) {
   const balancer::Split::Value before = control_.registry().find(service)->state->split().get();
   if (before.green == green) return;  // a trip has been here first
   control_.put_split(service, green, "rollout");
-  control_.add_event(
-      "split_changed", service,
-      "green's share of " + service + " went from " + percent(before.green) + " to " + percent(green) + " %",
-      {{"from", percent(before.green)},
-       {"to", percent(green)},
-       {"generation", std::to_string(before.generation + 1)},
-       {"source", "rollout"}});
+  control_.add_event("split_changed", service,
+                     "green's share of " + service + " went from " + conf::format_percent(before.green) +
+                         " to " + conf::format_percent(green) + " %",
+                     {{"from", conf::format_percent(before.green)},
+                      {"to", conf::format_percent(green)},
+                      {"generation", std::to_string(before.generation + 1)},
+                      {"source", "rollout"}});
 }
 
 void Rollouts::notify(const Case& one, const RolloutAction& action) {
@@ -335,7 +318,7 @@ void Rollouts::notify(const Case& one, const RolloutAction& action) {
   const std::string event = to_string(action.notice);
   control_.add_event("rollout_" + event, rollout.service(), action.text,
                      {{"state", to_string(rollout.state())},
-                      {"green", percent(action.green)},
+                      {"green", conf::format_percent(action.green)},
                       {"step", std::to_string(rollout.step() + 1)}});
   const conf::Rollout& settings = control_.service_conf(rollout.service()).rollout;
   if (!for_webhook(action.notice) || settings.webhook.empty()) return;

@@ -3,7 +3,6 @@
 h2load and wrk in front, nginx behind."""
 
 import re
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -15,16 +14,7 @@ sys.path.insert(0, str(HERE.parent / "wire"))
 from harness import CALM, Sluice, equal, expect, free_port, main  # noqa: E402
 from http1 import proxy_error, wait_until  # noqa: E402
 from origin import Origin  # noqa: E402
-from tls import Authority, openssl  # noqa: E402
-
-
-@contextmanager
-def authority():
-    folder = tempfile.mkdtemp(prefix="sluice-certs-")
-    try:
-        yield Authority(folder)
-    finally:
-        shutil.rmtree(folder)
+from tls import Authority, authority, openssl  # noqa: E402
 
 
 @contextmanager

@@ -6,9 +6,12 @@ Authority("name", folder) is a root that issues pairs; a Pair has `cert` and
 makes an Origin's script one that begins with a handshake.
 """
 
+import shutil
 import socket
 import ssl
 import subprocess
+import tempfile
+from contextlib import contextmanager
 from pathlib import Path
 
 from harness import Failure
@@ -92,3 +95,13 @@ def secured(context, script=serve):
         connection.sock = context.wrap_socket(connection.sock, server_side=True)
         script(connection)
     return run
+
+
+@contextmanager
+def authority():
+    """A root in a folder of its own, which goes with it."""
+    folder = tempfile.mkdtemp(prefix="sluice-certs-")
+    try:
+        yield Authority(folder)
+    finally:
+        shutil.rmtree(folder)

@@ -2,27 +2,16 @@
 """TLS of listeners and of upstreams, with clients and origins by Python's ssl."""
 
 import os
-import shutil
 import socket
 import ssl
 import sys
-import tempfile
 from contextlib import contextmanager
 from pathlib import Path
 
 from harness import CALM, Sluice, digest, equal, expect, main, pattern, refused
 from http1 import Client, Incomplete, proxy_error, wait_until
 from origin import Origin, pair
-from tls import Authority, TlsClient, secured, serving
-
-
-@contextmanager
-def authority():
-    folder = tempfile.mkdtemp(prefix="sluice-certs-")
-    try:
-        yield Authority(folder)
-    finally:
-        shutil.rmtree(folder)
+from tls import Authority, authority, TlsClient, secured, serving
 
 
 @contextmanager
