@@ -1,10 +1,9 @@
 #include "admin/totals.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
-#include <ctime>
 #include <numeric>
+
+#include "balancer/rollout_text.h"
 
 namespace sluice::admin {
 
@@ -59,11 +58,7 @@ EndpointCounts count_endpoints(const proxy::ServiceEntry& entry, conf::Colour co
 }
 
 std::string rfc3339(uint64_t wall_us) {
-  const auto seconds = static_cast<time_t>(wall_us / 1'000'000);
-  tm utc{};
-  gmtime_r(&seconds, &utc);
-  return fmt::format("{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{:03}Z", utc.tm_year + 1900, utc.tm_mon + 1,
-                     utc.tm_mday, utc.tm_hour, utc.tm_min, utc.tm_sec, wall_us / 1000 % 1000);
+  return balancer::rfc3339(static_cast<int64_t>(wall_us / 1000));
 }
 
 }  // namespace sluice::admin

@@ -83,6 +83,12 @@ conf::Result<std::unique_ptr<StateStore>> StateStore::open(FileSystem& files, st
 }
 
 conf::Status StateStore::save(const std::string& service, const SavedService& state) {
+  // One change may be saved by each who had a part in it; the disk need not turn
+  // twice for that.
+  if (const auto kept = services_.find(service);
+      kept != services_.end() && kept->second == state && !failing()) {
+    return conf::Done{};
+  }
   if (conf::Status kept = journal_->put(key_of(service), encode(state)); !kept) return kept;
   services_[service] = state;
   return conf::Done{};

@@ -1,6 +1,5 @@
 #include "proxy/client_certificate.h"
 
-#include <arpa/inet.h>
 #include <openssl/x509v3.h>
 
 #include <algorithm>
@@ -31,14 +30,6 @@ std::string escaped(const ASN1_STRING* text) {
     }
   }
   return result;
-}
-
-std::string ip_text(const ASN1_OCTET_STRING* ip) {
-  char text[INET6_ADDRSTRLEN] = {};
-  const int size = ASN1_STRING_length(ip);
-  if (size != 4 && size != 16) return {};
-  inet_ntop(size == 4 ? AF_INET : AF_INET6, ASN1_STRING_get0_data(ip), text, sizeof(text));
-  return text;
 }
 
 // Empty for kinds of names that nobody uses to tell clients apart.

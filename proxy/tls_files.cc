@@ -92,14 +92,6 @@ std::string text_of(const ASN1_STRING* string) {
           static_cast<size_t>(ASN1_STRING_length(string))};
 }
 
-std::string ip_text(const ASN1_OCTET_STRING* ip) {
-  char text[INET6_ADDRSTRLEN] = {};
-  const int size = ASN1_STRING_length(ip);
-  if (size != 4 && size != 16) return {};
-  inet_ntop(size == 4 ? AF_INET : AF_INET6, ASN1_STRING_get0_data(ip), text, sizeof(text));
-  return text;
-}
-
 std::vector<std::string> names_of(X509* certificate) {
   std::vector<std::string> names;
   const bssl::UniquePtr<GENERAL_NAMES> alternatives(
@@ -239,6 +231,14 @@ conf::Result<std::string> find_system_roots() {
   }
   return invalid(
       "this system has no bundle of root certificates where one is looked for: name one with `ca`");
+}
+
+std::string ip_text(const ASN1_OCTET_STRING* ip) {
+  char text[INET6_ADDRSTRLEN] = {};
+  const int size = ASN1_STRING_length(ip);
+  if (size != 4 && size != 16) return {};
+  inet_ntop(size == 4 ? AF_INET : AF_INET6, ASN1_STRING_get0_data(ip), text, sizeof(text));
+  return text;
 }
 
 }  // namespace sluice::proxy

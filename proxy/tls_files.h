@@ -62,4 +62,7 @@ std::string name_text(const X509_NAME* name);
 // The newest reason in this thread's queue of errors, which is emptied.
 std::string take_crypto_error();
 
+// The address in a subject alternative name (RFC 5280, 4.2.1.6); empty: it is none.
+std::string ip_text(const ASN1_OCTET_STRING* ip);
+
 }  // namespace sluice::proxy

@@ -288,6 +288,27 @@ TEST_CASE("journal: a crash at every octet of two changes and a compaction") {
   }
 }
 
+TEST_CASE("saved state: the same once more costs no write, unless the last one failed") {
+  MemoryFileSystem files(1);
+  const auto store = StateStore::open(files, "state");
+  REQUIRE(store.ok());
+  SavedService state;
+  state.green = 2500;
+  state.generation = 3;
+  REQUIRE((*store)->save("web", state).ok());
+  const uint64_t ticks = files.ticks;
+  REQUIRE((*store)->save("web", state).ok());
+  CHECK(files.ticks == ticks);
+  files.free_bytes = 0;
+  SavedService next = state;
+  next.generation = 4;
+  REQUIRE_FALSE((*store)->save("web", next).ok());
+  REQUIRE_FALSE((*store)->save("web", state).ok());  // what is on the disk is in doubt
+  files.free_bytes = MemoryFileSystem::kNever;
+  REQUIRE((*store)->save("web", state).ok());
+  CHECK(!(*store)->failing());
+}
+
 TEST_CASE("saved state: comes back whole, and a failed save changes nothing") {
   MemoryFileSystem files(1);
   const SavedService web{2500, 7, "rollout", 1700000000123, true, "error rate", 1700000001000, "blob"};
