@@ -1,10 +1,12 @@
 #include "admin/run.h"
 
 #include <cstdio>
+#include <cstdlib>
 #include <utility>
 
 #include "admin/http.h"
 #include "admin/server.h"
+#include "admin/supervisor.h"
 #include "conf/parse.h"
 #include "proxy/control.h"
 #include "proxy/cpus.h"
@@ -58,6 +60,8 @@ int run_proxy(const std::string& file, const std::string& version) {
     control.run();
     return code;
   }
+  const Supervisor supervisor(
+      control, Supervisor::settings(std::getenv("NOTIFY_SOCKET"), std::getenv("WATCHDOG_USEC")));
   return control.run();
 }
 
