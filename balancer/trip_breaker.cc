@@ -124,8 +124,9 @@ void TripBreaker::begin_excursion_if_at_rest(uint64_t now_ms) {
   if (!green_rise_.at_rest()) return;
   excursion_ = {};
   excursion_.began_ms = now_ms;
+  // Not recent_influence_: a client's free errors are for the step, or one that
+  // fails all the time would have them anew in each excursion.
   recent_.clear();
-  recent_influence_.clear();
 }
 
 // To be called after each admitted error of green.

@@ -176,8 +176,9 @@ class Origin {
     std::array<epoll_event, kEventsAtOnce> events;
     for (;;) {
       const int count = epoll_wait(epoll_, events.data(), kEventsAtOnce, wait_ms());
-      for (int i = 0; i < count; ++i) dispatch(events[static_cast<size_t>(i)]);
+      // First what is due, so that what comes finds the connections it held.
       answer_delayed();
+      for (int i = 0; i < count; ++i) dispatch(events[static_cast<size_t>(i)]);
       dead_.clear();
     }
   }
