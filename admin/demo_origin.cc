@@ -64,10 +64,8 @@ class DemoOrigin::Connection final : public proxy::Stream::Handler {
   proxy::Outbox out_;
 };
 
-DemoOrigin::DemoOrigin(proxy::Loop& loop, std::string colour) : loop_(loop), colour_(std::move(colour)) {
-  uv_tcp_init(loop.uv(), &listener_);
-  listener_.data = this;
-}
+DemoOrigin::DemoOrigin(proxy::Loop& loop, std::string colour)
+    : loop_(loop), colour_(std::move(colour)), socket_(loop, [this] { accept(); }) {}
 
 DemoOrigin::~DemoOrigin() = default;
 
@@ -77,29 +75,23 @@ conf::Status DemoOrigin::listen() {
   conf::Result<proxy::ListenSockets> sockets = proxy::open_listen_sockets(address, 1);
   if (!sockets.ok()) return sockets.error();
   port_ = sockets->address.port;
-  uv_tcp_open(&listener_, sockets->fds[0]);
-  constexpr int kBacklog = 128;
-  uv_listen(reinterpret_cast<uv_stream_t*>(&listener_), kBacklog, [](uv_stream_t* handle, int status) {
-    auto& self = *static_cast<DemoOrigin*>(handle->data);
-    const proxy::Loop::Scope scope(self.loop_);
-    if (status == 0) self.accept();
-  });
+  socket_.adopt(sockets->fds.front());
+  socket_.begin();
   return conf::Done{};
 }
 
 void DemoOrigin::accept() {
-  auto stream = std::make_unique<proxy::UvStream>(loop_, proxy::UvStream::Kind::tcp);
-  if (stream->accept(reinterpret_cast<uv_stream_t*>(&listener_)) != 0) {
-    proxy::UvStream::discard(std::move(stream));
-    return;
+  for (size_t i = 0; i < proxy::AcceptingSocket::kMostAtOnce; ++i) {
+    const int client = socket_.accept();
+    if (client < 0) return;
+    auto stream = proxy::UvStream::of_accepted(loop_, proxy::UvStream::Kind::tcp, client);
+    if (stream != nullptr) connections_.insert(new Connection(*this, std::move(stream)));
   }
-  connections_.insert(new Connection(*this, std::move(stream)));
 }
 
 void DemoOrigin::close() {
   for (Connection* const one : connections_) one->close();
-  auto* const handle = reinterpret_cast<uv_handle_t*>(&listener_);
-  if (uv_is_closing(handle) == 0) uv_close(handle, nullptr);
+  socket_.pause();
 }
 
 }  // namespace sluice::admin

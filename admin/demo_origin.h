@@ -4,14 +4,13 @@
 // Thread: the loop's. Owner: Demo; destroyed after close() and the loop's end.
 #pragma once
 
-#include <uv.h>
-
 #include <cstdint>
 #include <memory>
 #include <set>
 #include <string>
 
 #include "conf/result.h"
+#include "proxy/accepting_socket.h"
 #include "proxy/h1_downstream_codec.h"
 #include "proxy/loop.h"
 
@@ -37,7 +36,7 @@ class DemoOrigin {
   proxy::Loop& loop_;
   const std::string colour_;
   proxy::CodecWorkspace workspace_;
-  uv_tcp_t listener_{};
+  proxy::AcceptingSocket socket_;
   uint16_t port_ = 0;
   double error_share_ = 0;
   std::set<Connection*> connections_;

@@ -48,8 +48,7 @@ conf::Status HttpServer::start(const Address& bind) {
       inherited ? proxy::adopt_listen_sockets({*inherited}, bind, 1) : proxy::open_listen_sockets(bind, 1);
   if (!opened.ok()) return opened.error();
   address_ = opened->address;
-  socket_.emplace(control_.loop(), bind.kind == Address::Kind::unix_socket,
-                  [this](uv_stream_t* listener) { accept(listener); });
+  socket_.emplace(control_.loop(), [this] { accept(); });
   socket_->adopt(opened->fds.front());
   control_.on_stop([this] { close(); });
   history_.on_tick([this] { tell_state(); });
@@ -66,10 +65,7 @@ proxy::NamedSockets HttpServer::sockets() const {
 }
 
 conf::Status HttpServer::begin() {
-  if (const int error = socket_->begin(); error != 0) {
-    return conf::Error{conf::Error::Kind::io, conf::Error::Source::system, false,
-                       "cannot listen on " + address_.to_string() + ": " + uv_strerror(error)};
-  }
+  socket_->begin();
   return conf::Done{};
 }
 
@@ -78,11 +74,20 @@ void HttpServer::pause() {
   for (const auto& connection : connections_) connection->close();
 }
 
-void HttpServer::accept(uv_stream_t* listener) {
+void HttpServer::accept() {
+  for (size_t i = 0; i < proxy::AcceptingSocket::kMostAtOnce; ++i) {
+    const int client = socket_->accept();
+    if (client < 0) return;
+    begin(client);
+  }
+}
+
+void HttpServer::begin(int client) {
   const bool is_unix = address_.kind == Address::Kind::unix_socket;
-  auto stream = std::make_unique<proxy::UvStream>(
-      control_.loop(), is_unix ? proxy::UvStream::Kind::unix_socket : proxy::UvStream::Kind::tcp);
-  if (stream->accept(listener) != 0 || connections_.size() >= kMostConnections) {
+  auto stream = proxy::UvStream::of_accepted(
+      control_.loop(), is_unix ? proxy::UvStream::Kind::unix_socket : proxy::UvStream::Kind::tcp, client);
+  if (stream == nullptr) return;
+  if (connections_.size() >= kMostConnections) {
     proxy::UvStream::discard(std::move(stream));
     return;
   }

@@ -67,7 +67,8 @@ class HttpServer final : public proxy::Control::Part {
   friend class HttpConnection;
 
   std::string name() const;
-  void accept(uv_stream_t* listener);
+  void accept();
+  void begin(int client);
   void close();
   bool may_stream() const;
   void tell_state();

@@ -40,7 +40,7 @@ Server::Server(proxy::Control& control)
       waits_(control),
       history_(control),
       context_{control, commands_, waits_, history_, {}},
-      socket_(control.loop(), true, [this](uv_stream_t* listener) { accept(listener); }) {}
+      socket_(control.loop(), [this] { accept(); }) {}
 
 // The inode is born with the descriptor's mode, less the umask, so that the
 // path is at no time wider than wanted; and nobody connects before listen().
@@ -84,7 +84,7 @@ proxy::NamedSockets Server::sockets() const {
 }
 
 conf::Status Server::begin() {
-  if (const int error = socket_.begin(); error != 0) return failure(path_, -error);
+  socket_.begin();
   return conf::Done{};
 }
 
@@ -93,14 +93,17 @@ void Server::pause() {
   for (const auto& session : sessions_) session->close();
 }
 
-void Server::accept(uv_stream_t* listener) {
-  // libuv has accepted already; the stream will have this descriptor.
-  const int fd = listener->accepted_fd;
-  auto stream = std::make_unique<proxy::UvStream>(control_.loop(), proxy::UvStream::Kind::unix_socket);
-  if (stream->accept(listener) != 0) {
-    proxy::UvStream::discard(std::move(stream));
-    return;
+void Server::accept() {
+  for (size_t i = 0; i < proxy::AcceptingSocket::kMostAtOnce; ++i) {
+    const int client = socket_.accept();
+    if (client < 0) return;
+    begin(client);
   }
+}
+
+void Server::begin(int client) {
+  auto stream = proxy::UvStream::of_accepted(control_.loop(), proxy::UvStream::Kind::unix_socket, client);
+  if (stream == nullptr) return;
   if (sessions_.size() >= kMostSessions) {
     const std::string text =
         render(Refusal{"unavailable", fmt::format("{} admin sessions are open, which is the most; "
@@ -114,7 +117,7 @@ void Server::accept(uv_stream_t* listener) {
     return;
   }
   sessions_.push_back(std::make_unique<Session>(
-      context_, std::move(stream), fd, credentials_of(fd), [this](Session* session) {
+      context_, std::move(stream), client, credentials_of(client), [this](Session* session) {
         std::erase_if(sessions_, [session](const auto& one) { return one.get() == session; });
       }));
   sessions_.back()->start();

@@ -48,7 +48,8 @@ class Server final : public proxy::Control::Part {
 
  private:
   conf::Status bind(uint32_t mode);
-  void accept(uv_stream_t* listener);
+  void accept();
+  void begin(int client);
   void close();
 
   proxy::Control& control_;

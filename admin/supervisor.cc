@@ -57,8 +57,9 @@ Supervisor::~Supervisor() {
 }
 
 void Supervisor::look() {
-  if (control_.state() != proxy::RunState::draining || std::exchange(said_stopping_, true)) return;
-  notify_supervisor(settings_.socket, "STOPPING=1");
+  if (control_.state() != proxy::RunState::draining || std::exchange(said_last_, true)) return;
+  const int successor = control_.successor();
+  notify_supervisor(settings_.socket, successor == 0 ? "STOPPING=1" : "MAINPID=" + std::to_string(successor));
 }
 
 void Supervisor::feed_watchdog() {

@@ -6,6 +6,9 @@
 //   WATCHDOG=1   every half of WATCHDOG_USEC, from the control thread's loop:
 //                a control thread that hangs is a process to be replaced
 //   STOPPING=1   when the process begins to drain
+//   MAINPID=N    instead of that when it drains because another process took
+//                over; only the main process's word is taken, so it is the old
+//                one that says who is next
 //
 // A reload has no message: ExecReload is `sluice ctl reload`, which ends when
 // the new configuration is in force and fails when it was refused.
@@ -48,7 +51,7 @@ class Supervisor {
   proxy::Control& control_;
   const Settings settings_;
   uint64_t watching_ = 0;
-  bool said_stopping_ = false;
+  bool said_last_ = false;
   proxy::Timer watchdog_;
 };
 

@@ -20,8 +20,8 @@ namespace sluice::fuzz {
 // Ends the process, which is how libFuzzer hears of it, unless `holds`.
 inline void must(bool holds, std::string_view what, std::string_view shown = {}) {
   if (holds) return;
-  std::fprintf(stderr, "broken: %.*s\n%.*s\n", static_cast<int>(what.size()), what.data(),
-               static_cast<int>(shown.size()), shown.data());
+  const std::string text = "broken: " + std::string(what) + "\n" + std::string(shown) + "\n";
+  std::fwrite(text.data(), 1, text.size(), stderr);
   std::abort();
 }
 

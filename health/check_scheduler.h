@@ -3,7 +3,8 @@
 //
 // The caller calls advance() at next_wakeup_ms() or later; what waits for its
 // turn starts in the order in which it was due. A probe past its deadline is
-// cancelled and counts as a failure.
+// cancelled and counts as a failure. A result that comes between two calls may
+// bring next_wakeup_ms() nearer, which on_result tells.
 //
 // Thread: the control thread. Owner: the control state; it owns the probes.
 // Units: milliseconds on the caller's clock. Cost: O(log n) for each event.
@@ -33,8 +34,11 @@ class CheckScheduler {
   // Told of each endpoint that goes up or down. It may add and remove checks.
   using OnTransition = std::function<void(CheckId, const CheckTransition&)>;
 
-  CheckScheduler(uint64_t seed, OnTransition on_transition)
-      : random_(seed), on_transition_(std::move(on_transition)) {}
+  // Told after each result, when next_wakeup_ms() is up to date.
+  using OnResult = std::function<void()>;
+
+  CheckScheduler(uint64_t seed, OnTransition on_transition, OnResult on_result)
+      : random_(seed), on_transition_(std::move(on_transition)), on_result_(std::move(on_result)) {}
   CheckScheduler(const CheckScheduler&) = delete;
   CheckScheduler& operator=(const CheckScheduler&) = delete;
 
@@ -63,6 +67,7 @@ class CheckScheduler {
 
   balancer::Random random_;
   OnTransition on_transition_;
+  OnResult on_result_;
   CheckId last_id_ = 0;
   std::map<CheckId, Check> checks_;
   Queue due_;        // those that do not run

@@ -1,51 +1,72 @@
 #include "proxy/accepting_socket.h"
 
-#include <fcntl.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include <cerrno>
-#include <utility>
 
 namespace sluice::proxy {
 
 AcceptingSocket::~AcceptingSocket() {
+  pause();
   if (fd_ >= 0) close(fd_);
 }
 
-int AcceptingSocket::begin() {
-  constexpr int kBacklog = 128;
-  if (handle_ != nullptr) return 0;
-  const int copy = fcntl(fd_, F_DUPFD_CLOEXEC, 0);
-  if (copy < 0) return -errno;
-  handle_ = new Handle;
-  handle_->socket = this;
-  auto* const stream = reinterpret_cast<uv_stream_t*>(&handle_->of);
-  int error = 0;
-  if (is_unix_) {
-    uv_pipe_init(loop_.uv(), &handle_->of.pipe, 0);
-    error = uv_pipe_open(&handle_->of.pipe, copy);
-  } else {
-    uv_tcp_init(loop_.uv(), &handle_->of.tcp);
-    error = uv_tcp_open(&handle_->of.tcp, copy);
-  }
-  stream->data = handle_;
-  if (error != 0) {
-    close(copy);
-  } else {
-    error = uv_listen(stream, kBacklog, [](uv_stream_t* listener, int status) {
-      AcceptingSocket& self = *static_cast<Handle*>(listener->data)->socket;
-      const Loop::Scope scope(self.loop_);
-      if (status == 0) self.accept_(listener);
-    });
-  }
-  if (error != 0) pause();
-  return error;
+void AcceptingSocket::begin() {
+  accepting_ = true;
+  watch();
 }
 
 void AcceptingSocket::pause() {
-  if (handle_ == nullptr) return;
-  uv_close(reinterpret_cast<uv_handle_t*>(&std::exchange(handle_, nullptr)->of),
-           [](uv_handle_t* closed) { delete static_cast<Handle*>(closed->data); });
+  accepting_ = false;
+  rest_.disarm();
+  unwatch();
+}
+
+void AcceptingSocket::watch() {
+  if (poll_ != nullptr) return;
+  poll_ = new Poll{{}, this};
+  if (uv_poll_init(loop_.uv(), &poll_->handle, fd_) != 0) {
+    delete std::exchange(poll_, nullptr);
+    loop_.arm(rest_, kRestMs);
+    return;
+  }
+  poll_->handle.data = poll_;
+  uv_poll_start(&poll_->handle, UV_READABLE, [](uv_poll_t* handle, int, int) {
+    AcceptingSocket& self = *static_cast<Poll*>(handle->data)->socket;
+    const Loop::Scope scope(self.loop_);
+    self.ready_();
+  });
+}
+
+void AcceptingSocket::unwatch() {
+  if (poll_ == nullptr) return;
+  uv_close(reinterpret_cast<uv_handle_t*>(&std::exchange(poll_, nullptr)->handle),
+           [](uv_handle_t* closed) { delete static_cast<Poll*>(closed->data); });
+}
+
+// What else accept4() says is of one connection that came to nothing, and the
+// next may be a good one (accept(2), "Error handling").
+int AcceptingSocket::accept() {
+  for (size_t tries = 0; tries < kMostAtOnce; ++tries) {
+    const int client = accept4(fd_, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    if (client >= 0) return client;
+    switch (errno) {
+      case EAGAIN:
+        return -1;
+      case EMFILE:
+      case ENFILE:
+      case ENOBUFS:
+      case ENOMEM:
+        if (!accepting_) return -1;
+        unwatch();
+        loop_.arm(rest_, kRestMs);
+        return -1;
+      default:
+        break;
+    }
+  }
+  return -1;
 }
 
 }  // namespace sluice::proxy

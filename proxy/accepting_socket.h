@@ -1,14 +1,18 @@
-// AcceptingSocket: a listening socket of the control thread that accepts, or
-// lets whoever connects wait in the kernel's queue until it accepts again, in
-// this process or in the one that takes over from it.
+// AcceptingSocket: a listening socket whose connections one thread takes, or
+// leaves in the kernel's queue until it looks again, in this process or in the
+// one that takes over from it.
 //
-// Owner: the server; its handle outlives it by a turn of the loop where it must.
-// Thread: the loop's.
+// libuv's own way of accepting is not used: with no descriptor left it asks
+// again and again without a turn of the loop, so that the thread can't close
+// those that it holds itself. Here it rests for a moment instead.
+//
+// Thread: the loop's. Owner: the server or listener.
 #pragma once
 
 #include <uv.h>
 
 #include <functional>
+#include <utility>
 
 #include "proxy/loop.h"
 
@@ -16,38 +20,47 @@ namespace sluice::proxy {
 
 class AcceptingSocket {
  public:
-  // Runs in a Scope of the loop; UvStream::accept() takes the connection.
-  using Accept = std::function<void(uv_stream_t* listener)>;
+  // Connections wait: accept() takes them. Runs in a Scope of the loop, again at
+  // its next turn while any wait.
+  using Ready = std::function<void()>;
+  // What one Ready should take, so that those who are connected have their turn.
+  static constexpr size_t kMostAtOnce = 64;
+  // Until the next look when no descriptor, or no memory, was to be had.
+  static constexpr uint64_t kRestMs = 50;
 
-  AcceptingSocket(Loop& loop, bool is_unix, Accept accept)
-      : loop_(loop), is_unix_(is_unix), accept_(std::move(accept)) {}
+  AcceptingSocket(Loop& loop, Ready ready)
+      : loop_(loop),
+        ready_(std::move(ready)),
+        rest_([](void* self) { static_cast<AcceptingSocket*>(self)->watch(); }, this) {}
   AcceptingSocket(const AcceptingSocket&) = delete;
   AcceptingSocket& operator=(const AcceptingSocket&) = delete;
-  // Closes the socket; pause() has been called.
   ~AcceptingSocket();
 
-  // Owns `fd` from now on.
+  // A socket that listens; owns `fd` from now on.
   void adopt(int fd) { fd_ = fd; }
   int fd() const { return fd_; }
-  bool accepting() const { return handle_ != nullptr; }
-  // A libuv error, or 0.
-  int begin();
+  // Looks for connections from now on; looks for no more.
+  void begin();
   void pause();
+  // A connection's descriptor, not blocking and closed on exec, which is the
+  // caller's; -1 when none waits or none can be had now.
+  int accept();
 
  private:
-  struct Handle {
-    union {
-      uv_tcp_t tcp;
-      uv_pipe_t pipe;
-    } of{};
-    AcceptingSocket* socket = nullptr;
+  struct Poll {
+    uv_poll_t handle;
+    AcceptingSocket* socket;
   };
 
+  void watch();
+  void unwatch();
+
   Loop& loop_;
-  const bool is_unix_;
-  const Accept accept_;
+  const Ready ready_;
   int fd_ = -1;
-  Handle* handle_ = nullptr;  // has a descriptor of its own
+  bool accepting_ = false;
+  Poll* poll_ = nullptr;  // null: not looking; deletes itself once closed
+  Timer rest_;
 };
 
 }  // namespace sluice::proxy

@@ -168,7 +168,9 @@ class Control {
   conf::Status add_part(Part& part);
   // May this process remove the paths of its sockets? Not while they are another's
   // as well, before or after an upgrade.
-  bool owns_paths() const { return !handed_over_ && !inheritance_.any(); }
+  bool owns_paths() const { return successor_ == 0 && !inheritance_.any(); }
+  // The process that has taken over from this one; 0: none.
+  int successor() const { return successor_; }
 
   // Called after anything changed that a `wait` could be waiting for. The
   // watcher must not add or remove watchers while it is called.
@@ -300,7 +302,7 @@ class Control {
   std::vector<Part*> parts_;
   bool accepting_ = false;
   uint64_t accept_latest_us_ = 0;  // with an inheritance
-  bool handed_over_ = false;
+  int successor_ = 0;
 };
 
 }  // namespace sluice::proxy

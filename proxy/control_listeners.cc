@@ -30,9 +30,13 @@ conf::Status Control::open_listener(const conf::Listener& listener) {
       static_cast<size_t>(std::count_if(listeners_.begin(), listeners_.end(), [&](const OpenListener& one) {
         return one.conf.bind == listener.bind;
       }));
+  const bool port_is_ours = std::any_of(listeners_.begin(), listeners_.end(), [&](const OpenListener& one) {
+    return one.conf.bind.kind != conf::Address::Kind::unix_socket && one.address.port == listener.bind.port;
+  });
   std::vector<int> inherited = inheritance_.claim(name_for(listener.bind, nth));
   conf::Result<ListenSockets> sockets =
-      inherited.empty() ? open_listen_sockets(listener.bind, planned_workers())
+      inherited.empty() ? open_listen_sockets(listener.bind, planned_workers(),
+                                              port_is_ours ? PortUse::beside_our_own : PortUse::alone)
                         : adopt_listen_sockets(std::move(inherited), listener.bind, planned_workers());
   if (!sockets.ok()) return sockets.error();
   listeners_.push_back({next_listener_++, listener, sockets->address, std::move(sockets->fds)});

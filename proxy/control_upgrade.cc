@@ -60,7 +60,7 @@ void Control::take_back_state(const std::string& why, bool had_let_go) {
 }
 
 void Control::handed_over_to(int pid) {
-  handed_over_ = true;
+  successor_ = pid;
   add_event("upgraded", "", "process " + std::to_string(pid) + " serves now", {{"pid", std::to_string(pid)}});
   drain({"upgrade", "pid " + std::to_string(pid)});
 }

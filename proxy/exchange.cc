@@ -368,7 +368,12 @@ void Exchange::forward_response(const ResponseHead& head) {
   last_ = !codec.keeps_alive() || request_outstanding() || context_.draining || codec.ends_by_close(head);
   by_close_ = codec.ends_by_close(head);
   if (head.status == 101) last_ = false;  // says nothing about a tunnel
-  codec.write_response(downstream_->out(), stream_, head, {}, last_);
+  AddedFields added;
+  // Whoever forwards a response without a date dates it (RFC 9110, 6.6.1).
+  if (head.status != 101 && head.fields.find(FieldId::date) == nullptr) {
+    added.add("Date", context_.loop.http_date());
+  }
+  codec.write_response(downstream_->out(), stream_, head, added, last_);
   if (head.status == 101) {
     last_ = true;
     phase_ = Phase::tunnel;

@@ -192,7 +192,7 @@ void H1DownstreamCodec::write_reply(Outbox& out, StreamId, uint16_t status, cons
   char number[16];
   Appender to(text);
   to << "HTTP/1.1 " << std::string_view(number, std::to_chars(number, number + 16, status).ptr - number)
-     << " " << reason_phrase(status) << "\r\n";
+     << " " << reason_phrase(status) << "\r\nDate: " << out.loop().http_date() << "\r\n";
   for (size_t i = 0; i < added.count; ++i) to << added.all[i].name << ": " << added.all[i].value << "\r\n";
   if (!content_type.empty()) to << "Content-Type: " << content_type << "\r\n";
   to << "Content-Length: "

@@ -17,6 +17,7 @@ struct Known {
 constexpr Known kKnown[] = {
     {"te", FieldId::te},
     {"via", FieldId::via},
+    {"date", FieldId::date},
     {"host", FieldId::host},
     {"cookie", FieldId::cookie},
     {"expect", FieldId::expect},

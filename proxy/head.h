@@ -21,6 +21,7 @@ enum class FieldId : uint8_t {
   connection,
   content_length,
   cookie,
+  date,
   expect,
   forwarded,
   host,

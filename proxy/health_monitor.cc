@@ -13,10 +13,12 @@ using health::MonitorEvent;
 
 HealthMonitor::HealthMonitor(Control& control)
     : control_(control),
-      scheduler_(control.loop().random().next(),
-                 [this](health::CheckId id, const health::CheckTransition& transition) {
-                   on_transition(id, transition);
-                 }),
+      scheduler_(
+          control.loop().random().next(),
+          [this](health::CheckId id, const health::CheckTransition& transition) {
+            on_transition(id, transition);
+          },
+          [this] { arm(); }),
       timer_([](void* self) { static_cast<HealthMonitor*>(self)->advance(); }, this) {}
 
 void HealthMonitor::configure() {
@@ -86,10 +88,14 @@ void HealthMonitor::drop(Upstream& upstream, health::EndpointKey key) {
 
 void HealthMonitor::advance() {
   if (closed_) return;
-  const uint64_t now_ms = control_.loop().now_ms();
-  scheduler_.advance(now_ms);
+  scheduler_.advance(control_.loop().now_ms());
+  arm();
+}
+
+void HealthMonitor::arm() {
   const uint64_t next_ms = scheduler_.next_wakeup_ms();
-  if (next_ms == health::CheckScheduler::kNever) return;
+  if (closed_ || next_ms == health::CheckScheduler::kNever) return;
+  const uint64_t now_ms = control_.loop().now_ms();
   control_.loop().arm(timer_, next_ms > now_ms ? next_ms - now_ms : 1);
 }
 

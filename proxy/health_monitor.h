@@ -73,6 +73,7 @@ class HealthMonitor {
   // Tells the workers and the log what the monitor has decided.
   void tell(Upstream& upstream);
   void advance();
+  void arm();  // for the scheduler's next wakeup
   static health::EndpointKey key_of(const balancer::EndpointState* state) {
     return reinterpret_cast<health::EndpointKey>(state);
   }

@@ -101,12 +101,12 @@ conf::Result<ListenSockets> fill_up(ListenSockets sockets, uint32_t count) {
   return sockets;
 }
 
-conf::Result<ListenSockets> open_tcp(ListenSockets sockets, uint32_t count) {
+conf::Result<ListenSockets> open_tcp(ListenSockets sockets, uint32_t count, PortUse use) {
   const std::string what = what_failed(sockets);
   SocketAddress address;
   const socklen_t size = fill(sockets.address, address);
   if (size == 0) return io_error(what, EINVAL);
-  if (sockets.address.port != 0) {
+  if (sockets.address.port != 0 && use == PortUse::alone) {
     const int probe = bound_socket(address, size, false);
     if (probe < 0) return fail(sockets, what, -probe);
     close(probe);
@@ -135,11 +135,11 @@ conf::Result<ListenSockets> open_unix(ListenSockets sockets, uint32_t count) {
 
 }  // namespace
 
-conf::Result<ListenSockets> open_listen_sockets(const conf::Address& bind, uint32_t count) {
+conf::Result<ListenSockets> open_listen_sockets(const conf::Address& bind, uint32_t count, PortUse use) {
   ListenSockets sockets;
   sockets.address = bind;
   return bind.kind == conf::Address::Kind::unix_socket ? open_unix(std::move(sockets), count)
-                                                       : open_tcp(std::move(sockets), count);
+                                                       : open_tcp(std::move(sockets), count, use);
 }
 
 conf::Result<ListenSockets> adopt_listen_sockets(std::vector<int> fds, const conf::Address& bind,

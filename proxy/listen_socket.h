@@ -3,9 +3,11 @@
 // TCP: one socket for each worker under SO_REUSEPORT, so that the kernel
 // spreads the connections and no worker wakes for another's (socket(7)). That
 // option would also let a second process share the port unnoticed, so the port
-// is first tried without it. Unix: one socket, duplicated.
+// is first tried without it, unless it is the process's own. Unix: one socket,
+// duplicated.
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -19,8 +21,12 @@ struct ListenSockets {
   conf::Address address;  // with the port that was given for port 0
 };
 
-// Errors say what is in the way and what to do.
-conf::Result<ListenSockets> open_listen_sockets(const conf::Address& bind, uint32_t count);
+enum class PortUse : uint8_t { alone, beside_our_own };
+
+// Errors say what is in the way and what to do. `beside_our_own`: this process
+// listens on the port already, under another address.
+conf::Result<ListenSockets> open_listen_sockets(const conf::Address& bind, uint32_t count,
+                                                PortUse use = PortUse::alone);
 
 // Those of a process that this one takes over from: the same sockets, and further
 // ones where there are more workers now. Owns `fds`, also when it fails.

@@ -1,14 +1,11 @@
 // Listener: accepts the connections of one address for one worker.
 //
-// Thread: the worker's. Owner: the Worker; destroyed after close() has taken
-// effect.
+// Thread: the worker's. Owner: the Worker.
 #pragma once
 
-#include <uv.h>
-
-#include <functional>
 #include <memory>
 
+#include "proxy/accepting_socket.h"
 #include "proxy/downstream_connection.h"
 #include "proxy/loop.h"
 #include "proxy/uv_stream.h"
@@ -23,23 +20,19 @@ class Listener {
            int fd, bool is_unix);
   Listener(const Listener&) = delete;
   Listener& operator=(const Listener&) = delete;
+  // Those in the kernel's queue are served first, as far as there are places.
+  ~Listener();
 
-  void start();
   // For connections from now on.
   void set_traits(std::shared_ptr<const ListenerTraits> traits) { traits_ = std::move(traits); }
   // Places for clients may have become free.
   void resume() {
-    if (paused_) accept();
+    if (paused_) accept(AcceptingSocket::kMostAtOnce);
   }
-  // Stops accepting; calls `closed` when the listener may be destroyed.
-  void close(std::function<void(Listener*)> closed);
 
  private:
-  uv_stream_t* handle() { return reinterpret_cast<uv_stream_t*>(&handle_); }
-  void accept();
-  std::unique_ptr<UvStream> make_stream() const;
-  void begin(std::unique_ptr<UvStream> stream, balancer::Permit place);
-  void take_queue();
+  void accept(size_t most);
+  void begin(int client, balancer::Permit place);
   bool take_place(balancer::Permit& place);
   void set_paused(bool paused);
 
@@ -48,11 +41,8 @@ class Listener {
   std::shared_ptr<const ListenerTraits> traits_;
   const bool is_unix_;
   bool paused_ = false;
-  union {
-    uv_tcp_t tcp;
-    uv_pipe_t pipe;
-  } handle_{};
-  std::function<void(Listener*)> closed_;
+  int held_ = -1;  // a connection that waits for a place
+  AcceptingSocket socket_;
 };
 
 }  // namespace sluice::proxy

@@ -58,6 +58,16 @@ uint64_t Loop::wall_clock_us() {
   return static_cast<uint64_t>(std::chrono::duration_cast<std::chrono::microseconds>(since_epoch).count());
 }
 
+std::string_view Loop::http_date() {
+  if (now_us_ >= date_until_us_) {
+    constexpr uint64_t kMicrosecondsPerSecond = 1'000'000;
+    const uint64_t wall_us = wall_clock_us();
+    write_http_date(date_, wall_us / kMicrosecondsPerSecond);
+    date_until_us_ = now_us_ + kMicrosecondsPerSecond - wall_us % kMicrosecondsPerSecond;
+  }
+  return {date_, kHttpDateBytes};
+}
+
 uint64_t Loop::random_seed() {
   uint64_t seed = 0;
   if (getrandom(&seed, sizeof(seed), 0) != sizeof(seed)) seed = uv_hrtime() ^ wall_clock_us();

@@ -19,8 +19,10 @@
 
 #include <cstdint>
 #include <memory>
+#include <string_view>
 
 #include "balancer/random.h"
+#include "proxy/http_date.h"
 #include "proxy/scratch.h"
 #include "proxy/timer_wheel.h"
 
@@ -80,6 +82,9 @@ class Loop {
 
   // Wall-clock time in microseconds since the epoch, for logs and events.
   static uint64_t wall_clock_us();
+  // The wall clock's second as an HTTP-date (RFC 9110, 5.6.7), made once a second;
+  // the text stays until the current callback ends.
+  std::string_view http_date();
   // A seed from the system's random source.
   static uint64_t random_seed();
 
@@ -133,6 +138,8 @@ class Loop {
   uv_loop_t uv_{};
   uv_timer_t ticker_{};
   uint64_t now_us_ = 0;
+  uint64_t date_until_us_ = 0;  // date_ is right before this
+  char date_[kHttpDateBytes];
   size_t kept_bytes_ = 0;
   int depth_ = 0;
   List flushes_;

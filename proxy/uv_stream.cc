@@ -1,6 +1,7 @@
 #include "proxy/uv_stream.h"
 
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cassert>
@@ -23,17 +24,17 @@ UvStream::~UvStream() {
   loop_.let_go_bytes(pending());
 }
 
-int UvStream::accept(uv_stream_t* listener) {
-  const int error = uv_accept(listener, handle());
-  if (error == 0 && kind_ == Kind::tcp) uv_tcp_nodelay(&handle_.tcp, 1);
-  return error;
-}
-
-int UvStream::open(int fd) {
-  if (kind_ == Kind::unix_socket) return uv_pipe_open(&handle_.pipe, fd);
-  const int error = uv_tcp_open(&handle_.tcp, fd);
-  if (error == 0) uv_tcp_nodelay(&handle_.tcp, 1);
-  return error;
+std::unique_ptr<UvStream> UvStream::of_accepted(Loop& loop, Kind kind, int fd) {
+  auto stream = std::make_unique<UvStream>(loop, kind);
+  const int error =
+      kind == Kind::tcp ? uv_tcp_open(&stream->handle_.tcp, fd) : uv_pipe_open(&stream->handle_.pipe, fd);
+  if (error != 0) {
+    ::close(fd);
+    discard(std::move(stream));
+    return nullptr;
+  }
+  if (kind == Kind::tcp) uv_tcp_nodelay(&stream->handle_.tcp, 1);
+  return stream;
 }
 
 void UvStream::connect(const conf::Address& address) {

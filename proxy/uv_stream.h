@@ -22,10 +22,9 @@ class UvStream final : public Stream {
   UvStream(Loop& loop, Kind kind);
   ~UvStream() override;
 
-  // Takes a connection from a listening handle; a libuv error or 0.
-  int accept(uv_stream_t* listener);
-  // Takes over a connected socket; an error leaves it to the caller.
-  int open(int fd);
+  // The stream of a connection that was accepted. When that fails it is null and
+  // `fd` closed.
+  static std::unique_ptr<UvStream> of_accepted(Loop& loop, Kind kind, int fd);
   // Begins to connect; the handler hears on_connected, always later.
   void connect(const conf::Address& address);
 

@@ -72,9 +72,8 @@ void Worker::adopt(std::shared_ptr<const balancer::Plan> plan, const conf::Overl
 }
 
 void Worker::add_listener(uint64_t id, std::shared_ptr<const ListenerTraits> traits, int fd, bool is_unix) {
-  auto listener = std::make_unique<Listener>(context_, connections_, std::move(traits), fd, is_unix);
-  listener->start();
-  listeners_.push_back({id, std::move(listener)});
+  listeners_.push_back(
+      {id, std::make_unique<Listener>(context_, connections_, std::move(traits), fd, is_unix)});
 }
 
 void Worker::set_listener_traits(uint64_t id, std::shared_ptr<const ListenerTraits> traits) {
@@ -84,13 +83,6 @@ void Worker::set_listener_traits(uint64_t id, std::shared_ptr<const ListenerTrai
 }
 
 void Worker::remove_listener(uint64_t id) {
-  for (OwnListener& one : listeners_) {
-    if (one.id != id) continue;
-    closing_listeners_.push_back(std::move(one.listener));
-    closing_listeners_.back()->close([this](Listener* closed) {
-      std::erase_if(closing_listeners_, [closed](const auto& done) { return done.get() == closed; });
-    });
-  }
   std::erase_if(listeners_, [id](const OwnListener& one) { return one.id == id; });
 }
 

@@ -102,7 +102,6 @@ class Worker {
   WorkerContext context_;
   ConnectionSet connections_;
   std::vector<OwnListener> listeners_;
-  std::vector<std::unique_ptr<Listener>> closing_listeners_;
   std::atomic<uint32_t> connection_count_{0};
   std::function<void()> on_empty_;
   std::thread thread_;

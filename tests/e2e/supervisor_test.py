@@ -8,8 +8,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "wire"))
-from harness import Sluice, equal, main  # noqa: E402
+from harness import Sluice, equal, expect, main  # noqa: E402
 from origin import pair  # noqa: E402
+from successor import adopt_successors, upgrade  # noqa: E402
 
 
 @contextmanager
@@ -37,6 +38,19 @@ def test_ready_then_the_watchdog_then_stopping():
         equal(last, "STOPPING=1", "what ends it")
 
 
+def test_the_main_process_says_who_takes_over():
+    with manager(60_000_000) as message, Sluice(*pair()) as sluice:
+        old = sluice.process.pid
+        heard = [message()]
+        upgrade(sluice)
+        (info,) = sluice.admin.show("info")
+        expect(info["pid"] != old, "no other process answers")
+        while not heard[-1].startswith("MAINPID="):
+            heard.append(message())
+        equal(heard[-1], f"MAINPID={info['pid']}", "the last message of the old process")
+        expect("STOPPING=1" not in heard, f"the service is said to stop: {heard}")
+
+
 def test_a_manager_that_is_gone_is_no_reason_to_end():
     with manager(200_000):
         os.environ["NOTIFY_SOCKET"] = "/nonexistent/notify"
@@ -44,4 +58,6 @@ def test_a_manager_that_is_gone_is_no_reason_to_end():
             equal(sluice.get("/").status, 200, "status")
 
 
-sys.exit(main(globals()))
+if __name__ == "__main__":
+    adopt_successors()
+    sys.exit(main(globals()))

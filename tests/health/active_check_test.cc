@@ -136,7 +136,9 @@ TEST_CASE("http expectation: wants a status in the set and the text, across any 
 struct Bench {
   std::vector<std::pair<CheckId, CheckTransition>> transitions;
   CheckScheduler scheduler{
-      7, [this](CheckId id, const CheckTransition& transition) { transitions.emplace_back(id, transition); }};
+      7, [this](CheckId id, const CheckTransition& transition) { transitions.emplace_back(id, transition); },
+      [this] { wakeups.push_back(scheduler.next_wakeup_ms()); }};
+  std::vector<uint64_t> wakeups;  // as told after each result
   std::map<CheckId, std::shared_ptr<ProbeScript>> probes;
 
   CheckId add(const conf::Health& settings, uint64_t now_ms) {
@@ -207,6 +209,19 @@ TEST_CASE("check scheduler: a silent probe is cancelled at its timeout and its l
   CHECK(bench.scheduler.find(id)->health() == EndpointHealth::up);
 }
 
+TEST_CASE("check scheduler: a timeout longer than the interval does not hold up the next check") {
+  Bench bench;
+  conf::Health settings = settings_of(1, 1);
+  settings.timeout_ms = 60'000;
+  const CheckId id = bench.add(settings, 0);
+  bench.scheduler.advance(100);
+  CHECK(bench.scheduler.next_wakeup_ms() == 60'100);
+  bench.probes[id]->finish(kOk, 101);
+  REQUIRE(bench.wakeups.size() == 1);
+  CHECK(bench.wakeups[0] == bench.scheduler.find(id)->due_ms());
+  CHECK(bench.wakeups[0] <= 101 + settings.interval_ms + settings.interval_ms / 10);
+}
+
 TEST_CASE("check scheduler: a check is removed while it waits, while it runs, and by its own transition") {
   Bench bench;
   const CheckId waiting = bench.add(settings_of(1, 1), 0);
@@ -220,7 +235,8 @@ TEST_CASE("check scheduler: a check is removed while it waits, while it runs, an
   CHECK(bench.scheduler.next_wakeup_ms() == CheckScheduler::kNever);
 
   CheckScheduler* inner = nullptr;
-  CheckScheduler scheduler(1, [&](CheckId id, const CheckTransition&) { inner->remove(id); });
+  CheckScheduler scheduler(
+      1, [&](CheckId id, const CheckTransition&) { inner->remove(id); }, [] {});
   inner = &scheduler;
   auto script = std::make_shared<ProbeScript>();
   scheduler.add(settings_of(1, 1), std::make_unique<ScriptedProbe>(script), 0);

@@ -19,7 +19,9 @@ using balancer::EndpointMode;
 class World {
  public:
   explicit World(uint64_t seed)
-      : random_(seed), scheduler_(seed, [this](CheckId id, const CheckTransition& t) { transition(id, t); }) {
+      : random_(seed),
+        scheduler_(
+            seed, [this](CheckId id, const CheckTransition& t) { transition(id, t); }, [] {}) {
     health_.enabled = random_.below(4) != 0;
     health_.interval_ms = 200 + static_cast<uint32_t>(random_.below(3000));
     health_.timeout_ms = 100 + static_cast<uint32_t>(random_.below(2000));

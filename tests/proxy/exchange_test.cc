@@ -4,6 +4,8 @@
 
 #include <uv.h>
 
+#include <regex>
+
 #include "fixtures.h"
 
 using namespace sluice;
@@ -237,17 +239,48 @@ TEST_CASE("exchange: interim answers are kept from clients of HTTP/1.0") {
   CHECK(contains(path.origin(0).received(), "Host: 10.0.0.1:80\r\n"));
   path.origin(0).send("HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n" + kOk);
   path.run();
-  CHECK(client->received() == "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok");
+  CHECK(client->received() ==
+        "HTTP/1.1 200 OK\r\n" + kDate + "Content-Length: 2\r\nConnection: close\r\n\r\nok");
   CHECK(client->was_closed());
+}
+
+TEST_CASE("exchange: an answer without a date gets one, and so does what the proxy says itself") {
+  const auto dates = [](const std::string& text) {
+    size_t count = 0;
+    for (size_t at = text.find("\r\nDate: "); at != text.npos; at = text.find("\r\nDate: ", at + 1)) ++count;
+    return count;
+  };
+  const std::regex dated(
+      "HTTP/1.1 [0-9]{3} [A-Za-z ]+\r\n(.+: .+\r\n)*"
+      "Date: [A-Z][a-z]{2}, [0-9]{2} [A-Z][a-z]{2} 20[0-9]{2} [0-9]{2}:[0-9]{2}:[0-9]{2} GMT\r\n"
+      "(.+: .+\r\n)*\r\n");
+  DataPath path(one_service());
+  auto client = path.connect();
+  for (const char* const undated : {"HTTP/1.1 200 OK\r\nX-Age: 5\r\nContent-Length: 0\r\n\r\n",
+                                    "HTTP/1.1 404 No\r\nContent-Length: 0\r\n\r\n",
+                                    "HTTP/1.1 304 Same\r\nConnection: Date\r\nDate: gone\r\n\r\n"}) {
+    const std::string answer = path.ask(*client, kGet, undated);
+    CAPTURE(answer);
+    CHECK(std::regex_match(answer, dated));
+    CHECK(dates(answer) == 1);
+    CHECK_FALSE(contains(answer, "gone"));
+  }
+  CHECK(dates(path.ask(*client, kGet, "HTTP/1.1 103 Early\r\n\r\n" + kOk)) == 1);
+  client->send("nonsense\r\n\r\n");
+  path.run();
+  const std::string refusal = client->take_received();
+  CHECK(refusal.starts_with("HTTP/1.1 400 "));
+  CHECK(dates(refusal) == 1);
 }
 
 TEST_CASE("exchange: answers to HEAD and those with 204 and 304 have no body") {
   DataPath path(one_service());
   auto client = path.connect();
-  const std::string head = "HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\n";
+  const std::string head = "HTTP/1.1 200 OK\r\n" + kDate + "Content-Length: 500\r\n\r\n";
   CHECK(path.ask(*client, "HEAD / HTTP/1.1\r\nHost: a\r\n\r\n", head) == head);
-  CHECK(path.ask(*client, kGet, "HTTP/1.1 204 X\r\n\r\n") == "HTTP/1.1 204 X\r\n\r\n");
-  const std::string unchanged = "HTTP/1.1 304 X\r\nContent-Length: 500\r\n\r\n";
+  CHECK(path.ask(*client, kGet, "HTTP/1.1 204 X\r\n" + kDate + "\r\n") ==
+        "HTTP/1.1 204 X\r\n" + kDate + "\r\n");
+  const std::string unchanged = "HTTP/1.1 304 X\r\n" + kDate + "Content-Length: 500\r\n\r\n";
   CHECK(path.ask(*client, kGet, unchanged) == unchanged);
   CHECK(path.ask(*client, kGet, kOk) == kOk);
   CHECK(path.dials() == 1);
@@ -258,11 +291,12 @@ TEST_CASE("exchange: an answer that ends with its connection is chunked for the 
   auto client = path.connect();
   client->send(kGet);
   path.run();
-  path.origin(0).send("HTTP/1.0 200 OK\r\n\r\nhello");
+  path.origin(0).send("HTTP/1.0 200 OK\r\n" + kDate + "\r\nhello");
   path.run();
   path.origin(0).end();
   path.run();
-  CHECK(client->received() == "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n");
+  CHECK(client->received() ==
+        "HTTP/1.1 200 OK\r\n" + kDate + "Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n");
   CHECK(client->open());
   CHECK(path.origin(0).was_closed());
   CHECK(path.attempts(Colour::blue, Outcome::ok) == 1);

@@ -7,8 +7,8 @@ std::string get(const std::string& target) {
 }
 
 std::string answer(int status, const std::string& body) {
-  return "HTTP/1.1 " + std::to_string(status) + " X\r\nContent-Length: " + std::to_string(body.size()) +
-         "\r\n\r\n" + body;
+  return "HTTP/1.1 " + std::to_string(status) + " X\r\n" + kDate +
+         "Content-Length: " + std::to_string(body.size()) + "\r\n\r\n" + body;
 }
 
 int status_of(const std::string& text) {

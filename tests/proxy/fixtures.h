@@ -32,7 +32,9 @@ class DataPath : public MemoryPath {
 };
 
 inline const std::string kGet = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
-inline const std::string kOk = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+// The origins' answers are dated, as most are: what passes is what was sent.
+inline const std::string kDate = "Date: Sun, 06 Nov 1994 08:49:37 GMT\r\n";
+inline const std::string kOk = "HTTP/1.1 200 OK\r\n" + kDate + "Content-Length: 2\r\n\r\nok";
 std::string get(const std::string& target);
 // An answer of a status and with a body of known length.
 std::string answer(int status, const std::string& body = "");

@@ -13,6 +13,7 @@ const std::pair<std::string, FieldId> kNames[] = {
     {"connection", FieldId::connection},
     {"content-length", FieldId::content_length},
     {"cookie", FieldId::cookie},
+    {"date", FieldId::date},
     {"expect", FieldId::expect},
     {"forwarded", FieldId::forwarded},
     {"host", FieldId::host},

@@ -66,6 +66,8 @@ class TlsPair {
   void carry();
   // One step; false when nothing moved.
   bool carry_once();
+  // A server of TLS 1.3 sends its tickets with the first data.
+  void carry_tickets();
   void write(TlsStream& from, const std::string& text);
   bool both_connected() const {
     return client_heard.connected == 1 && client_heard.connect_error == 0 && server_heard.connected == 1;

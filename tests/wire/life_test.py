@@ -10,7 +10,7 @@ import threading
 import time
 
 from harness import Failure, Sluice, binary, equal, expect, main, refused
-from http1 import Silence, wait_until
+from http1 import Client, Silence, wait_until
 from origin import Origin, pair
 
 
@@ -107,6 +107,20 @@ def test_reload_adds_changes_and_removes_listeners():
         sluice.tree["listener"].append({"bind": f"unix:{path}"})
         equal(reload(), [f"listener[unix:{path}]"], "what changed")
         equal(sluice.get("/", listener=1).status, 200, "the answer on the new unix socket")
+
+
+def test_reload_moves_a_listener_to_another_address_of_its_port():
+    with Origin() as origin, Sluice(origin) as sluice:
+        port = sluice.address[1]
+        for bind in (f"127.0.0.1:{port}", f"0.0.0.0:{port}", f"127.0.0.2:{port}"):
+            sluice.tree["listener"] = [{"bind": bind}]
+            sluice.write_config()
+            sluice.admin.do("reload")
+            (listener,) = sluice.admin.show("info")[0]["listeners"]
+            equal(listener["address"], bind, "where it listens")
+        wait_until(lambda: _is_refused(("127.0.0.1", port)), what="the old listener's end")
+        with Client(("127.0.0.2", port)) as client:
+            equal(client.get("/").status, 200, "the answer at the new address")
 
 
 def test_reload_that_cannot_listen_changes_nothing():

@@ -51,7 +51,7 @@ def with_state(folder, **service):
     return service, {"state_dir": folder}
 
 
-def check_evidence(evidence):
+def check_evidence(evidence, asked):
     equal(evidence["service"], "web", "whom the evidence is about")
     expect(evidence["detector"] in DETECTORS, f"the detector is {evidence['detector']}")
     equal([change["green"] for change in evidence["splits"]][:2], [0.0, 50.0], "the split's history")
@@ -59,8 +59,10 @@ def check_evidence(evidence):
     expect(7 <= green["errors"] <= 40, lambda: f"errors of green: {green}")
     equal(green["by_outcome"], {"5xx": green["errors"]}, "errors by kind")
     expect(green["rate_low"] < green["rate"] <= green["rate_high"] + 1e-9, lambda: f"bounds: {green}")
-    equal(green["latency"]["count"], green["attempts"], "latencies of green")
-    equal(sum(bucket["count"] for bucket in green["latency"]["buckets"]), green["attempts"], "the histogram")
+    # A worker may have measured one that nobody has judged yet.
+    latencies = green["latency"]["count"]
+    expect(green["attempts"] <= latencies <= asked, lambda: f"latencies of green: {green}, asked {asked}")
+    equal(sum(bucket["count"] for bucket in green["latency"]["buckets"]), latencies, "the histogram")
     failed = evidence["last_failed"]
     expect(1 <= len(failed) <= 10 and all(one["request_id"] for one in failed), lambda: f"failed: {failed}")
     equal({one["path"] for one in failed}, {"/cart"}, "paths that failed")
@@ -80,8 +82,9 @@ def test_broken_green_trips_and_leaves_its_evidence():
             statuses = ask_until_tripped(sluice)
             (row,) = sluice.admin.show("trip web")
             equal(row["state"], "tripped", "the service")
-            check_evidence(row["evidence"])
-            equal(row["evidence"]["green"]["errors"], statuses.count(500), "the errors clients saw")
+            seen = statuses.count(500)
+            check_evidence(row["evidence"], seen)
+            expect(seen - 1 <= row["evidence"]["green"]["errors"] <= seen, f"clients saw {seen} errors")
             equal(sluice.admin.show("split web")[0]["green"], 0.0, "green's share")
 
             (path,) = Path(state, "reports").glob("*-trip-web.json")

@@ -1,6 +1,5 @@
 """Nothing is lost when the binary or the configuration is exchanged under load."""
 
-import ctypes
 import os
 import signal
 import sys
@@ -9,48 +8,9 @@ import threading
 from harness import Failure, Sluice, equal, expect, main
 from http1 import Client, wait_until
 from origin import FastOrigin, Origin, pair
+from successor import adopt_successors, upgrade
 
 CLIENTS = 6
-PR_SET_CHILD_SUBREAPER = 36
-
-
-class Successor:
-    """A process that is no child by birth, as subprocess.Popen shows one: the
-    kernel gives it to this process when its parent has ended."""
-
-    def __init__(self, pid):
-        self.pid = pid
-        self.returncode = None
-
-    def poll(self):
-        if self.returncode is None:
-            try:
-                pid, status = os.waitpid(self.pid, os.WNOHANG)
-            except ChildProcessError:
-                return None  # its parent lives
-            if pid == self.pid:
-                self.returncode = os.waitstatus_to_exitcode(status)
-        return self.returncode
-
-    def wait(self, seconds=None):
-        wait_until(lambda: self.poll() is not None, seconds or 60, "the successor's end")
-        return self.returncode
-
-    def send_signal(self, number):
-        os.kill(self.pid, number)
-
-    def kill(self):
-        self.send_signal(signal.SIGKILL)
-
-
-def upgrade(sluice):
-    """SIGUSR2, until the old process has ended as it should."""
-    old = sluice.process
-    sluice.signal(signal.SIGUSR2)
-    equal(old.wait(40), 0, "the old process's exit code")
-    (info,) = sluice.admin.show("info")
-    expect(info["pid"] != old.pid, "the old process answers")
-    sluice.process = Successor(info["pid"])
 
 
 class Load:
@@ -206,5 +166,5 @@ def test_reload_100_times_under_load_loses_nothing():
 
 
 if __name__ == "__main__":
-    ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    adopt_successors()
     sys.exit(main(globals()))
