@@ -50,6 +50,7 @@ class Place:
     def __init__(self):
         self.root = Path(tempfile.mkdtemp(prefix="sluice-"))
         (self.root / "bin").mkdir()
+        (self.root / "tmp").mkdir()
         (self.root / "bin/sluice").symlink_to(binary())
         self.environment = {**os.environ, "PATH": f"{self.root}/bin:{os.environ['PATH']}"}
         for name in ("SLUICE_SOCKET", "SLUICE_CONFIG"):
@@ -89,7 +90,8 @@ class Place:
         with log:
             # The shell itself outlives SIGTERM, so that what it runs can end first.
             process = subprocess.Popen(["sh", "-eu", "-c", "trap : TERM\n" + script], cwd=folder or self.root,
-                                       env=self.environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
+                                       env=self.environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                                       start_new_session=True)
         process.output = Path(log.name)
         process.script = script
         self.processes.append(process)

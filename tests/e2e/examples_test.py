@@ -28,7 +28,6 @@ class Example:
         self.folder = place.root / "deploy/examples" / name
         shutil.copytree(EXAMPLES / name, self.folder)
         self.run_folder = place.root / f"tmp/sluice-{name}"
-        self.run_folder.parent.mkdir()
         files = [path for path in self.folder.rglob("*") if path.is_file()]
         place.use_free_ports(*(path.read_text() for path in files))
         for path in files:

@@ -1,0 +1,215 @@
+"""What the documents say is so: every command in them is run, every
+configuration checked, every metric compared."""
+
+import json
+import re
+import sys
+import threading
+import tomllib
+from contextlib import contextmanager
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "wire"))
+from documents import Place, fenced  # noqa: E402
+from harness import SOURCE, Failure, Sluice, equal, expect, main  # noqa: E402
+from http1 import Incomplete, wait_until  # noqa: E402
+from origin import pair  # noqa: E402
+
+README = SOURCE / "README.md"
+DOCUMENTS = [README, *sorted((SOURCE / "docs").glob("*.md"))]
+
+# Commands that are not run, by how they begin, and why.
+SKIPPED = {
+    "./dev demo": "builds; the demo has a test of its own",
+    "./dev test": "runs this test",
+}
+# Commands that do not end by themselves: they must say something and go on.
+GOES_ON = re.compile(r"\bsluice run\b|\s-w$")
+# Nothing here depends on how fast the machine is: no latency is too high.
+PLAN = {"steps": [10, 50, 100], "hold": "100ms", "min_requests": 50, "max_latency_ratio": 1000}
+
+skipped = set()
+
+
+def commands(block):
+    """The lines of a block without comments, those that were broken joined."""
+    for line in block.text.replace("\\\n", " ").splitlines():
+        line = re.sub(r"(^|\s+)#.*$", "", line).strip()
+        if line:
+            yield line
+
+
+def skip(command):
+    found = [beginning for beginning in SKIPPED if command.startswith(beginning)]
+    skipped.update(found)
+    return bool(found)
+
+
+def run_block(place, block):
+    """Runs it line by line; what it exports is for the blocks after it, too.
+    The processes that go on."""
+    going_on = []
+    for command in commands(block):
+        if skip(command):
+            continue
+        command = place.moved(command)
+        if export := re.fullmatch(r"export (\w+)=(\S+)", command):
+            place.environment[export[1]] = export[2]
+        elif GOES_ON.search(command):
+            process = place.start(command)
+            wait_until(lambda: process.output.stat().st_size or process.poll(), 60, f"{block.where}: {command}")
+            expect(process.poll() in (None, 0), lambda: f"{block.where}: {command} ended with {process.returncode}:\n"
+                   f"{process.output.read_text()}")
+            going_on.append(process)
+        else:
+            try:
+                place.run(command)
+            except Failure as failure:
+                raise Failure(f"{block.where}: {failure}") from None
+    return going_on
+
+
+class Traffic:
+    """One client that asks until it is told to stop."""
+
+    def __init__(self, sluice):
+        self.sluice = sluice
+        self.ending = threading.Event()
+        self.thread = threading.Thread(target=self._run, daemon=True)
+
+    def __enter__(self):
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.ending.set()
+        self.thread.join(20)
+
+    def _run(self):
+        client = None
+        while not self.ending.is_set():
+            try:
+                client = client or self.sluice.client()
+                if "close" in client.get("/").options("connection"):
+                    raise Incomplete("its last answer")
+            except (Incomplete, OSError):
+                client = None
+
+
+@contextmanager
+def reader():
+    """Somebody with a running sluice that is named in the environment, in a
+    folder with its configuration: (place, sluice)."""
+    with Place() as place, Sluice(*pair(), {"rollout": PLAN}, {"state_dir": f"{place.root}/tmp/state"}) as sluice:
+        place.environment.update(SLUICE_SOCKET=sluice.socket, SLUICE_CONFIG=str(sluice.config_file))
+        (place.root / "sluice.toml").symlink_to(sluice.config_file)
+        yield place, sluice
+
+
+def test_the_readme_from_its_first_command_to_its_last():
+    blue, green = pair()
+    with Place() as place, blue, green:
+        (configuration,) = fenced(README, "toml")
+        place.use_free_ports(configuration.text)
+        place.ports.update({"9001": blue.address.split(":")[1], "9002": green.address.split(":")[1]})
+        (place.root / "sluice.toml").write_text(place.moved(configuration.text))
+        (place.root / "build").mkdir()
+        (place.root / "build/release").symlink_to("../bin")
+        daemon = admin = None
+        for block in fenced(README, "sh"):
+            for process in run_block(place, block):
+                if "sluice run" in process.script:
+                    daemon = process
+                    admin = place.wait_ready(daemon, place.root / "tmp/sluice.sock")
+        expect(daemon, "no command of the README runs sluice")
+        (trip,) = admin.show("trip web")
+        equal((trip["state"], admin.show("split")[0]["green"]), ("tripped", 0.0), "where the README ends")
+        equal(place.end(daemon), 0, f"the exit code of `sluice run`:\n{daemon.output.read_text()}")
+
+
+def test_commands_of_the_other_documents():
+    for path in DOCUMENTS[1:]:
+        blocks = fenced(path, "sh")
+        if not blocks:
+            continue
+        with reader() as (place, sluice), Traffic(sluice):
+            for block in blocks:
+                for process in run_block(place, block):
+                    place.end(process)
+
+
+def test_every_skipped_command_is_in_a_document():
+    for path in DOCUMENTS:
+        for block in fenced(path, "sh"):
+            for command in commands(block):
+                skip(command)
+    equal(sorted(skipped), sorted(SKIPPED), "the commands that are skipped")
+
+
+def test_commands_in_sentences_and_tables_are_known():
+    """They need not make sense at this moment, so that a refusal is good."""
+    with reader() as (place, sluice):
+        address = sluice.admin.show("endpoints", upstream="blue")[0]["endpoint"]
+
+        def known(where, command):
+            for old, new in (("SVC", "web"), ("ADDRESS", address), ("10.0.0.5:8080", address), ("3600", "0"),
+                             (" -w", "")):
+                command = command.replace(old, new)
+            script = f"{command} || [ $? = 1 ]"
+            try:
+                place.run(script)
+            except Failure as failure:
+                raise Failure(f"{where}: {failure}") from None
+
+        found = 0
+        for path in DOCUMENTS:
+            for command in re.findall(r"`(sluice ctl [^`]+)`", path.read_text()):
+                if not re.search(r"…|\bCMD\b|\bctl (drain|shutdown)$", command):
+                    known(path.name, command)
+                    found += 1
+        migrating = (SOURCE / "docs/migrating.md").read_text()
+        for cell in re.findall(r"^\|.*? \| (.*) \|$", migrating, re.M):
+            for command in re.findall(r"`((?:set|show|rollout) [^`…]+)`", cell):
+                known("migrating.md", f"sluice ctl {command}")
+                found += 1
+        expect(found > 20, f"only {found} commands were found")
+        sluice.admin.do("drain")
+
+
+def completed(fragment):
+    """A whole configuration with this in it."""
+    tree = tomllib.loads(fragment)
+    more = [] if "listener" in tree else ['[[listener]]\nbind = "127.0.0.1:0"\n']
+    for name, service in (tree.get("service") or {"web": {}}).items():
+        for colour in {"blue", "green"} - set(service):
+            more.append(f'[service.{name}.{colour}]\nendpoints = ["127.0.0.1:9001"]\n')
+    return "\n".join([fragment, *more])
+
+
+def test_configurations_are_valid():
+    found = 0
+    with Place() as place:
+        for path in DOCUMENTS:
+            for block in fenced(path, "toml"):
+                (place.root / "sluice.toml").write_text(completed(block.text))
+                try:
+                    place.run("sluice check sluice.toml")
+                except Failure as failure:
+                    raise Failure(f"{block.where}: {failure}") from None
+                found += 1
+    expect(found > 4, f"only {found} configurations were found")
+
+
+def test_json_is_json():
+    for path in DOCUMENTS:
+        for block in fenced(path, "json"):
+            json.loads(block.text)
+
+
+def test_links_lead_somewhere():
+    for path in [*DOCUMENTS, *SOURCE.glob("deploy/**/*.md"), *SOURCE.glob("*.md")]:
+        for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", path.read_text()):
+            expect((path.parent / target).exists(), f"{path.name}: there is no {target}")
+
+
+sys.exit(main(globals()))
