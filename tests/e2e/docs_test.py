@@ -6,16 +6,19 @@ import re
 import sys
 import threading
 import tomllib
+import urllib.request
 from contextlib import contextmanager
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "wire"))
 from documents import Place, fenced  # noqa: E402
-from harness import SOURCE, Failure, Sluice, equal, expect, main  # noqa: E402
+from harness import SOURCE, Failure, Sluice, equal, expect, free_port, main  # noqa: E402
 from http1 import Incomplete, wait_until  # noqa: E402
 from origin import pair  # noqa: E402
+from tls import authority  # noqa: E402
 
 README = SOURCE / "README.md"
+METRICS = SOURCE / "docs/metrics.md"
 DOCUMENTS = [README, *sorted((SOURCE / "docs").glob("*.md"))]
 
 # Commands that are not run, by how they begin, and why.
@@ -210,6 +213,59 @@ def test_links_lead_somewhere():
     for path in [*DOCUMENTS, *SOURCE.glob("deploy/**/*.md"), *SOURCE.glob("*.md")]:
         for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", path.read_text()):
             expect((path.parent / target).exists(), f"{path.name}: there is no {target}")
+
+
+def running_metrics():
+    """{name: (type, labels)} of a process that has everything that is counted."""
+    port = free_port()
+    with authority() as root:
+        config = {
+            "admin": {"http": f"127.0.0.1:{port}"},
+            "listener": [{"bind": "127.0.0.1:0"}, {"bind": "127.0.0.1:0", "tls": root.issue("front").tls()}],
+            "cap": {"database": {"members": ["web/blue", "web/green"], "max_connections": 10}},
+        }
+        with Sluice(*pair(), {"rollout": PLAN}, config) as sluice:
+            equal(sluice.get("/").status, 200, "status")
+            equal(sluice.get("no path").status, 400, "status of what leads to no service")
+            sluice.admin.do("trip web")
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=20) as answer:
+                text = answer.read().decode()
+    found = {}
+    for name, kind in re.findall(r"^# TYPE (\S+) (\S+)$", text, re.M):
+        suffix = "_count" if kind == "histogram" else ""
+        sample = re.search(rf"^{name}{suffix}(?:{{(.*)}})? ", text, re.M)
+        expect(sample, f"{name} has no value")
+        found[name] = (kind, tuple(re.findall(r'(\w+)="', sample[1] or "")))
+    return found
+
+
+def test_metrics_are_those_of_a_running_process():
+    rows = re.findall(r"^\| `(sluice_\w+)(?:\{(\S+)\})?` \| (\w+) \| \S", METRICS.read_text(), re.M)
+    told = {name: (kind, tuple(labels.split(",")) if labels else ()) for name, labels, kind in rows}
+    equal(len(rows), len(told), "metrics, without those that are told twice")
+    there = running_metrics()
+    equal(sorted(told.keys() - there.keys()), [], "what docs/metrics.md has and the process has not")
+    equal(sorted(there.keys() - told.keys()), [], "what the process has and docs/metrics.md has not")
+    for name in told:
+        equal(told[name], there[name], f"type and labels of {name} in docs/metrics.md")
+
+
+def test_queries_are_queries_on_metrics_that_there_are():
+    (block,) = fenced(METRICS, "promql")
+    queries = list(commands(block))
+    told = set(re.findall(r"^\| `(sluice_\w+)", METRICS.read_text(), re.M))
+    for name in re.findall(r"\bsluice_\w+", "\n".join(queries)):
+        expect(name.removesuffix("_bucket") in told, f"{block.where}: nothing is called {name}")
+    rules = [{"record": f"query:{number}", "expr": query} for number, query in enumerate(queries)]
+    with Place() as place:
+        (place.root / "rules.yaml").write_text(json.dumps({"groups": [{"name": "docs", "rules": rules}]}))
+        place.run("promtool check rules rules.yaml")
+
+
+def test_the_list_of_alerts_is_that_of_the_rules():
+    rules = (SOURCE / "deploy/prometheus/alerts.yaml").read_text()
+    equal(sorted(re.findall(r"^\| (Sluice\w+) \|", METRICS.read_text(), re.M)),
+          sorted(re.findall(r"- alert: (\w+)", rules)), "the alerts in docs/metrics.md")
 
 
 sys.exit(main(globals()))
