@@ -15,6 +15,7 @@ from documents import Place, fenced  # noqa: E402
 from harness import SOURCE, Failure, Sluice, equal, expect, free_port, main  # noqa: E402
 from http1 import Incomplete, wait_until  # noqa: E402
 from origin import pair  # noqa: E402
+from successor import Successor, adopt_successors  # noqa: E402
 from tls import authority  # noqa: E402
 
 README = SOURCE / "README.md"
@@ -102,11 +103,38 @@ class Traffic:
 @contextmanager
 def reader():
     """Somebody with a running sluice that is named in the environment, in a
-    folder with its configuration: (place, sluice)."""
-    with Place() as place, Sluice(*pair(), {"rollout": PLAN}, {"state_dir": f"{place.root}/tmp/state"}) as sluice:
-        place.environment.update(SLUICE_SOCKET=sluice.socket, SLUICE_CONFIG=str(sluice.config_file))
-        (place.root / "sluice.toml").symlink_to(sluice.config_file)
-        yield place, sluice
+    folder with its configuration, and with a newer certificate than it has:
+    (place, sluice)."""
+    with Place() as place, authority() as root:
+        pairs = place.root / "etc/sluice"
+        pairs.mkdir(parents=True)
+        for folder, days in ((pairs, 3), (place.root, 30)):
+            issued = root.issue("shop", days=days)
+            Path(issued.cert).rename(folder / "shop.crt")
+            Path(issued.key).rename(folder / "shop.key")
+        secure = {"bind": "127.0.0.1:0", "tls": {"cert": f"{pairs}/shop.crt", "key": f"{pairs}/shop.key"}}
+        config = {"state_dir": f"{place.root}/tmp/state", "listener": [{"bind": "127.0.0.1:0"}, secure]}
+        with Sluice(*pair(), {"rollout": PLAN}, config) as sluice:
+            place.environment.update(SLUICE_SOCKET=sluice.socket, SLUICE_CONFIG=str(sluice.config_file))
+            (place.root / "sluice.toml").symlink_to(sluice.config_file)
+            yield place, sluice
+            follow(sluice)
+
+
+def answering_pid(sluice):
+    """None while one process hands over to the next."""
+    try:
+        return sluice.admin.show("info")[0]["pid"]
+    except (OSError, ValueError):
+        return None
+
+
+def follow(sluice):
+    """After an upgrade the newer process is the one to end."""
+    pid = answering_pid(sluice)
+    if pid != sluice.process.pid:
+        equal(sluice.process.wait(40), 0, "the exit code of the process that was followed by another")
+        sluice.process = Successor(pid)
 
 
 def test_the_readme_from_its_first_command_to_its_last():
@@ -139,6 +167,10 @@ def test_commands_of_the_other_documents():
             for block in blocks:
                 for process in run_block(place, block):
                     place.end(process)
+            if path.name == "runbook.md":
+                (certificate,) = sluice.admin.show("certs")
+                equal(certificate["state"], "valid", "the certificate, which was to be rotated")
+                wait_until(lambda: answering_pid(sluice) not in (None, sluice.process.pid), 40, "another process")
 
 
 def test_every_skipped_command_is_in_a_document():
@@ -176,7 +208,6 @@ def test_commands_in_sentences_and_tables_are_known():
                 known("migrating.md", f"sluice ctl {command}")
                 found += 1
         expect(found > 20, f"only {found} commands were found")
-        sluice.admin.do("drain")
 
 
 def completed(fragment):
@@ -268,4 +299,6 @@ def test_the_list_of_alerts_is_that_of_the_rules():
           sorted(re.findall(r"- alert: (\w+)", rules)), "the alerts in docs/metrics.md")
 
 
-sys.exit(main(globals()))
+if __name__ == "__main__":
+    adopt_successors()
+    sys.exit(main(globals()))

@@ -2,7 +2,7 @@
 
 fenced(path) gives the fenced blocks of a Markdown file. Place is a folder in
 which the commands run as a reader would run them: `sluice` is in PATH, and what
-is written for fixed ports and for paths under /tmp can be moved() to free ones.
+is written for fixed ports, /tmp and /etc/sluice can be moved() to free ones.
 """
 
 import os
@@ -72,9 +72,9 @@ class Place:
         self.ports.update(zip(numbers, map(str, free_ports(len(numbers)))))
 
     def moved(self, text):
-        """The text with free ports and with this folder's tmp in place of /tmp."""
+        """The text with free ports, and with this folder's in place of /tmp and /etc/sluice."""
         text = re.sub(r"\b\d{2,5}\b", lambda match: self.ports.get(match[0], match[0]), text)
-        return re.sub(r"(?<![\w.])/tmp/", f"{self.root}/tmp/", text)
+        return re.sub(r"(?<![\w.])/(tmp|etc/sluice)/", rf"{self.root}/\1/", text)
 
     def run(self, script, folder=None, code=0):
         """Runs a block as a shell does that stops at the first error; its standard output."""
