@@ -17,7 +17,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from harness import Admin, Failure, binary, expect
-from http1 import wait_until
+from http1 import Silence, wait_until
 
 Block = namedtuple("Block", "language text where")
 FENCE = re.compile(r"^```(\S*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -48,10 +48,11 @@ class Place:
     started in it."""
 
     def __init__(self):
+        program = binary()
         self.root = Path(tempfile.mkdtemp(prefix="sluice-"))
         (self.root / "bin").mkdir()
         (self.root / "tmp").mkdir()
-        (self.root / "bin/sluice").symlink_to(binary())
+        (self.root / "bin/sluice").symlink_to(program)
         self.environment = {**os.environ, "PATH": f"{self.root}/bin:{os.environ['PATH']}"}
         for name in ("SLUICE_SOCKET", "SLUICE_CONFIG"):
             self.environment.pop(name, None)
@@ -120,6 +121,9 @@ class Place:
             except OSError:
                 return False
 
-        wait_until(usable, 60, lambda: f"all endpoints in use:\n{process.output.read_text()}")
+        try:
+            wait_until(usable, 60, "all endpoints in use")
+        except Silence as error:
+            raise Failure(f"{error}:\n{process.output.read_text()}") from None
         admin.do("wait 20 ready")
         return admin
