@@ -281,12 +281,13 @@ struct Overload {
 };
 
 struct Config {
-  std::string file;           // as it was named
-  uint32_t workers = 0;       // 0: the CPUs that this process may use
-  std::string state_dir;      // empty: nothing survives a restart
-  std::string user;           // whom a root process becomes; empty: it stays root
-  std::string group;          // likewise; empty: the user's own
-  uint32_t drain_ms = 30000;  // how long SIGTERM waits for requests in flight
+  std::string file;               // as it was named
+  uint32_t workers = 0;           // 0: the CPUs that this process may use
+  std::string state_dir;          // empty: nothing survives a restart
+  std::string user;               // whom a root process becomes; empty: it stays root
+  std::string group;              // likewise; empty: the user's own
+  bool reload_on_change = false;  // of this file
+  uint32_t drain_ms = 30000;      // how long SIGTERM waits for requests in flight
   Admin admin;
   Log log;
   Trace trace;

@@ -72,6 +72,8 @@ constexpr Key kKeys[] = {
      "stays who it is."},
     {"group", member<&Config::group, TextType>(), "", kAny, restart,
      "Likewise the group, only with `user`. Absent: the user's own, with its supplementary groups."},
+    {"reload_on_change", member<&Config::reload_on_change, FlagType>(), "false", kAny, reload,
+     "Reload by itself when this file, or the link that leads to it, has changed and stands still."},
     {"drain_timeout",
      member<&Config::drain_ms, DurationType>(),
      "30s",

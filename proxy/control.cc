@@ -188,9 +188,7 @@ void Control::on_signal(uv_signal_t* handle, int number) {
     if (const conf::Status opened = self.access_log_.reopen(); !opened.ok()) {
       self.add_event("log_not_reopened", "", opened.error().detail);
     }
-    self.reload(actor, [&self](const conf::Result<ReloadReport>& report) {
-      if (!report.ok()) self.add_event("reload_failed", "", report.error().detail);
-    });
+    self.reload_unasked(actor);
   } else if (number == SIGUSR2) {
     self.upgrade(actor);
   } else if (self.state_ == RunState::draining) {
@@ -275,6 +273,7 @@ void Control::tick() {
   watch_caps();
   watch_clients();
   watch_files();
+  watch_config();
   watch_certificates();
 }
 

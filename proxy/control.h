@@ -33,6 +33,7 @@
 #include "proxy/access_log.h"
 #include "proxy/daemon_log.h"
 #include "proxy/event_log.h"
+#include "proxy/file_watch.h"
 #include "proxy/health_monitor.h"
 #include "proxy/http_client.h"
 #include "proxy/judge.h"
@@ -252,6 +253,8 @@ class Control {
   void watch_clients();
   conf::Status divide_connections();
   void watch_files();
+  void watch_config();
+  void reload_unasked(const Actor& actor);
   void watch_certificates();
   void stop_workers();
   void finish();
@@ -294,6 +297,8 @@ class Control {
   balancer::ReportFiles reports_;
   balancer::SavedFreeze freeze_;
   bool save_failed_ = false;
+  FileWatch config_file_;
+  uint64_t config_looked_ms_ = 0;
   std::set<std::string> warned_caps_;
   std::set<std::string> warned_certificates_;  // event, user and fingerprint
   std::vector<std::function<void()>> closers_;

@@ -34,6 +34,7 @@ conf::Status Control::open_listener(const conf::Listener& listener) {
     return one.conf.bind.kind != conf::Address::Kind::unix_socket && one.address.port == listener.bind.port;
   });
   std::vector<int> inherited = inheritance_.claim(name_for(listener.bind, nth));
+  if (inherited.empty()) inherited = inheritance_.claim_activated(listener.bind);
   conf::Result<ListenSockets> sockets =
       inherited.empty() ? open_listen_sockets(listener.bind, planned_workers(),
                                               port_is_ours ? PortUse::beside_our_own : PortUse::alone)

@@ -18,6 +18,7 @@ void Control::reload(const Actor& actor, std::function<void(conf::Result<ReloadR
                  std::string("the process is ") + to_string(state_) + " and reloads no more"));
     return;
   }
+  config_file_.read = config_file_.seen = look_at({config_.file});
   conf::ParseOutcome outcome = conf::parse_file(config_.file);
   if (!outcome.ok()) {
     done(refusal(Error::Kind::invalid, outcome.to_string()));
@@ -66,6 +67,20 @@ void Control::reload(const Actor& actor, std::function<void(conf::Result<ReloadR
     changed();
     done(std::move(report));
   });
+}
+
+// For those whom no answer reaches.
+void Control::reload_unasked(const Actor& actor) {
+  reload(actor, [this](const conf::Result<ReloadReport>& report) {
+    if (!report.ok()) add_event("reload_failed", "", report.error().detail);
+  });
+}
+
+void Control::watch_config() {
+  constexpr uint64_t kLookMs = 500;
+  if (!config_.reload_on_change || loop_.now_ms() - config_looked_ms_ < kLookMs) return;
+  config_looked_ms_ = loop_.now_ms();
+  if (config_file_.due(look_at({config_.file}))) reload_unasked({"file", config_.file});
 }
 
 conf::Status Control::open_new_listeners(const conf::Config& next) {

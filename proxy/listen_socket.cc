@@ -86,17 +86,24 @@ std::string what_failed(const ListenSockets& sockets) {
   return "cannot listen on " + sockets.address.to_string();
 }
 
+bool may_share_port(int fd) {
+  int on = 0;
+  socklen_t size = sizeof(on);
+  return getsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, &size) == 0 && on != 0;
+}
+
 // Adds sockets of the same port, or descriptors of the same socket, up to `count`.
 conf::Result<ListenSockets> fill_up(ListenSockets sockets, uint32_t count) {
   SocketAddress address;
   const socklen_t size = fill(sockets.address, address);
   const bool is_unix = sockets.address.kind == conf::Address::Kind::unix_socket;
+  const bool one_for_all = is_unix || !may_share_port(sockets.fds.front());
   while (sockets.fds.size() < count) {
     const int fd =
-        is_unix ? fcntl(sockets.fds.front(), F_DUPFD_CLOEXEC, 0) : bound_socket(address, size, true);
-    if (fd < 0) return fail(sockets, what_failed(sockets), is_unix ? errno : -fd);
+        one_for_all ? fcntl(sockets.fds.front(), F_DUPFD_CLOEXEC, 0) : bound_socket(address, size, true);
+    if (fd < 0) return fail(sockets, what_failed(sockets), one_for_all ? errno : -fd);
     sockets.fds.push_back(fd);
-    if (!is_unix && listen(fd, kBacklog) != 0) return fail(sockets, what_failed(sockets), errno);
+    if (!one_for_all && listen(fd, kBacklog) != 0) return fail(sockets, what_failed(sockets), errno);
   }
   return sockets;
 }
@@ -147,6 +154,25 @@ conf::Result<ListenSockets> adopt_listen_sockets(std::vector<int> fds, const con
   ListenSockets sockets{std::move(fds), bind};
   if (bind.kind != conf::Address::Kind::unix_socket) sockets.address.port = port_of(sockets.fds.front());
   return fill_up(std::move(sockets), count);
+}
+
+std::optional<conf::Address> bound_tcp_address(int fd) {
+  int listening = 0;
+  socklen_t size = sizeof(listening);
+  if (getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listening, &size) != 0 || listening == 0)
+    return std::nullopt;
+  SocketAddress address;
+  size = sizeof(address);
+  if (getsockname(fd, &address.any, &size) != 0) return std::nullopt;
+  const bool v6 = address.any.sa_family == AF_INET6;
+  if (!v6 && address.any.sa_family != AF_INET) return std::nullopt;
+  char text[INET6_ADDRSTRLEN];
+  const void* const host = v6 ? static_cast<const void*>(&address.v6.sin6_addr) : &address.v4.sin_addr;
+  if (inet_ntop(address.any.sa_family, host, text, sizeof(text)) == nullptr) return std::nullopt;
+  conf::Address bound;
+  bound.host = text;
+  bound.port = port_of(fd);
+  return bound;
 }
 
 conf::Status clear_unix_path(const std::string& path) {

@@ -8,6 +8,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -28,10 +29,14 @@ enum class PortUse : uint8_t { alone, beside_our_own };
 conf::Result<ListenSockets> open_listen_sockets(const conf::Address& bind, uint32_t count,
                                                 PortUse use = PortUse::alone);
 
-// Those of a process that this one takes over from: the same sockets, and further
-// ones where there are more workers now. Owns `fds`, also when it fails.
+// Those of a process that this one takes over from, or of a service manager: the
+// same sockets, and further ones where there are more workers now; descriptors
+// of the same one where its port may not be shared. Owns `fds`, also when it fails.
 conf::Result<ListenSockets> adopt_listen_sockets(std::vector<int> fds, const conf::Address& bind,
                                                  uint32_t count);
+
+// Where a listening TCP socket is bound; nothing when it is something else.
+std::optional<conf::Address> bound_tcp_address(int fd);
 
 // Makes the path free for bind(): removes a socket that nobody serves, refuses
 // to touch one that somebody does, or anything that is no socket.

@@ -1,7 +1,5 @@
 #include "proxy/tls_store.h"
 
-#include <sys/stat.h>
-
 #include <algorithm>
 #include <utility>
 
@@ -10,30 +8,16 @@
 namespace sluice::proxy {
 namespace {
 
-TlsStore::Files look(const std::vector<std::string>& paths) {
-  TlsStore::Files files;
-  for (const std::string& path : paths) {
-    struct stat status {};
-    if (path.empty() || stat(path.c_str(), &status) != 0) {
-      files.emplace_back();
-      continue;
-    }
-    files.push_back({status.st_dev, status.st_ino, status.st_size,
-                     int64_t{status.st_mtim.tv_sec} * 1'000'000'000 + status.st_mtim.tv_nsec});
-  }
-  return files;
-}
-
-TlsStore::Files look(const conf::TlsServer& settings) {
+FileStates look(const conf::TlsServer& settings) {
   std::vector<std::string> paths{settings.client_ca};
   for (const conf::TlsServer::KeyPair& pair : settings.pairs) {
     for (const std::string& path : {pair.cert, pair.key, pair.ocsp}) paths.push_back(path);
   }
-  return look(paths);
+  return look_at(paths);
 }
 
-TlsStore::Files look(const conf::TlsClient& settings) {
-  return look(std::vector<std::string>{settings.ca, settings.cert, settings.key});
+FileStates look(const conf::TlsClient& settings) {
+  return look_at({settings.ca, settings.cert, settings.key});
 }
 
 conf::Error with_place(const std::string& place, const conf::Error& error) {
@@ -57,14 +41,6 @@ const Entry* unchanged(const std::vector<Entry>& entries, const Entry& wanted,
 
 TlsStore::TlsStore() : tickets_(std::make_shared<TicketKeys>()) {}
 
-bool TlsStore::Watch::due(Files now) {
-  const bool still = now == seen;
-  seen = std::move(now);
-  if (!still || seen == read) return false;
-  read = seen;
-  return true;
-}
-
 conf::Status TlsStore::load_server(Server& server) {
   std::shared_ptr<TlsCounters>& counters = counters_[server.listener];
   if (counters == nullptr) counters = std::make_shared<TlsCounters>();
@@ -85,7 +61,7 @@ conf::Result<TlsStore::Set> TlsStore::load(const conf::Config& config) {
   Set set;
   for (const conf::Listener& listener : config.listeners) {
     if (!listener.tls) continue;
-    const Files files = look(*listener.tls);
+    const FileStates files = look(*listener.tls);
     Server& one =
         set.servers.emplace_back(Server{listener.bind.to_string(), *listener.tls, nullptr, {files, files}});
     if (const Server* const same = unchanged(set_.servers, one, &Server::listener); same != nullptr) {
@@ -98,7 +74,7 @@ conf::Result<TlsStore::Set> TlsStore::load(const conf::Config& config) {
     for (const conf::Colour colour : conf::kColours) {
       const std::optional<conf::TlsClient>& settings = conf.upstream(colour).tls;
       if (!settings) continue;
-      const Files files = look(*settings);
+      const FileStates files = look(*settings);
       Client& one = set.clients.emplace_back(
           Client{service + "/" + to_string(colour), *settings, nullptr, {files, files}});
       if (const Client* const same = unchanged(set_.clients, one, &Client::upstream); same != nullptr) {

@@ -11,8 +11,6 @@
 // Thread: the control thread's. Owner: Control. The contexts are shared.
 #pragma once
 
-#include <sys/types.h>
-
 #include <cstdint>
 #include <map>
 #include <memory>
@@ -22,6 +20,7 @@
 
 #include "conf/config.h"
 #include "conf/result.h"
+#include "proxy/file_watch.h"
 
 namespace sluice::proxy {
 
@@ -38,35 +37,18 @@ class TlsStore {
  public:
   static constexpr uint64_t kPollMs = 500;
 
-  // What can be seen of a file without reading it; all zero where there is none.
-  struct FileState {
-    dev_t device = 0;
-    ino_t inode = 0;
-    off_t size = 0;
-    int64_t modified_ns = 0;
-    bool operator==(const FileState&) const = default;
-  };
-  using Files = std::vector<FileState>;
-  struct Watch {
-    Files read;          // as they were when they were read
-    Files seen;          // at the latest poll
-    bool usable = true;  // what was read then
-    // True when they have changed and stand still; then they count as read.
-    bool due(Files now);
-  };
-
   // What was made of one configuration; adopt() puts it in force.
   struct Server {
     std::string listener;  // its address as configured
     conf::TlsServer settings;
     std::shared_ptr<const TlsServerContext> context;
-    Watch files;
+    FileWatch files;
   };
   struct Client {
     std::string upstream;  // "web/green"
     conf::TlsClient settings;
     std::shared_ptr<const TlsClientContext> context;
-    Watch files;
+    FileWatch files;
   };
   struct Set {
     std::vector<Server> servers;

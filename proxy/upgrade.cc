@@ -14,6 +14,7 @@
 #include <utility>
 
 #include "conf/units.h"
+#include "proxy/listen_socket.h"
 
 namespace sluice::proxy {
 namespace {
@@ -181,7 +182,10 @@ void Upgrade::close_handle(uv_handle_t* handle) {
 Inheritance Inheritance::take() {
   Inheritance inheritance;
   const char* const variable = std::getenv(kVariable);
-  if (variable == nullptr) return inheritance;
+  if (variable == nullptr) {
+    inheritance.take_activated();
+    return inheritance;
+  }
   inheritance.channel_ = kChannelFd;
   fcntl(kChannelFd, F_SETFD, FD_CLOEXEC);
   std::string_view lines = variable;
@@ -203,24 +207,57 @@ Inheritance Inheritance::take() {
   return inheritance;
 }
 
+void Inheritance::take_activated() {
+  constexpr int kFirst = 3;
+  constexpr uint64_t kMost = 256;
+  const auto number_in = [](const char* name) {
+    const char* const text = std::getenv(name);
+    return text == nullptr ? std::nullopt : conf::parse_unsigned(text);
+  };
+  const std::optional<uint64_t> pid = number_in("LISTEN_PID");
+  const std::optional<uint64_t> count = number_in("LISTEN_FDS");
+  for (const char* const name : {"LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"}) unsetenv(name);
+  if (!pid || !count || *pid != static_cast<uint64_t>(getpid())) return;
+  for (int fd = kFirst; fd < kFirst + static_cast<int>(std::min(*count, kMost)); ++fd) {
+    if (fcntl(fd, F_SETFD, FD_CLOEXEC) != 0) continue;
+    const std::optional<conf::Address> address = bound_tcp_address(fd);
+    if (address && activated_.try_emplace(address->to_string(), std::vector<int>{fd}).second) continue;
+    close(fd);
+  }
+}
+
 Inheritance::Inheritance(Inheritance&& other) noexcept
-    : channel_(std::exchange(other.channel_, -1)), sockets_(std::move(other.sockets_)) {
+    : channel_(std::exchange(other.channel_, -1)),
+      sockets_(std::move(other.sockets_)),
+      activated_(std::move(other.activated_)) {
   other.sockets_.clear();
+  other.activated_.clear();
 }
 
 Inheritance::~Inheritance() {
-  for (const auto& [name, fds] : sockets_) {
-    for (const int fd : fds) close(fd);
+  for (const auto* const all : {&sockets_, &activated_}) {
+    for (const auto& [name, fds] : *all) {
+      for (const int fd : fds) close(fd);
+    }
   }
   if (channel_ >= 0) close(channel_);
 }
 
+namespace {
+
+std::vector<int> take_from(std::map<std::string, std::vector<int>>& sockets, const std::string& name) {
+  auto found = sockets.extract(name);
+  return found.empty() ? std::vector<int>{} : std::move(found.mapped());
+}
+
+}  // namespace
+
 std::vector<int> Inheritance::claim(const std::string& name) {
-  const auto found = sockets_.find(name);
-  if (found == sockets_.end()) return {};
-  std::vector<int> fds = std::move(found->second);
-  sockets_.erase(found);
-  return fds;
+  return take_from(sockets_, name);
+}
+
+std::vector<int> Inheritance::claim_activated(const conf::Address& bind) {
+  return take_from(activated_, bind.to_string());
 }
 
 conf::Status Inheritance::ask_for_state() {

@@ -19,6 +19,10 @@
 // SLUICE_UPGRADE has a line for each socket, "FD[,FD...] NAME"; descriptor
 // kChannelFd is the channel for the three letters.
 //
+// A service manager may have opened sockets as well (socket activation,
+// sd_listen_fds(3)): LISTEN_FDS of them from descriptor 3 on, for the process
+// LISTEN_PID. A TCP socket goes to the listener that is bound to its address.
+//
 // Threads: the control thread's; take() before any other thread begins.
 #pragma once
 
@@ -29,6 +33,7 @@
 #include <string>
 #include <vector>
 
+#include "conf/config.h"
 #include "conf/result.h"
 #include "proxy/loop.h"
 
@@ -92,8 +97,8 @@ class Inheritance {
   // then serves with what there is, as the old one did.
   static constexpr uint64_t kHealthyMs = 15'000;
 
-  // What a predecessor left in the environment, which is cleaned; nothing when
-  // there was none.
+  // What a predecessor or a service manager left in the environment, which is
+  // cleaned; nothing when there was none.
   static Inheritance take();
   Inheritance() = default;
   Inheritance(Inheritance&& other) noexcept;
@@ -104,14 +109,19 @@ class Inheritance {
   bool any() const { return channel_ >= 0; }
   // The sockets of a name, the caller's from now on; empty: there are none.
   std::vector<int> claim(const std::string& name);
+  // Likewise the socket that a service manager has bound to an address.
+  std::vector<int> claim_activated(const conf::Address& bind);
   // Blocks until the predecessor writes its state no more.
   conf::Status ask_for_state();
   // The predecessor goes.
   void report_ready();
 
  private:
+  void take_activated();
+
   int channel_ = -1;
   std::map<std::string, std::vector<int>> sockets_;
+  std::map<std::string, std::vector<int>> activated_;  // by address
 };
 
 }  // namespace sluice::proxy

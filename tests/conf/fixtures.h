@@ -28,6 +28,7 @@ state_dir = "/var/lib/sluice"
 user = "sluice"
 group = "proxy"
 drain_timeout = "5s"
+reload_on_change = true
 
 [admin]
 socket = "/run/sluice/admin.sock"
