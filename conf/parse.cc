@@ -3,8 +3,10 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <tuple>
 #include <utility>
 #include <variant>
 
@@ -40,6 +42,52 @@ Result<std::string> read_all(const std::string& path) {
   return text;
 }
 
+constexpr size_t kMostHoles = 20;
+constexpr size_t kMostBytesWithHoles = 1024 * 1024;
+
+// Empties a line, unless it is a heading: without that the keys below would
+// belong to another table.
+bool empty_line(std::string& text, size_t line) {
+  size_t begin = 0;
+  for (size_t number = 1; number < line; ++number) {
+    begin = text.find('\n', begin);
+    if (begin == std::string::npos) return false;
+    ++begin;
+  }
+  const size_t end = std::min(text.find('\n', begin), text.size());
+  const size_t first = text.find_first_not_of(" \t", begin);
+  if (first >= end || text[first] == '[') return false;
+  text.erase(begin, end - begin);
+  return true;
+}
+
+// A mistake of syntax hides from the parser what comes behind it. Its line is
+// emptied and the rest read, so that other mistakes show as well. What is only
+// missing, or wrong together, is not looked for in a file with holes.
+std::vector<Diagnostic> errors_beside(Diagnostic syntax, std::string text) {
+  std::vector<Diagnostic> errors{std::move(syntax)};
+  while (errors.size() <= kMostHoles && text.size() <= kMostBytesWithHoles &&
+         empty_line(text, errors.back().position.line)) {
+    std::variant<Value, Diagnostic> document = parse_document(text);
+    if (auto* const next = std::get_if<Diagnostic>(&document)) {
+      // One in the next line may come of the hole.
+      if (next->position.line <= errors.back().position.line + 1) break;
+      errors.push_back(std::move(*next));
+      continue;
+    }
+    Config config;
+    Diagnostics diagnostics;
+    Positions positions;
+    read_config(std::get<Value>(document), Completeness::has_holes, config, diagnostics, positions);
+    for (Diagnostic& one : diagnostics.take()) errors.push_back(std::move(one));
+    break;
+  }
+  std::stable_sort(errors.begin(), errors.end(), [](const Diagnostic& a, const Diagnostic& b) {
+    return std::tie(a.position.line, a.position.column) < std::tie(b.position.line, b.position.column);
+  });
+  return errors;
+}
+
 }  // namespace
 
 std::string ParseOutcome::to_string() const {
@@ -50,12 +98,14 @@ std::string ParseOutcome::to_string() const {
 
 ParseOutcome parse(std::string_view text, const std::string& file) {
   const std::variant<Value, Diagnostic> document = parse_document(text);
-  if (const auto* syntax = std::get_if<Diagnostic>(&document)) return {file, std::nullopt, {*syntax}};
+  if (const auto* syntax = std::get_if<Diagnostic>(&document)) {
+    return {file, std::nullopt, errors_beside(*syntax, std::string(text))};
+  }
   Config config;
   config.file = file;
   Diagnostics diagnostics;
   Positions positions;
-  read_config(std::get<Value>(document), config, diagnostics, positions);
+  read_config(std::get<Value>(document), Completeness::whole, config, diagnostics, positions);
   validate(config, positions, diagnostics);
   std::vector<Diagnostic> errors = diagnostics.take();
   if (!errors.empty()) return {file, std::nullopt, std::move(errors)};

@@ -2,8 +2,10 @@
 // as a whole, or to every error in it.
 //
 //   text ── parse_document ── Value ── read_config ── Config ── validate
-//             syntax, one       unknown keys, types,    references,
-//             error             ranges; all errors      duplicates; all errors
+//             syntax            unknown keys, types,    references,
+//                               ranges; all errors      duplicates; all errors
+//
+// Behind an error of syntax the other lines are read as far as they can be.
 //
 // Nothing is looked up, opened or bound but the file itself: whether a
 // certificate exists shows when it is loaded. Any thread.

@@ -18,7 +18,8 @@ std::string join(const std::string& path, std::string_view name) {
 
 class Reader {
  public:
-  Reader(Diagnostics& diagnostics, Positions& positions) : diagnostics_(diagnostics), positions_(positions) {}
+  Reader(Completeness completeness, Diagnostics& diagnostics, Positions& positions)
+      : completeness_(completeness), diagnostics_(diagnostics), positions_(positions) {}
 
   void read_table(const Node& node, Object object, const Value& table, const std::string& path) {
     for (const Value::Member& member : table.members) {
@@ -31,7 +32,7 @@ class Reader {
         report_unknown(node, member, path);
       }
     }
-    report_missing(node, table, path);
+    if (completeness_ == Completeness::whole) report_missing(node, table, path);
   }
 
  private:
@@ -126,14 +127,16 @@ class Reader {
     }
   }
 
+  const Completeness completeness_;
   Diagnostics& diagnostics_;
   Positions& positions_;
 };
 
 }  // namespace
 
-void read_config(const Value& document, Config& config, Diagnostics& diagnostics, Positions& positions) {
-  Reader(diagnostics, positions).read_table(root_node(), Object{&config}, document, "");
+void read_config(const Value& document, Completeness completeness, Config& config, Diagnostics& diagnostics,
+                 Positions& positions) {
+  Reader(completeness, diagnostics, positions).read_table(root_node(), Object{&config}, document, "");
 }
 
 }  // namespace sluice::conf

@@ -5,6 +5,8 @@
 // together is checked afterwards (conf/validate.h). Any thread.
 #pragma once
 
+#include <cstdint>
+
 #include "conf/config.h"
 #include "conf/diagnostic.h"
 #include "conf/types.h"
@@ -12,7 +14,11 @@
 
 namespace sluice::conf {
 
+// Of a document with holes, where a line was left out, no missing key is told.
+enum class Completeness : uint8_t { whole, has_holes };
+
 // `positions` takes where each key and each section was found.
-void read_config(const Value& document, Config& config, Diagnostics& diagnostics, Positions& positions);
+void read_config(const Value& document, Completeness completeness, Config& config, Diagnostics& diagnostics,
+                 Positions& positions);
 
 }  // namespace sluice::conf

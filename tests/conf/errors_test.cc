@@ -51,8 +51,27 @@ TEST_CASE("a syntax error has its line and column") {
   CHECK(outcome.errors[0].position.line == 2);
   CHECK(outcome.errors[0].position.column == 5);
   CHECK(parse("a = \n", "f").errors.at(0).position.line == 1);
-  CHECK(parse("\n\nx = 1\nx = 2\n", "f").errors.at(0).position.line == 4);
+  CHECK(parse("\n\nworkers = 1\nworkers = 2\n", "f").errors.at(0).position.line == 4);
   CHECK(parse("s = \"\xff\"\n", "f").errors.size() == 1);
+}
+
+TEST_CASE("behind a syntax error the other lines are looked at too") {
+  const auto lines_of = [](const std::string& text) {
+    std::vector<size_t> lines;
+    for (const Diagnostic& error : parse(text, "f").errors) lines.push_back(error.position.line);
+    return lines;
+  };
+  using Lines = std::vector<size_t>;
+  CHECK(lines_of("workers = 2x\nwrokers = 1\n[log]\nlevel = \"loud\"\n") == Lines{1, 2, 4});
+  CHECK(lines_of("wrokers = 1\n\nworkers = = 2\n\n[log]\nlevel = \"info\naccess = 7\n") == Lines{1, 3, 6, 7});
+  // What is missing may be what was left out, and a heading rules those below.
+  CHECK(lines_of("[service.web.blue]\nendpoints = [\"127.0.0.1:1\n") == Lines{2});
+  CHECK(lines_of("[log\nlevel = 1\n[[listener]]\nbnd = 1\n") == Lines{1});
+  // One mistake over several lines stays one.
+  CHECK(lines_of("state_dir = \"\"\"never\nended\nwrokers = 1\n").size() == 1);
+  std::string many;
+  for (int i = 0; i < 200; ++i) many += "k" + std::to_string(i) + " = =\n\n";
+  CHECK(lines_of(many).size() == 21);
 }
 
 TEST_CASE("unknown keys are errors with the nearest known key as hint") {
