@@ -1,13 +1,17 @@
 #include "admin/ctl.h"
 
+#include <fmt/format.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
+#include <charconv>
+#include <chrono>
 #include <cstdio>
 #include <cstring>
+#include <optional>
 #include <string_view>
 
 #include "admin/client.h"
@@ -98,13 +102,61 @@ void read_all(int fd, Take take) {
   }
 }
 
-int converse(int fd, const std::string& line, bool json) {
-  if (!send_all(fd, line)) return complain(std::string("cannot send: ") + std::strerror(errno));
+// Nothing: there was no answer.
+std::optional<int> converse(int fd, const std::string& line, bool json) {
+  if (!send_all(fd, line)) return std::nullopt;
   shutdown(fd, SHUT_WR);  // no dialogue: also `prompt` ends with its line
   Printer printer(json);
   read_all(fd, [&](std::string_view data) { printer.add(data); });
-  if (!printer.any()) return complain("the server closed the connection without an answer; see its log");
+  if (!printer.any()) return std::nullopt;
   return printer.exit_code();
+}
+
+// A line of one command, without its `json`.
+std::string_view command_in(std::string_view line) {
+  constexpr std::string_view kJson = "json ";
+  return line.starts_with(kJson) ? line.substr(kJson.size()) : line;
+}
+
+// May it be asked twice?
+bool is_question(const std::string& line) {
+  const auto commands = split_commands(line);
+  return std::all_of(commands.begin(), commands.end(), [](std::string_view command) {
+    const std::string_view word = command_in(command).substr(0, command_in(command).find(' '));
+    return word == "show" || word == "wait" || word == "help";
+  });
+}
+
+// `line`, or a lone `wait SECONDS` in it with what is left of the time.
+std::string with_time_left(const std::string& line, std::chrono::steady_clock::duration passed) {
+  constexpr std::string_view kWait = "wait ";
+  const std::string_view command = command_in(line);
+  if (!command.starts_with(kWait) || split_commands(line).size() != 1) return line;
+  const std::string_view rest = command.substr(kWait.size());
+  uint64_t seconds = 0;
+  const auto [end, error] = std::from_chars(rest.data(), rest.data() + rest.size(), seconds);
+  if (error != std::errc()) return line;
+  const auto gone = static_cast<uint64_t>(std::chrono::duration_cast<std::chrono::seconds>(passed).count());
+  return fmt::format("{}{}{}{}", line.substr(0, line.size() - command.size()), kWait,
+                     seconds - std::min(seconds, gone), std::string_view(end, rest.data() + rest.size()));
+}
+
+// A process that hands over to a new one closes its admin connections. Whoever
+// only asked asks again, and is heard by the successor, who has the same socket.
+int ask_until_answered(const std::string& path, const std::string& line, bool json) {
+  constexpr int kMostTries = 5;
+  const auto began = std::chrono::steady_clock::now();
+  for (int tries = 1;; ++tries) {
+    const conf::Result<int> fd = connect_to_admin(path);
+    if (!fd.ok()) return complain(fd.error().detail);
+    const std::string now = with_time_left(line, std::chrono::steady_clock::now() - began);
+    const std::optional<int> code = converse(*fd, now, json);
+    close(*fd);
+    if (code) return *code;
+    if (tries == kMostTries || !is_question(line)) {
+      return complain("the server closed the connection without an answer; see its log");
+    }
+  }
 }
 
 // ---- rollout status SVC -w
@@ -220,11 +272,7 @@ int run_ctl(const CtlOptions& options) {
   if (const std::string watching = watched(line, options.json); !watching.empty()) {
     return watch(*path, watching, options.json);
   }
-  const conf::Result<int> fd = connect_to_admin(*path);
-  if (!fd.ok()) return complain(fd.error().detail);
-  const int code = converse(*fd, line, options.json);
-  close(*fd);
-  return code;
+  return ask_until_answered(*path, line, options.json);
 }
 
 }  // namespace sluice::admin

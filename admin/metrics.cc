@@ -191,13 +191,13 @@ void collect_process(const proxy::Control& control, std::vector<MetricFamily>& f
                        {{{"outcome", "dropped"}}, static_cast<double>(spans.dropped), {}}}});
 }
 
-void collect_services(const proxy::Registry& registry, std::vector<MetricFamily>& families) {
+void collect_services(proxy::Control& control, std::vector<MetricFamily>& families) {
   MetricFamily split{"sluice_split", "Green's share of the requests, in percent.", Type::gauge, {}};
   MetricFamily generation{
       "sluice_split_generation", "How many times the split has changed.", Type::gauge, {}};
   MetricFamily tripped{"sluice_tripped", "1 while the service is tripped.", Type::gauge, {}};
   MetricFamily maintenance{"sluice_maintenance", "1 while the service is in maintenance.", Type::gauge, {}};
-  for (const auto& [name, entry] : registry.services()) {
+  for (const auto& [name, entry] : control.registry().services()) {
     const Labels labels{{"service", name}};
     const balancer::Split::Value value = entry.state->split().get();
     split.samples.push_back({labels, value.green / 100.0, {}});
@@ -205,7 +205,12 @@ void collect_services(const proxy::Registry& registry, std::vector<MetricFamily>
     tripped.samples.push_back({labels, entry.state->tripped() ? 1.0 : 0.0, {}});
     maintenance.samples.push_back({labels, entry.state->maintenance() ? 1.0 : 0.0, {}});
   }
-  for (MetricFamily* const family : {&split, &generation, &tripped, &maintenance}) {
+  MetricFamily trips{"sluice_trips_total", "Trips, by what led to them.", Type::counter, {}};
+  for (const auto& [which, count] : control.judge().trips()) {
+    trips.samples.push_back(
+        {{{"service", which.first}, {"reason", to_string(which.second)}}, static_cast<double>(count), {}});
+  }
+  for (MetricFamily* const family : {&split, &generation, &tripped, &trips, &maintenance}) {
     families.push_back(std::move(*family));
   }
 }
@@ -291,7 +296,7 @@ BucketCounts bucket_counts(const HistogramSnapshot& snapshot) {
 std::vector<MetricFamily> collect(proxy::Control& control) {
   std::vector<MetricFamily> families;
   collect_process(control, families);
-  collect_services(control.registry(), families);
+  collect_services(control, families);
   UpstreamFamilies upstreams;
   for (const auto& [name, entry] : control.registry().services()) {
     upstreams.add(entry, Colour::blue);

@@ -2,10 +2,11 @@
 
 import os
 import signal
+import subprocess
 import sys
 import threading
 
-from harness import Failure, Sluice, equal, expect, main
+from harness import Failure, Sluice, binary, equal, expect, main
 from http1 import Client, wait_until
 from origin import FastOrigin, Origin, pair
 from successor import adopt_successors, upgrade
@@ -84,6 +85,26 @@ def test_upgrades_under_load_lose_nothing():
             host, _, port = http.rpartition(":")
             with Client((host, int(port))) as probe:
                 equal(probe.get("/ready", host="localhost").status, 200, "the probe")
+
+
+def test_questions_are_answered_across_an_upgrade():
+    blue, green = pair()
+    with blue, green, Sluice(blue, green) as sluice:
+        def ctl(*words):
+            command = [binary(), "ctl", "-s", sluice.socket, *words]
+            return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+        waiting = ctl("wait", "60", "split", "web", "green=40")
+        for _ in range(3):
+            asking = [ctl("show", "split") for _ in range(4)]
+            upgrade(sluice)
+            for one in asking:
+                out, error = one.communicate(timeout=60)
+                equal((one.returncode, error), (0, ""), "what who asked meanwhile got")
+                expect("web" in out, f"the answer: {out}")
+        sluice.admin.do("set weight web green=40")
+        _, error = waiting.communicate(timeout=60)
+        equal((waiting.returncode, error), (0, ""), "the wait that began in the first process")
 
 
 def test_upgrade_waits_for_healthy_endpoints():
