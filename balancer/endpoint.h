@@ -15,6 +15,7 @@
 // worker's Picker look again.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <cstdint>
 #include <string>
@@ -92,7 +93,12 @@ class EndpointState {
     uint64_t failed = 0;
   };
   void count(uint32_t worker, bool failed) {
-    (failed ? tallies_[worker].failed : tallies_[worker].succeeded).add();
+    WorkerTally& mine = tallies_[worker];
+    (failed ? mine.failed : mine.succeeded).add();
+    mine.row = failed ? mine.row + 1 : 0;
+    if (mine.row > mine.longest_row.load(std::memory_order_relaxed)) {
+      mine.longest_row.store(mine.row, std::memory_order_relaxed);
+    }
   }
   Tally tally() const {
     Tally sum;
@@ -101,6 +107,16 @@ class EndpointState {
       sum.failed += one.failed.get();
     }
     return sum;
+  }
+  // The longest row of failures that one worker saw since the last call.
+  // Control thread only.
+  uint32_t take_longest_row() {
+    uint32_t longest = 0;
+    for (WorkerTally& one : tallies_) {
+      // A store that comes between is lost, and made good by the next failure.
+      longest = std::max(longest, one.longest_row.exchange(0, std::memory_order_relaxed));
+    }
+    return longest;
   }
 
   // Control thread only.
@@ -118,6 +134,8 @@ class EndpointState {
   struct alignas(64) WorkerTally {
     Counter succeeded;
     Counter failed;
+    uint32_t row = 0;  // the worker's own
+    std::atomic<uint32_t> longest_row{0};
   };
 
   std::atomic<uint32_t> word_{100U << 24};

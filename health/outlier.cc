@@ -80,7 +80,7 @@ std::optional<OutlierEvent> Outlier::failed(EndpointKey endpoint, uint64_t now_m
 }
 
 std::optional<OutlierEvent> Outlier::polled(EndpointKey endpoint, uint64_t succeeded, uint64_t failed,
-                                            uint64_t now_ms) {
+                                            uint64_t longest_row, uint64_t now_ms) {
   const auto found = endpoints_.find(endpoint);
   if (found == endpoints_.end()) return std::nullopt;
   Endpoint& state = found->second;
@@ -88,7 +88,8 @@ std::optional<OutlierEvent> Outlier::polled(EndpointKey endpoint, uint64_t succe
   state.failures_in_a_row = 0;
   state.ok += succeeded;
   state.failed += failed;
-  return std::nullopt;
+  if (state.ejected || longest_row < settings_.consecutive) return std::nullopt;
+  return eject(endpoint, state, std::to_string(longest_row) + " failures in a row", now_ms);
 }
 
 std::optional<OutlierEvent> Outlier::add_failures(EndpointKey key, Endpoint& endpoint, uint64_t count,

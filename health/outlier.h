@@ -72,10 +72,11 @@ class Outlier {
   std::optional<OutlierEvent> failed(EndpointKey endpoint, uint64_t now_ms);
 
   // The same for a caller that knows totals only (EndpointState::tally): what
-  // came since the last call, in an order that nobody knows. Failures without
-  // any success between are a row; with one they are not.
+  // came since the last call, in an order that nobody knows but for the longest
+  // row that any one observer saw. Failures without any success between are a
+  // row over all observers; with one they are not.
   std::optional<OutlierEvent> polled(EndpointKey endpoint, uint64_t succeeded, uint64_t failed,
-                                     uint64_t now_ms);
+                                     uint64_t longest_row, uint64_t now_ms);
 
   // Brings back what is due and sweeps; to be called at next_wakeup_ms() or
   // later.

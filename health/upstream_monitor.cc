@@ -80,9 +80,10 @@ void UpstreamMonitor::failed(EndpointKey key, uint64_t now_ms) {
   if (const auto event = outlier_.failed(key, now_ms)) record(*event, now_ms);
 }
 
-void UpstreamMonitor::polled(EndpointKey key, uint64_t succeeded, uint64_t failed, uint64_t now_ms) {
+void UpstreamMonitor::polled(EndpointKey key, uint64_t succeeded, uint64_t failed, uint64_t longest_row,
+                             uint64_t now_ms) {
   if (!outlier_enabled_) return;
-  if (const auto event = outlier_.polled(key, succeeded, failed, now_ms)) record(*event, now_ms);
+  if (const auto event = outlier_.polled(key, succeeded, failed, longest_row, now_ms)) record(*event, now_ms);
 }
 
 void UpstreamMonitor::advance(uint64_t now_ms) {

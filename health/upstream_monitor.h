@@ -56,7 +56,7 @@ class UpstreamMonitor {
   // failure, or totals now and then.
   void succeeded(EndpointKey key, uint64_t count);
   void failed(EndpointKey key, uint64_t now_ms);
-  void polled(EndpointKey key, uint64_t succeeded, uint64_t failed, uint64_t now_ms);
+  void polled(EndpointKey key, uint64_t succeeded, uint64_t failed, uint64_t longest_row, uint64_t now_ms);
 
   void advance(uint64_t now_ms);
   uint64_t next_wakeup_ms(uint64_t now_ms) const;

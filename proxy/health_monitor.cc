@@ -62,6 +62,7 @@ void HealthMonitor::configure(Upstream& upstream) {
     watched->second.last_seen = configured_;
     if (!is_new) continue;
     watched->second.state = one.state;
+    watched->second.tallied = one.state->tally();
     upstream.monitor->add(key, one.state, now_ms);
     if (!wanted.health.enabled) continue;
     watched->second.check = scheduler_.add(
@@ -130,9 +131,11 @@ void HealthMonitor::tick() {
   const uint64_t now_ms = control_.loop().now_ms();
   for (auto& [name, upstream] : upstreams_) {
     if (upstream.settings.outlier.enabled) {
-      for (const auto& [key, watched] : upstream.endpoints) {
-        const EndpointState::Tally tally = watched.state->tally();
-        upstream.monitor->polled(key, tally.succeeded, tally.failed, now_ms);
+      for (auto& [key, watched] : upstream.endpoints) {
+        const EndpointState::Tally now = watched.state->tally();
+        const EndpointState::Tally before = std::exchange(watched.tallied, now);
+        upstream.monitor->polled(key, now.succeeded - before.succeeded, now.failed - before.failed,
+                                 watched.state->take_longest_row(), now_ms);
       }
     }
     upstream.monitor->advance(now_ms);

@@ -45,8 +45,9 @@ class HealthMonitor {
  private:
   struct Watched {
     std::shared_ptr<balancer::EndpointState> state;
-    health::CheckId check = 0;  // 0: none
-    uint64_t last_seen = 0;     // the configure() that mentioned it
+    balancer::EndpointState::Tally tallied;  // at the latest tick
+    health::CheckId check = 0;               // 0: none
+    uint64_t last_seen = 0;                  // the configure() that mentioned it
   };
   struct Settings {
     conf::Health health;

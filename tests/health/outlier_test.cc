@@ -48,14 +48,24 @@ TEST_CASE("outlier: ejects after so many failures in a row, and a success breaks
 
 TEST_CASE("outlier: totals are a row of failures only when no success came with them") {
   Outlier outlier = with_endpoints(4);
-  CHECK(!outlier.polled(0, 100, 50, 10));
-  CHECK(!outlier.polled(0, 0, 4, 20));
-  CHECK(!outlier.polled(0, 1, 4, 30));
-  CHECK(!outlier.polled(0, 0, 0, 40));
-  CHECK(!outlier.polled(0, 0, 2, 50));
-  const auto event = outlier.polled(0, 0, 3, 60);
+  CHECK(!outlier.polled(0, 100, 50, 2, 10));
+  CHECK(!outlier.polled(0, 0, 4, 4, 20));
+  CHECK(!outlier.polled(0, 1, 4, 4, 30));
+  CHECK(!outlier.polled(0, 0, 0, 0, 40));
+  CHECK(!outlier.polled(0, 0, 2, 2, 50));
+  const auto event = outlier.polled(0, 0, 3, 3, 60);
   REQUIRE(event.has_value());
   CHECK(event->reason == "5 failures in a row");
+}
+
+TEST_CASE("outlier: a row that one observer saw counts, whatever others saw meanwhile") {
+  Outlier outlier = with_endpoints(2);
+  CHECK(!outlier.polled(0, 10, 90, 4, 100));
+  const auto event = outlier.polled(0, 10, 90, 23, 200);
+  REQUIRE(event.has_value());
+  CHECK(event->ejected);
+  CHECK(event->reason == "23 failures in a row");
+  CHECK(!outlier.polled(0, 0, 50, 50, 300));  // under way when it was taken out
 }
 
 TEST_CASE("outlier: ejections grow, up to a limit, and are forgotten") {

@@ -157,7 +157,8 @@ class World {
     REQUIRE(condition.mode == EndpointMode::ready);
     if (health_.enabled) REQUIRE(endpoint.succeeded);  // unknown gets no traffic, not even in a panic
     if (random_.below(3) == 0) {                       // some callers know totals only
-      monitor_->polled(endpoint.key, endpoint.works ? random_.below(20) : 0, random_.below(3), now_ms_);
+      monitor_->polled(endpoint.key, endpoint.works ? random_.below(20) : 0, random_.below(3),
+                       random_.below(3), now_ms_);
       return;
     }
     for (uint64_t i = random_.below(20); i > 0; --i) {
