@@ -46,9 +46,6 @@ void Control::restore_states() {
     }
   }
   judge_.configure();
-  for (const auto& [name, entry] : registry_.services()) {
-    if (entry.state->tripped()) judge_.restore(name, entry.trip_reason);
-  }
   restore_rollouts();
 }
 

@@ -122,7 +122,7 @@ void DownstreamConnection::settle(bool from_stash, const Input& input) {
 
 void DownstreamConnection::pump(Input& input) {
   while (!closed_ && !lingering_) {
-    if (exchange_ == nullptr ? last_ : !exchange_->accepts_input()) return;
+    if (exchange_ == nullptr ? last_ || is_behind() : !exchange_->accepts_input()) return;
     const CodecEvent event = codec_.next(input, context_.plan->plan->head_limits);
     switch (event.kind) {
       case CodecEvent::Kind::more:
@@ -217,13 +217,17 @@ void DownstreamConnection::begin_tunnel(StreamId) {
   context_.loop.defer(resume_);
 }
 
+// Has the client so much yet to read that it gets no further answer?
+bool DownstreamConnection::is_behind() const {
+  return stream_->pending() > (context_.loop.crowded() ? 0 : Stream::kHighWatermark);
+}
+
 // Chooses the deadline for what the client owes us, and whether to read on.
 void DownstreamConnection::await() {
   const conf::Timeouts& timeouts = context_.plan->plan->client_timeouts;
-  const bool blocked = exchange_ != nullptr && !exchange_->accepts_input();
+  const bool blocked = exchange_ == nullptr ? is_behind() : !exchange_->accepts_input();
   if (drain_wanted_ || stream_->pending() > 0) {
-    pending_at_check_ = stream_->pending();
-    if (waiting_ != Waiting::drain) expect(Waiting::drain, timeouts.idle_ms);
+    if (waiting_ != Waiting::drain) expect_progress(Waiting::drain);
   } else if (exchange_ == nullptr) {
     if (codec_.mid_message() || !stash_.empty()) {
       if (waiting_ != Waiting::head) expect(Waiting::head, timeouts.client_header_ms);
@@ -239,11 +243,13 @@ void DownstreamConnection::await() {
     timer_.disarm();
   }
   if (read_ended_) return;
-  // A body that must wait for its upstream is left to the kernel; a little may
-  // come ahead, which is how the client's leaving is noticed.
-  const bool body_waits = blocked && exchange_->request_outstanding();
-  if (body_waits && exchange_->blocked_on_upstream()) exchange_->watch_upstream();
-  if (stash_.size() > kMostAhead || (body_waits && (!stash_.empty() || exchange_->blocked_on_upstream()))) {
+  // What must wait for its upstream is left to the kernel; a little may come
+  // ahead, which is how the client's leaving is noticed. What is not blocked is a
+  // piece of a head or of trailers, which the codec bounds.
+  const bool stalled =
+      blocked && exchange_ != nullptr && exchange_->blocked_on_upstream() && exchange_->wants_input();
+  if (stalled) exchange_->watch_upstream();
+  if (blocked && (exchange_ == nullptr || stalled || stash_.size() > kMostAhead)) {
     stream_->stop_reading();
   } else {
     stream_->start_reading();
@@ -253,6 +259,12 @@ void DownstreamConnection::await() {
 void DownstreamConnection::expect(Waiting what, uint64_t delay_ms) {
   waiting_ = what;
   context_.loop.arm(timer_, delay_ms);
+}
+
+// Slow is allowed, standing still is not.
+void DownstreamConnection::expect_progress(Waiting what) {
+  taken_at_check_ = taken();
+  expect(what, context_.plan->plan->client_timeouts.idle_ms);
 }
 
 void DownstreamConnection::on_deadline() {
@@ -279,18 +291,15 @@ void DownstreamConnection::on_deadline() {
         await();
         return;
       }
-      // Slow is allowed, standing still is not.
-      if (stream_->pending() < pending_at_check_) {
-        pending_at_check_ = stream_->pending();
-        expect(Waiting::drain, context_.plan->plan->client_timeouts.idle_ms);
+      if (taken() > taken_at_check_) {
+        expect_progress(Waiting::drain);
         return;
       }
       gone();
       return;
     case Waiting::linger:
-      if (stream_->pending() > 0 && stream_->pending() < pending_at_check_) {
-        pending_at_check_ = stream_->pending();
-        expect(Waiting::linger, context_.plan->plan->client_timeouts.idle_ms);
+      if (stream_->pending() > 0 && taken() > taken_at_check_) {
+        expect_progress(Waiting::linger);
         return;
       }
       close();
@@ -305,7 +314,7 @@ void DownstreamConnection::on_read_end() {
     return;
   }
   if (exchange_ != nullptr) {
-    if (stash_.empty()) tell_half_close();
+    if (stash_.empty() || exchange_->queued()) tell_half_close();
     return;
   }
   // Answers may still be on their way out; nothing more will be asked.
@@ -344,7 +353,10 @@ void DownstreamConnection::on_drained() {
     return;
   }
   drain_wanted_ = false;
-  if (exchange_ == nullptr) return;
+  if (exchange_ == nullptr) {
+    context_.loop.defer(resume_);  // the next request may have waited for this
+    return;
+  }
   exchange_->on_downstream_drained();
   if (!closed_ && exchange_ != nullptr) await();
 }
@@ -367,11 +379,14 @@ void DownstreamConnection::end() {
     return;
   }
   lingering_ = true;
-  pending_at_check_ = stream_->pending();
   stash_.clear();
   stream_->shutdown_write();
   if (!read_ended_) stream_->start_reading();
-  expect(Waiting::linger, stream_->pending() > 0 ? context_.plan->plan->client_timeouts.idle_ms : kLingerMs);
+  if (stream_->pending() > 0) {
+    expect_progress(Waiting::linger);
+  } else {
+    expect(Waiting::linger, kLingerMs);
+  }
 }
 
 void DownstreamConnection::close() {

@@ -4,7 +4,8 @@
 //
 // It drives its codec (proxy/codec.h) event by event and holds the exchanges
 // that it began; HTTP/1 has one at most, and what a client sends ahead of its
-// turn waits in the stash, up to kMostAhead octets, then reading stops.
+// turn waits in the stash, up to kMostAhead octets, then reading stops. A client
+// that does not read its answers gets no further ones.
 //
 // An end that the client may not have seen coming is lingering: we say that we
 // are done, then read and throw away what still comes for a moment, since a
@@ -125,6 +126,12 @@ class DownstreamConnection final : public Downstream, public Stream::Handler {
   void settle(bool from_stash, const Input& input);
   void await();
   void expect(Waiting what, uint64_t delay_ms);
+  void expect_progress(Waiting what);
+  bool is_behind() const;
+  // Octets that the kernel took, but for what TLS adds to those that wait.
+  int64_t taken() const {
+    return static_cast<int64_t>(out_.bytes()) - static_cast<int64_t>(stream_->pending());
+  }
   void on_deadline();
   void end();
   void tell_half_close();
@@ -145,7 +152,7 @@ class DownstreamConnection final : public Downstream, public Stream::Handler {
   const PeerCertificate* client_certificate_ = nullptr;  // the stream's
   const uint64_t since_us_;
   uint64_t requests_ = 0;
-  size_t pending_at_check_ = 0;
+  int64_t taken_at_check_ = 0;
   Waiting waiting_ = Waiting::nothing;
   bool trusted_;
   bool read_ended_ = false;

@@ -42,7 +42,8 @@ void Exchange::begin(Downstream& downstream, StreamId stream) {
   error_detail_ = "";
   attempts_ = retries_ = 0;
   started_us_ = context_.loop.now_us();
-  attempt_us_ = complete_us_ = waiting_since_us_ = queue_us_ = connect_us_ = first_byte_us_ = 0;
+  attempt_us_ = complete_us_ = waiting_since_us_ = queued_us_ = waited_us_ = queue_us_ = connect_us_ =
+      first_byte_us_ = 0;
   body_bytes_ = response_bytes_ = generation_ = 0;
   replay_.clear();
   replay_lost_ = has_trailers_ = false;
@@ -154,9 +155,16 @@ bool Exchange::read_sticky_key(std::string_view& key) const {
 // Green may have been tripped since the request was given to it.
 void Exchange::mind_the_latch() {
   if (colour_ != Colour::green || !service_->plan->state->tripped()) return;
-  colour_ = Colour::blue;
-  pool_ = service_->pools[static_cast<size_t>(Colour::blue)];
+  become(Colour::blue);
   by_lot_ = false;
+}
+
+// The other upstream's queue is another: nothing was waited there yet.
+void Exchange::become(Colour colour) {
+  if (colour == colour_) return;
+  colour_ = colour;
+  pool_ = service_->pools[static_cast<size_t>(colour)];
+  waiting_since_us_ = waited_us_ = 0;
 }
 
 void Exchange::attempt() {
@@ -180,7 +188,8 @@ void Exchange::attempt() {
 }
 
 void Exchange::enqueue() {
-  waiting_since_us_ = context_.loop.now_us();
+  queued_us_ = context_.loop.now_us();
+  if (waiting_since_us_ == 0) waiting_since_us_ = queued_us_;
   if (context_.queued != nullptr &&
       context_.queued->fetch_add(1, std::memory_order_relaxed) >= context_.max_queued) {
     context_.queued->fetch_sub(1, std::memory_order_relaxed);
@@ -200,8 +209,10 @@ void Exchange::enqueue() {
 void Exchange::left_queue() {
   phase_ = Phase::starting;
   if (context_.queued != nullptr) context_.queued->fetch_sub(1, std::memory_order_relaxed);
-  queue_us_ += context_.loop.now_us() - waiting_since_us_;
-  stats().queue_duration.record((context_.loop.now_us() - waiting_since_us_) * 1000);
+  const uint64_t waited_us = context_.loop.now_us() - queued_us_;
+  waited_us_ += waited_us;
+  queue_us_ += waited_us;
+  stats().queue_duration.record(waited_us * 1000);
   arm_deadline();
 }
 
@@ -228,6 +239,8 @@ void Exchange::on_connection(UpstreamConnection& connection) {
   UpstreamPool* const offered = pool_;
   mind_the_latch();
   if (pool_ != offered) {
+    // The others first, or each would be given the connection and pass it on.
+    offered->redirect_waiters();
     connection.release();
     attempt();
     return;
@@ -273,6 +286,8 @@ void Exchange::send_request() {
   add_forwarding_fields(added);
   upstream_->codec().write_request(upstream_->out(), 0, head_, added, endpoint_->state->authority());
   if (!replay_.empty()) write_body(replay_.data(), replay_.size());
+  awaits_continue_ = head_.expects_continue && body_bytes_ == 0 && request_outstanding();
+  if (awaits_continue_) upstream_->expect_within(conf().timeouts.first_byte_ms, "http_response_timeout");
   if (request_complete_) {
     end_body(has_trailers_ ? &trailers_ : nullptr);
   } else if (expects_more_body()) {
@@ -296,6 +311,7 @@ bool Exchange::accepts_input() const {
 
 void Exchange::on_request_data(const char* data, size_t size) {
   body_bytes_ += size;
+  end_continue();
   if (phase_ == Phase::tunnel) {
     upstream_->codec().write_data(upstream_->out(), 0, data, size);
     upstream_->expect_within(conf().timeouts.idle_ms, "connection_read_timeout");
@@ -310,6 +326,13 @@ void Exchange::on_request_data(const char* data, size_t size) {
     if (!replay_lost_) replay_.insert(replay_.end(), data, data + size);
   }
   write_body(data, size);
+}
+
+// The upstream has answered, or the client did not wait for it.
+void Exchange::end_continue() {
+  if (!std::exchange(awaits_continue_, false)) return;
+  upstream_->expect_nothing();
+  downstream_->resume_body();
 }
 
 void Exchange::write_body(const char* data, size_t size) {
@@ -344,6 +367,7 @@ void Exchange::on_upstream_drained() {
 
 void Exchange::on_response() {
   const ResponseHead& head = upstream_->codec().response();
+  end_continue();
   if (head.interim()) {
     if (downstream_->codec().speaks_interim()) {
       downstream_->codec().write_response(downstream_->out(), stream_, head, {}, false);
@@ -431,6 +455,7 @@ void Exchange::settle_attempt(Outcome outcome, uint16_t status) {
 
 // Gives the upstream connection back; `complete`: nothing of it is outstanding.
 void Exchange::leave_upstream(bool complete) {
+  awaits_continue_ = false;
   UpstreamConnection* const connection = std::exchange(upstream_, nullptr);
   if (counted_) {
     counted_ = false;

@@ -52,7 +52,13 @@ class Exchange {
   bool accepts_input() const;
   bool expects_more_body() const;
   bool request_outstanding() const { return !request_complete_ && expects_more_body(); }
-  bool awaits_body() const { return phase_ == Phase::streaming && request_outstanding(); }
+  // Does the client owe us its body now? Not while it waits for a 100.
+  bool awaits_body() const {
+    return phase_ == Phase::streaming && request_outstanding() && !awaits_continue_;
+  }
+  // Would more be taken, if there were room?
+  bool wants_input() const { return phase_ == Phase::tunnel || request_outstanding(); }
+  bool queued() const { return in_queue_; }
   bool blocked_on_upstream() const { return phase_ >= Phase::streaming && !accepts_input(); }
   void on_request_data(const char* data, size_t size);
   // The body waits for the upstream to take what it was given.
@@ -93,11 +99,13 @@ class Exchange {
   conf::Colour choose_colour();
   bool read_sticky_key(std::string_view& key) const;
   void mind_the_latch();
+  void become(conf::Colour colour);
   void attempt();
   void enqueue();
   void left_queue();
   void use(UpstreamConnection& connection);
   void send_request();
+  void end_continue();
   void write_body(const char* data, size_t size);
   void end_body(const Fields* trailers);
   void forward_response(const ResponseHead& head);
@@ -166,6 +174,7 @@ class Exchange {
   bool by_lot_ = false;   // the split chose the colour, and nothing else
   bool counted_ = false;  // in the pool's `active`
   bool in_queue_ = false;
+  bool awaits_continue_ = false;  // the upstream owes a 100 or an answer before the body comes
   bool aborted_ = false;          // the client did not get a complete answer
   bool last_ = false;             // the connection ends with this response
   bool by_close_ = false;         // and that is how the client sees its end
@@ -183,9 +192,11 @@ class Exchange {
 
   uint64_t started_us_ = 0;
   uint64_t attempt_us_ = 0;
-  uint64_t complete_us_ = 0;  // all of the request had come
-  uint64_t waiting_since_us_ = 0;
-  uint64_t queue_us_ = 0;
+  uint64_t complete_us_ = 0;       // all of the request had come
+  uint64_t waiting_since_us_ = 0;  // for the first time, at upstreams of colour_; 0: not yet
+  uint64_t queued_us_ = 0;         // when the wait under way began
+  uint64_t waited_us_ = 0;         // at upstreams of colour_, before that
+  uint64_t queue_us_ = 0;          // all together
   uint64_t connect_us_ = 0;
   uint64_t first_byte_us_ = 0;
   uint64_t body_bytes_ = 0;

@@ -16,7 +16,8 @@ void Exchange::arm_deadline() {
   if (const uint64_t whole_ms = conf().timeouts.request_ms; whole_ms > 0)
     due_us = started_us_ + whole_ms * 1000;
   if (phase_ == Phase::queued) {
-    due_us = std::min(due_us, waiting_since_us_ + uint64_t{conf().upstream(colour_).queue_timeout_ms} * 1000);
+    const uint64_t patience_us = uint64_t{conf().upstream(colour_).queue_timeout_ms} * 1000;
+    due_us = std::min(due_us, queued_us_ + patience_us - std::min(patience_us, waited_us_));
   } else if (conf().trip.slow_ms > 0 && !attempt_settled_ && request_complete_ && !response_started_) {
     due_us = std::min(due_us, asked_us() + uint64_t{conf().trip.slow_ms} * 1000 + 1000);
   }
@@ -43,7 +44,7 @@ bool Exchange::is_late() const {
 // Whose turn it is: false when it is the upstream's.
 bool Exchange::waits_for_client() const {
   if (response_started_) return downstream_->pending() > 0;
-  return awaits_body() && accepts_input();
+  return awaits_body() && accepts_input();  // not while it waits for a 100
 }
 
 void Exchange::on_deadline() {

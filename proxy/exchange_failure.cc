@@ -92,10 +92,7 @@ bool Exchange::rescue_permitted(uint16_t status) const {
 void Exchange::restart(Colour colour) {
   leave_upstream(false);
   phase_ = Phase::starting;
-  if (colour != colour_) {
-    colour_ = colour;
-    pool_ = service_->pools[static_cast<size_t>(colour)];
-  }
+  become(colour);
   attempt();
 }
 

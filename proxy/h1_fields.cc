@@ -24,27 +24,34 @@ bool is_control(char c) {
   return octet < 0x20 || octet == 0x7f;
 }
 
-// Any control octet in the text, but for HTAB where that is allowed? Eight
-// octets at a time: a word without one is passed by two subtractions.
-bool has_control(const char* text, size_t size, bool tab_allowed) {
+// The high bit of each octet that is a control octet is set; false only when
+// there is none, since a borrow may set that of the octet above one.
+bool may_have_control(const char* eight_octets) {
   constexpr uint64_t kOnes = 0x0101010101010101U;
   constexpr uint64_t kHighs = 0x8080808080808080U;
-  size_t at = 0;
-  for (; at + 8 <= size; at += 8) {
-    uint64_t word = 0;
-    std::memcpy(&word, text + at, 8);
-    const uint64_t below_space = (word - kOnes * 0x20) & ~word & kHighs;
-    const uint64_t flipped = word ^ (kOnes * 0x7f);
-    const uint64_t is_delete = (flipped - kOnes) & ~flipped & kHighs;
-    if ((below_space | is_delete) == 0) continue;
-    for (size_t i = at; i < at + 8; ++i) {
-      if (is_control(text[i]) && !(tab_allowed && text[i] == '\t')) return true;
-    }
-  }
-  for (; at < size; ++at) {
+  uint64_t word = 0;
+  std::memcpy(&word, eight_octets, 8);
+  const uint64_t below_space = (word - kOnes * 0x20) & ~word & kHighs;
+  const uint64_t flipped = word ^ (kOnes * 0x7f);
+  const uint64_t is_delete = (flipped - kOnes) & ~flipped & kHighs;
+  return (below_space | is_delete) != 0;
+}
+
+bool has_control_octet(const char* text, size_t size, bool tab_allowed) {
+  for (size_t at = 0; at < size; ++at) {
     if (is_control(text[at]) && !(tab_allowed && text[at] == '\t')) return true;
   }
   return false;
+}
+
+// Any control octet in the text, but for HTAB where that is allowed? Eight
+// octets at a time; the last eight may have been looked at in part before.
+bool has_control(const char* text, size_t size, bool tab_allowed) {
+  if (size < 8) return has_control_octet(text, size, tab_allowed);
+  for (size_t at = 0; at + 8 <= size; at += 8) {
+    if (may_have_control(text + at) && has_control_octet(text + at, 8, tab_allowed)) return true;
+  }
+  return may_have_control(text + size - 8) && has_control_octet(text + size - 8, 8, tab_allowed);
 }
 
 }  // namespace

@@ -1,6 +1,7 @@
 #include "proxy/head.h"
 
 #include <algorithm>
+#include <cstring>
 
 namespace sluice::proxy {
 namespace {
@@ -55,6 +56,32 @@ struct LengthIndex {
 };
 constexpr LengthIndex kByLength;
 
+uint64_t eight_octets(const char* at) {
+  uint64_t word = 0;
+  std::memcpy(&word, at, 8);
+  return word;
+}
+
+// `known` is in lower case. Bit 5 makes a letter small; what else a token may
+// have it leaves as it is, or makes something that is in no known name.
+bool is_known(std::string_view token, std::string_view known) {
+  constexpr uint64_t kSmall = 0x2020202020202020U;
+  const size_t size = known.size();
+  if (size < 8) {
+    for (size_t i = 0; i < size; ++i) {
+      if ((token[i] | 0x20) != known[i]) return false;
+    }
+    return true;
+  }
+  const auto differ = [&](size_t at) {
+    return (eight_octets(token.data() + at) | kSmall) != eight_octets(known.data() + at);
+  };
+  for (size_t at = 0; at + 8 <= size; at += 8) {
+    if (differ(at)) return false;
+  }
+  return !differ(size - 8);
+}
+
 }  // namespace
 
 bool equal_fold(std::string_view a, std::string_view b) {
@@ -66,7 +93,7 @@ FieldId field_id(std::string_view name) {
   if (name.size() > kLongestKnown) return FieldId::other;
   const size_t end = kByLength.begin[name.size() + 1];
   for (size_t i = kByLength.begin[name.size()]; i < end; ++i) {
-    if (kKnown[i].name[0] == lower(name[0]) && equal_fold(kKnown[i].name, name)) return kKnown[i].id;
+    if (is_known(name, kKnown[i].name)) return kKnown[i].id;
   }
   return FieldId::other;
 }

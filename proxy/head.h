@@ -43,7 +43,7 @@ enum class FieldId : uint8_t {
   x_forwarded_proto,
   x_request_id,
 };
-// Case-insensitive.
+// Of a token (RFC 9110, 5.6.2), in any case.
 FieldId field_id(std::string_view name);
 bool equal_fold(std::string_view a, std::string_view b);
 

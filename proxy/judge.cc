@@ -64,6 +64,8 @@ void Judge::configure() {
     }
     one = std::make_unique<Case>(name, service.trip);
     split_changed(name);
+    const ServiceEntry* const entry = control_.registry().find(name);
+    if (entry != nullptr && entry->state->tripped()) restore(name, entry->trip_reason);
   }
 }
 

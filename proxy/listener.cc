@@ -84,15 +84,14 @@ void Listener::begin(int client, balancer::Permit place) {
   const sockaddr_storage peer = accepted->peer();
   std::unique_ptr<Stream> stream = std::move(accepted);
   std::string ip;
-  bool trusted = false;
+  bool trusted = is_unix_;  // who may connect to a unix socket is said by its mode
   if (peer.ss_family != AF_UNSPEC) {
     const ClientAddress address = ClientAddress::of(peer);
     ip = address.text();
     trusted = address.is_in(traits_->trusted);
   }
-  // Who may connect to a unix socket is said by its mode.
   ProxyProtocolStream* greeting = nullptr;
-  if (traits_->proxy_protocol && (trusted || is_unix_)) {
+  if (traits_->proxy_protocol && trusted) {
     auto wrapped = std::make_unique<ProxyProtocolStream>(std::move(stream));
     greeting = wrapped.get();
     stream = std::move(wrapped);

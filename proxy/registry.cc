@@ -37,13 +37,36 @@ void Registry::update_caps(const conf::Config& config) {
   caps_ = std::move(kept);
 }
 
+// Its split, generation and latch are kept for when it comes back: a file that
+// lacked it for a while is no `reset`.
+void Registry::drop(std::map<std::string, ServiceEntry>::iterator which) {
+  auto node = services_.extract(which);
+  ServiceEntry& entry = node.mapped();
+  for (size_t i = 0; i < 2; ++i) {
+    entry.upstreams[i].reset();
+    entry.endpoints[i].clear();
+    entry.tls[i].reset();
+  }
+  dropped_.insert(std::move(node));
+}
+
 void Registry::update_service(const conf::Service& service, uint64_t wall_us) {
+  if (auto before = dropped_.extract(service.name); !before.empty()) {
+    const auto back = services_.insert(std::move(before)).position;
+    balancer::Split& split = back->second.state->split();
+    const balancer::Split::Value now = split.get();
+    const bool follows = back->second.split_source == "config" && !back->second.state->tripped();
+    const conf::BasisPoints green = !service.has_green ? 0 : follows ? service.split : now.green;
+    if (green != now.green) split.set({green, now.generation + 1});
+  }
   ServiceEntry& entry = services_[service.name];
   if (entry.state == nullptr) {
     entry.state =
         std::make_shared<balancer::ServiceState>(service.name, balancer::Split::Value{service.split, 1});
     entry.split_source = "config";
     entry.split_since_us = wall_us;
+  }
+  if (entry.upstreams[0] == nullptr) {
     for (const Colour colour : conf::kColours) {
       entry.upstreams[static_cast<size_t>(colour)] =
           std::make_shared<balancer::UpstreamState>(service.name, colour, workers_, wake_);
@@ -161,7 +184,10 @@ void widen(balancer::Plan& plan, const conf::Service& service, bool first) {
 std::shared_ptr<const balancer::Plan> Registry::build(const conf::Config& config, const ResolvedNames& names,
                                                       uint64_t wall_us, const TlsClients& tls) {
   update_caps(config);
-  std::erase_if(services_, [&](const auto& one) { return !config.services.contains(one.first); });
+  for (auto it = services_.begin(); it != services_.end();) {
+    const auto here = it++;
+    if (!config.services.contains(here->first)) drop(here);
+  }
   auto plan = std::make_shared<balancer::Plan>();
   plan->serial = ++serial_;
   plan->trace = config.trace;

@@ -69,6 +69,7 @@ class Registry {
 
  private:
   void update_caps(const conf::Config& config);
+  void drop(std::map<std::string, ServiceEntry>::iterator which);
   void update_service(const conf::Service& service, uint64_t wall_us);
   std::vector<balancer::EndpointPlan> endpoints_of(const conf::Service& service, conf::Colour colour,
                                                    const ResolvedNames& names,
@@ -80,6 +81,7 @@ class Registry {
   const balancer::Cap::Wake wake_;
   uint64_t serial_ = 0;
   std::map<std::string, ServiceEntry> services_;
+  std::map<std::string, ServiceEntry> dropped_;  // that the configuration has no more
   std::map<std::string, std::shared_ptr<balancer::Cap>> caps_;
   std::shared_ptr<balancer::Cap> all_connections_;  // null: no limit
 };

@@ -66,6 +66,7 @@ UpstreamConnection::~UpstreamConnection() {
 void UpstreamConnection::dial(Exchange* exchange, uint32_t connect_timeout_ms) {
   exchange_ = exchange;
   stream_ = context_.dialer.dial(*endpoint_.shared, this);
+  terms_ = pool_.terms();
   if (pool_.tls() != nullptr) {
     stream_ = TlsStream::connect(context_.loop, std::move(stream_), pool_.tls(),
                                  endpoint_.shared->authority(), endpoint_.tls_session);
@@ -171,7 +172,7 @@ void UpstreamConnection::process(Input& input) {
         exchange_->on_response_end(codec_.trailers());
         return;
       case CodecEvent::Kind::bad:
-        fail({Outcome::reset, codec_.problem().error, codec_.problem().detail, 502, false});
+        fail({Outcome::reset, codec_.problem().error, codec_.problem().detail, 502, false}, Peer::there);
         return;
     }
   }
@@ -222,7 +223,8 @@ void UpstreamConnection::on_deadline() {
       fail({Outcome::connect, "connection_timeout", "no connection within the connect timeout", 504, false});
       break;
     case State::busy:
-      fail({Outcome::timeout, deadline_error_, "the upstream did not go on in time", 504, false});
+      fail({Outcome::timeout, deadline_error_, "the upstream did not go on in time", 504, false},
+           Peer::there);
       break;
     case State::idle:
       end();
@@ -235,9 +237,14 @@ void UpstreamConnection::on_deadline() {
   }
 }
 
-void UpstreamConnection::fail(const UpstreamFailure& failure) {
+// The peer of a connection that is not broken may still be at work for it.
+void UpstreamConnection::fail(const UpstreamFailure& failure, Peer peer) {
   Exchange* const exchange = std::exchange(exchange_, nullptr);
-  close();
+  if (peer == Peer::there) {
+    end();
+  } else {
+    close();
+  }
   exchange->on_upstream_failed(failure);
 }
 

@@ -72,6 +72,7 @@ class UpstreamConnection final : public Stream::Handler {
 
   PooledEndpoint& endpoint() { return endpoint_; }
   const balancer::Permit& permit() const { return permit_; }
+  uint32_t terms() const { return terms_; }  // the pool's, as of dial()
 
   // For the pool.
   void become_idle(uint32_t idle_timeout_ms);
@@ -93,7 +94,8 @@ class UpstreamConnection final : public Stream::Handler {
   void process(Input& input);
   bool client_is_full() const;
   void on_deadline();
-  void fail(const UpstreamFailure& failure);
+  enum class Peer : uint8_t { there, gone };
+  void fail(const UpstreamFailure& failure, Peer peer = Peer::gone);
 
   WorkerContext& context_;
   UpstreamPool& pool_;
@@ -108,6 +110,7 @@ class UpstreamConnection final : public Stream::Handler {
   const char* deadline_error_ = "";
   State state_ = State::connecting;
   bool answered_ = false;
+  uint32_t terms_ = 0;
   uint32_t requests_ = 0;
   UpstreamConnection* next_idle_ = nullptr;
   UpstreamConnection* previous_idle_ = nullptr;

@@ -24,13 +24,13 @@ UpstreamPool::~UpstreamPool() {
 void UpstreamPool::update(const balancer::ServicePlan& service, conf::Colour colour) {
   const balancer::UpstreamPlan& plan = service.upstream(colour);
   retired_ = false;
-  caps_ = plan.caps;
-  settings_ = service.conf.upstream(colour);
-  if (tls_ != plan.tls) {
-    // Those were made under other rules.
+  if (caps_ != nullptr && (*caps_ != *plan.caps || tls_ != plan.tls)) {
+    ++terms_;
     close_idle();
-    tls_ = plan.tls;
   }
+  caps_ = plan.caps;
+  tls_ = plan.tls;
+  settings_ = service.conf.upstream(colour);
   connect_timeout_ms_ = service.conf.timeouts.connect_ms;
   idle_timeout_ms_ = service.conf.timeouts.idle_ms;
   for (auto& [state, endpoint] : endpoints_) endpoint->in_plan = false;
@@ -134,7 +134,8 @@ UpstreamConnection* UpstreamPool::acquire(PooledEndpoint& endpoint, Exchange& ex
 
 void UpstreamPool::release(UpstreamConnection& connection, bool reusable) {
   const PooledEndpoint& endpoint = connection.endpoint();
-  if (!reusable || context_.draining || !endpoint.in_plan || !endpoint.state->condition().usable()) {
+  if (!reusable || connection.terms() != terms_ || context_.draining || !endpoint.in_plan ||
+      !endpoint.state->condition().usable()) {
     connection.end();
     return;
   }
@@ -178,10 +179,16 @@ UpstreamPool::Queueing UpstreamPool::enqueue(Exchange& exchange) {
     state_->queued().fetch_sub(1, std::memory_order_relaxed);
     return Queueing::full;
   }
-  exchange.previous_waiter_ = last_waiter_;
-  exchange.next_waiter_ = nullptr;
-  (last_waiter_ != nullptr ? last_waiter_->next_waiter_ : first_waiter_) = &exchange;
-  last_waiter_ = &exchange;
+  // Behind the last, unless it has waited here before.
+  Exchange* before = last_waiter_;
+  while (before != nullptr && before->waiting_since_us() > exchange.waiting_since_us()) {
+    before = before->previous_waiter_;
+  }
+  Exchange* const behind = before != nullptr ? before->next_waiter_ : first_waiter_;
+  exchange.previous_waiter_ = before;
+  exchange.next_waiter_ = behind;
+  (before != nullptr ? before->next_waiter_ : first_waiter_) = &exchange;
+  (behind != nullptr ? behind->previous_waiter_ : last_waiter_) = &exchange;
   exchange.in_queue_ = true;
   context_.publish_oldest(blocked_on_);
   // A place may have become free before we were seen to wait.

@@ -59,6 +59,9 @@ class UpstreamPool {
 
   // How its connections are secured; null: not at all.
   const std::shared_ptr<const TlsClientContext>& tls() const { return tls_; }
+  // Goes up with each change of how connections are secured and of which budgets
+  // they count under; what was made before is not used again.
+  uint32_t terms() const { return terms_; }
   bool has_usable_endpoint() { return picker_->eligible_count(state_->epoch()) > 0; }
   PooledEndpoint* pick(const PooledEndpoint* const* tried, size_t tried_count);
 
@@ -119,6 +122,7 @@ class UpstreamPool {
   std::shared_ptr<const balancer::CapSet> caps_;
   conf::Upstream settings_;
   std::shared_ptr<const TlsClientContext> tls_;
+  uint32_t terms_ = 0;
   uint32_t connect_timeout_ms_ = 1000;
   uint32_t idle_timeout_ms_ = 60000;
   std::unordered_map<balancer::EndpointState*, std::unique_ptr<PooledEndpoint>> endpoints_;

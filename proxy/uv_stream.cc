@@ -75,6 +75,11 @@ void UvStream::start_reading() {
 
 void UvStream::stop_reading() {
   if (!reading_) return;
+  halt_reading();
+  if (error_ != 0) loop_.defer(failure_);  // nothing else would tell of it now
+}
+
+void UvStream::halt_reading() {
   reading_ = false;
   uv_read_stop(handle());
 }
@@ -93,10 +98,10 @@ void UvStream::on_read(uv_stream_t* handle, ssize_t size, const uv_buf_t* buffer
     self.handler_->on_read(buffer->base, static_cast<size_t>(size));
     return;
   }
-  self.stop_reading();
+  self.halt_reading();
   // When data and a reset arrive together libuv reports the end of the data as
-  // an orderly end; the socket still knows better.
-  if (size == UV_EOF) size = self.socket_error();
+  // an orderly end; the socket, or a write that failed, knows better.
+  if (size == UV_EOF) size = self.error_ != 0 ? self.error_ : self.socket_error();
   if (size == 0) {
     self.handler_->on_read_end();
   } else {
@@ -127,7 +132,7 @@ void UvStream::write(const iovec* slices, int count) {
     const int result =
         uv_try_write(handle(), reinterpret_cast<const uv_buf_t*>(slices), static_cast<unsigned>(count));
     if (result < 0 && result != UV_EAGAIN) {
-      fail_later(result);
+      fail_write(result);
       return;
     }
     written = result > 0 ? static_cast<size_t>(result) : 0;
@@ -161,7 +166,7 @@ void UvStream::write_waiting() {
   const int error = uv_write(&output_->request, handle(), &buffer, 1, on_written);
   if (error != 0) {
     output_->in_flight = false;
-    fail_later(error);
+    fail_write(error);
   }
 }
 
@@ -174,7 +179,7 @@ void UvStream::on_written(uv_write_t* request, int status) {
   self.loop_.let_go_bytes(output.writing.size());
   output.writing.clear();
   if (status != 0) {
-    self.fail_later(status);
+    self.fail_write(status);
     return;
   }
   if (!output.waiting.empty()) self.write_waiting();
@@ -202,9 +207,16 @@ void UvStream::fail_later(int error) {
   loop_.defer(failure_);
 }
 
+// The peer may have answered before it broke the connection, and its answer lie
+// in the kernel: it is read first, and what ends it is this error.
+void UvStream::fail_write(int error) {
+  if (error_ == 0) error_ = error;
+  if (!reading_) loop_.defer(failure_);
+}
+
 void UvStream::fail_now() {
   if (closing()) return;
-  stop_reading();
+  if (reading_) halt_reading();
   if (connecting_ != nullptr) {
     handler_->on_connected(error_);
   } else {

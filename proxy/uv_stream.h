@@ -55,6 +55,8 @@ class UvStream final : public Stream {
   const uv_stream_t* handle() const { return reinterpret_cast<const uv_stream_t*>(&handle_); }
   bool closing() const { return uv_is_closing(reinterpret_cast<const uv_handle_t*>(&handle_)) != 0; }
   int socket_error() const;
+  void halt_reading();
+  void fail_write(int error);
   void keep(const iovec* slices, int count, size_t skip);
   void write_waiting();
   void fail_later(int error);

@@ -83,6 +83,47 @@ TEST_CASE("exchange: pipelined requests are served one after the other, however 
   }
 }
 
+TEST_CASE("exchange: a client that reads no answers gets no further ones") {
+  DataPath path(one_service());
+  auto client = path.connect();
+  client->set_room(0);
+  std::string asked;
+  for (int i = 0; i < 200; ++i) asked += get("/" + std::to_string(i));
+  client->send(asked);
+  const std::string one = answer(200, pattern(30'000));
+  size_t answered = 0;
+  const auto serve = [&] {
+    for (path.run(); contains(path.origin(0).take_received(), "GET "); path.run()) {
+      path.origin(0).send(one);
+      ++answered;
+    }
+  };
+  serve();
+  CHECK(client->pending() <= Stream::kHighWatermark + one.size());
+  CHECK(answered < 10);
+  client->set_room(Peer::kAll);
+  serve();
+  CHECK(answered == 200);
+  CHECK(client->received().size() == 200 * one.size());
+}
+
+TEST_CASE("exchange: a head may be as large as its limit, in however many pieces") {
+  conf::Config config = one_service();
+  web(config).limits.header_bytes = 256 * 1024;
+  DataPath path(config);
+  auto client = path.connect();
+  client->read_size = 7000;
+  std::string request = "GET / HTTP/1.1\r\nHost: a\r\n";
+  for (int i = 0; i < 20; ++i) request += "X-" + std::to_string(i) + ": " + std::string(10'000, 'x') + "\r\n";
+  client->send(request + "\r\n");
+  path.run();
+  REQUIRE(path.dials() == 1);
+  CHECK(path.origin(0).received().size() > 200'000);
+  path.origin(0).send(kOk);
+  path.run();
+  CHECK(client->received() == kOk);
+}
+
 TEST_CASE("exchange: pipelined requests are served after the client has shut its side") {
   DataPath path(one_service());
   auto client = path.connect();

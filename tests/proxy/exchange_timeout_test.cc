@@ -331,6 +331,114 @@ TEST_CASE(
   CHECK(path.counters(Colour::blue).aborted.get() == 1);
 }
 
+TEST_CASE("exchange_timeout: a client that reads as fast as its origin sends is never let go") {
+  DataPath path(impatient());
+  auto client = path.connect();
+  client->set_room(0);
+  client->send(kGet);
+  path.run();
+  path.origin(0).send("HTTP/1.1 200 OK\r\nContent-Length: 100000000\r\n\r\n" + pattern(70'000));
+  path.run();
+  client->take(client->pending() - 25'000);
+  path.run();
+  for (int i = 0; i < 60; ++i) {
+    path.origin(0).send(pattern(3000));
+    path.pass_ms(30);
+    client->take(i % 2 == 0 ? 2000 : 4000);
+    path.run();
+    REQUIRE(client->pending() > 0);
+  }
+  CHECK(client->open());
+}
+
+TEST_CASE("exchange_timeout: an upstream that says nothing to Expect: 100-continue is late, not the client") {
+  const std::string expecting =
+      "PUT / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n";
+  DataPath path(impatient());
+  auto client = path.connect();
+  client->send(expecting);
+  path.pass_ms(190);
+  CHECK(client->received().empty());
+  SECTION("at all") {
+    path.pass_ms(20);
+    CHECK(status_of(client->received()) == 504);
+    CHECK(contains(client->received(), "error=http_response_timeout"));
+    CHECK(path.attempts(Colour::blue, Outcome::timeout) == 1);
+  }
+  SECTION("and a client that sends its body all the same is not held to its time") {
+    client->send("a");
+    path.pass_ms(240);
+    client->send("bc");
+    path.pass_ms(150);
+    path.origin(0).send(kOk);
+    path.run();
+    CHECK(client->received() == kOk);
+  }
+  SECTION("and once it has said 100 the time is the client's") {
+    path.origin(0).send("HTTP/1.1 100 Continue\r\n\r\n");
+    path.pass_ms(240);
+    CHECK(client->take_received() == "HTTP/1.1 100 Continue\r\n\r\n");
+    path.pass_ms(30);
+    CHECK(status_of(client->received()) == 408);
+    CHECK(path.attempts(Colour::blue, Outcome::cancelled) == 1);
+  }
+}
+
+TEST_CASE("exchange_timeout: an attempt that took too long has its place until the origin lets go") {
+  conf::Config config = impatient();
+  blue(config).max_connections = 1;
+  blue(config).queue_timeout_ms = 10'000;
+  DataPath path(config);
+  auto client = path.connect();
+  auto next = path.connect();
+  client->send(kGet);
+  path.run();
+  next->send(kGet);
+  path.pass_ms(205);
+  CHECK(status_of(client->received()) == 504);
+  CHECK(path.origin(0).saw_end());
+  CHECK(path.cap(Colour::blue).used() == 1);
+  CHECK(path.dials() == 1);
+  path.origin(0).end();
+  path.run();
+  CHECK(path.dials() == 2);
+  path.origin(1).send(kOk);
+  path.run();
+  CHECK(next->received() == kOk);
+}
+
+TEST_CASE("exchange_timeout: a retry has its old place in the queue") {
+  conf::Config config = impatient();
+  blue(config).max_connections = 1;
+  blue(config).queue_timeout_ms = 500;
+  web(config).timeouts.first_byte_ms = 60'000;
+  web(config).retry.max = 1;
+  DataPath path(config);
+  auto holder = path.connect();
+  auto client = path.connect();
+  auto late = path.connect();
+  holder->send(get("/holder"));
+  path.run();
+  client->send(get("/client"));
+  path.pass_ms(300);
+  path.dialer.connects = false;
+  path.origin(0).send("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 0\r\n\r\n");
+  path.run();
+  path.origin(0).end();
+  path.pass_ms(50);  // the client's dial is under way, and will fail
+  REQUIRE(path.dials() == 2);
+  late->send(get("/late"));
+  path.pass_ms(10);
+  path.dialer.connects = true;
+  path.pass_ms(60);
+  REQUIRE(path.dials() == 3);
+  CHECK(path.attempts(Colour::blue, Outcome::connect) == 1);
+  CHECK(contains(path.origin(2).received(), "GET /client "));
+  path.origin(2).send(kOk);
+  path.run();
+  CHECK(client->received() == kOk);
+}
+
 TEST_CASE("exchange_timeout: a client that asks ahead and then stands still is let go all the same") {
   DataPath path(impatient());
   auto client = path.connect();
@@ -410,5 +518,7 @@ TEST_CASE("exchange_timeout: a tunnel that is silent on both sides ends") {
   CHECK(client->open());
   path.pass_ms(320);
   CHECK(client->was_closed());
+  CHECK(path.origin(0).saw_end());
+  path.pass_ms(300);
   CHECK(path.origin(0).was_closed());
 }

@@ -83,6 +83,46 @@ def test_client_that_leaves_gives_up_its_place():
         equal(sluice.admin.upstream()["rejected"]["client_gone"], 1, "those that left")
 
 
+def test_client_that_leaves_in_the_middle_of_its_body_gives_up_its_place():
+    gate = Gate()
+    with Origin(gate.script) as origin, Sluice(origin, service=capped()) as sluice:
+        first = ask_from(sluice)
+        origin.wait_for_requests(1)
+        for leave in ("close", "reset"):
+            gone = sluice.client(timeout=20)
+            gone.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 50000\r\n\r\n" + b"x" * 20000)
+            queue_of(sluice, 1)
+            if leave == "reset":
+                gone.reset()
+            gone.close()
+            queue_of(sluice, 0)
+        gate.go.set()
+        equal(first.answer().status, 200, "the status of who stayed")
+        first.close()
+        equal(len(origin.requests), 1, "requests at the origin")
+        equal(sluice.admin.upstream()["rejected"]["client_gone"], 2, "those that left")
+
+
+def test_a_cap_that_a_reload_brings_binds_the_connections_that_are_there():
+    gate = Gate()
+    with Origin(gate.script) as origin:
+        with Sluice(origin, service={**CALM, "timeouts": LATER}) as sluice:
+            warm = [ask_from(sluice) for _ in range(6)]
+            origin.wait_for_requests(6)
+            busy = warm.pop()
+            gate.go.set()
+            for client in warm:
+                equal(client.answer().status, 200, "the status")
+            sluice.write_config({"cap": {"db": {"members": ["web/blue"], "max_connections": 2}}})
+            sluice.admin.do("reload")
+            equal(busy.answer().status, 200, "the status of who was under way")
+            origin.wait_for(lambda: origin.open == 0, what="the end of connections that the cap does not count")
+            for client in (busy, *warm):
+                equal(client.get("/").status, 200, "the status under the cap")
+            (cap,) = [row for row in sluice.admin.show("caps") if row["cap"] == "db"]
+            equal(cap["connections"], origin.open, "what the cap counts")
+
+
 def test_queue_is_first_in_first_out():
     gate = Gate()
     with Origin(gate.script) as origin, Sluice(origin, service=capped(), workers=1) as sluice:

@@ -484,5 +484,21 @@ def test_h1_access_log_tells_the_request():
         equal(line["request_id"], origin.requests[0].get("x-request-id"), "the request id")
 
 
+def test_an_early_answer_is_not_lost_to_the_body_that_nobody_reads():
+    def script(connection):
+        connection.head()
+        connection.reply(413, [("Connection", "close")], b"too much")
+        connection.close()  # with most of the body unread: a reset follows
+
+    body = pattern(2 * MiB)
+    with Origin(script) as origin, Sluice(origin, service={"retry": {"max": 0}}) as sluice:
+        for _ in range(60):
+            with sluice.client(timeout=20) as client:
+                client.ask("POST", "/", body=body)
+                equal(client.answer("POST").status, 413, "the status")
+        row = sluice.admin.upstream()
+        equal(row["attempts_failed"], 0, "failed attempts")
+
+
 if __name__ == "__main__":
     sys.exit(main(globals()))

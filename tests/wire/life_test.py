@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 
-from harness import Failure, Sluice, binary, equal, expect, main, refused
+from harness import Failure, Sluice, binary, equal, expect, main, merge, refused, to_toml
 from http1 import Client, Silence, wait_until
 from origin import Origin, pair
 
@@ -77,6 +77,43 @@ def test_reload_that_takes_green_away_leaves_no_split_for_the_next_green():
         equal(sluice.get("/").get("x-origin"), "blue", "who answers")
 
 
+def test_a_trip_outlives_a_configuration_without_its_service():
+    blue, green = pair()
+    with blue, green, Sluice(blue, green, service={"split": 25}) as sluice:
+        sluice.admin.do("trip web smells of smoke")
+        generation = sluice.admin.show("split")[0]["generation"]
+        web = sluice.tree["service"].pop("web")
+        sluice.tree["service"]["other"] = {"blue": web["blue"]}
+        sluice.write_config()
+        sluice.admin.do("reload")
+        equal([row["service"] for row in sluice.admin.show("services")], ["other"], "services without it")
+        sluice.tree["service"] = {"web": web}
+        sluice.write_config()
+        sluice.admin.do("reload")
+        (trip,) = sluice.admin.show("trip")
+        equal((trip["state"], trip["reason"]), ("tripped", "smells of smoke"), "the trip")
+        (split,) = sluice.admin.show("split")
+        equal(split["green"], 0.0, "green's share")
+        expect(split["generation"] >= generation, "the generation began anew")
+        refused(sluice.admin.json("set weight web green=10"), "refused")
+        equal({sluice.get("/").get("x-origin") for _ in range(30)}, {"blue"}, "who answers")
+        sluice.admin.do("reset web")
+        sluice.admin.do("set weight web green=10")
+
+
+def test_a_peer_on_a_unix_socket_is_believed():
+    with Origin() as origin, Sluice(origin) as sluice:
+        path = f"{sluice.folder}/in.sock"
+        sluice.write_config({"listener": [*sluice.tree["listener"], {"bind": f"unix:{path}"}]})
+        sluice.admin.do("reload")
+        with Client(path) as client:
+            fields = [("X-Forwarded-For", "9.9.9.9"), ("X-Forwarded-Proto", "https")]
+            equal(client.get("/", fields).status, 200, "the answer")
+        request = origin.requests[-1]
+        equal(request.get("x-forwarded-for"), "9.9.9.9", "for whom")
+        equal(request.get("x-forwarded-proto"), "https", "how")
+
+
 def test_reload_adds_changes_and_removes_listeners():
     with Origin() as origin, Sluice(origin) as sluice:
         first = "127.0.0.1:%d" % sluice.address[1]
@@ -135,6 +172,30 @@ def test_reload_that_cannot_listen_changes_nothing():
         equal(sluice.get("/").status, 200, "the answer")
         equal(len(sluice.admin.show("info")[0]["listeners"]), 1, "listeners")
         wait_until(lambda: not os.path.exists(path), what="the end of the socket opened in vain")
+
+
+def test_changed_file_reloads_itself_where_that_is_wanted():
+    with Origin() as origin, Sluice(origin, config={"reload_on_change": True}) as sluice:
+        def events(kind):
+            return [one for one in sluice.admin.do("show events")["events"] if one["type"] == kind]
+
+        def swap(number, change):
+            """As Kubernetes does it: the name is a link, and another is moved over it."""
+            target = sluice.config_file.with_name(f"version-{number}.toml")
+            target.write_text(to_toml(merge(sluice.tree, change)))
+            link = sluice.config_file.with_name("link")
+            link.symlink_to(target)
+            link.rename(sluice.config_file)
+
+        swap(0, {"service": {"web": {"timeouts": {"idle": "21s"}}}})
+        wait_until(lambda: len(events("reloaded")) == 1, what="the first reload")
+        equal(events("reloaded")[0]["fields"]["source"], "file", "who asked for it")
+        swap(1, {"wrokers": 1})
+        wait_until(lambda: events("reload_failed"), what="the refusal")
+        expect("wrokers" in events("reload_failed")[-1]["message"], "no word of the mistake")
+        swap(2, {"reload_on_change": False})
+        wait_until(lambda: len(events("reloaded")) == 2, what="the second reload")
+        equal(sluice.get("/").status, 200, "the answer")
 
 
 def test_sighup_reloads():

@@ -5,6 +5,7 @@ import os
 import socket
 import ssl
 import sys
+import threading
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -260,6 +261,29 @@ def test_connections_to_an_origin_over_tls_are_kept():
                 client.ask("POST", "/", body=pattern(2_000_000))
                 equal(client.answer("POST").body, b"POST 2000000\n", "the answer")
             equal(origin.accepted, 1, "connections to the origin")
+
+
+def test_a_connection_in_use_while_the_rules_change_is_not_kept():
+    asked, go_on = threading.Event(), threading.Event()
+
+    def script(connection):
+        while connection.request() is not None:
+            asked.set()
+            expect(go_on.wait(30), "nobody let the origin go on")
+            connection.reply()
+
+    with authority() as root:
+        context = serving(root.issue("o", "DNS:o.test,DNS:p.test"))
+        with Origin(secured(context, script)) as origin, through(origin, {"ca": root.cert, "sni": "o.test"}) as sluice:
+            with sluice.client() as client:
+                client.ask("GET", "/")
+                expect(asked.wait(30), "nothing came to the origin")
+                sluice.write_config({"service": {"web": {"blue": {"tls": {"sni": "p.test"}}}}})
+                sluice.admin.do("reload")
+                go_on.set()
+                equal(client.answer().status, 200, "the status under the old rules")
+                equal(client.get().status, 200, "the status under the new ones")
+            equal(origin.accepted, 2, "connections to the origin")
 
 
 def test_wrong_certificates_of_an_origin_are_connect_errors_with_a_reason():
