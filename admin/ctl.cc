@@ -8,7 +8,6 @@
 #include <algorithm>
 #include <cerrno>
 #include <charconv>
-#include <chrono>
 #include <cstdio>
 #include <cstring>
 #include <optional>
@@ -17,6 +16,7 @@
 #include "admin/client.h"
 #include "admin/command_line.h"
 #include "conf/result.h"
+#include "proxy/loop.h"
 
 namespace sluice::admin {
 namespace {
@@ -128,7 +128,7 @@ bool is_question(const std::string& line) {
 }
 
 // `line`, or a lone `wait SECONDS` in it with what is left of the time.
-std::string with_time_left(const std::string& line, std::chrono::steady_clock::duration passed) {
+std::string with_time_left(const std::string& line, uint64_t passed_us) {
   constexpr std::string_view kWait = "wait ";
   const std::string_view command = command_in(line);
   if (!command.starts_with(kWait) || split_commands(line).size() != 1) return line;
@@ -136,20 +136,20 @@ std::string with_time_left(const std::string& line, std::chrono::steady_clock::d
   uint64_t seconds = 0;
   const auto [end, error] = std::from_chars(rest.data(), rest.data() + rest.size(), seconds);
   if (error != std::errc()) return line;
-  const auto gone = static_cast<uint64_t>(std::chrono::duration_cast<std::chrono::seconds>(passed).count());
   return fmt::format("{}{}{}{}", line.substr(0, line.size() - command.size()), kWait,
-                     seconds - std::min(seconds, gone), std::string_view(end, rest.data() + rest.size()));
+                     seconds - std::min(seconds, passed_us / 1'000'000),
+                     std::string_view(end, rest.data() + rest.size()));
 }
 
 // A process that hands over to a new one closes its admin connections. Whoever
 // only asked asks again, and is heard by the successor, who has the same socket.
 int ask_until_answered(const std::string& path, const std::string& line, bool json) {
   constexpr int kMostTries = 5;
-  const auto began = std::chrono::steady_clock::now();
+  const uint64_t began_us = proxy::Loop::wall_clock_us();
   for (int tries = 1;; ++tries) {
     const conf::Result<int> fd = connect_to_admin(path);
     if (!fd.ok()) return complain(fd.error().detail);
-    const std::string now = with_time_left(line, std::chrono::steady_clock::now() - began);
+    const std::string now = with_time_left(line, std::max(proxy::Loop::wall_clock_us(), began_us) - began_us);
     const std::optional<int> code = converse(*fd, now, json);
     close(*fd);
     if (code) return *code;
