@@ -1,7 +1,5 @@
 #include "balancer/saved_state.h"
 
-#include <string_view>
-
 #include "balancer/fields.h"
 
 namespace sluice::balancer {
@@ -13,6 +11,8 @@ constexpr std::string_view kFreezeKey = "freeze";
 std::string key_of(const std::string& service) {
   return std::string(kServicePrefix) + service;
 }
+
+}  // namespace
 
 std::string encode(const SavedService& state) {
   FieldWriter fields;
@@ -61,8 +61,6 @@ conf::Result<SavedFreeze> decode_freeze(std::string_view bytes) {
   return SavedFreeze{fields->number("on") != 0, fields->text("reason"),
                      static_cast<int64_t>(fields->number("since_unix_ms"))};
 }
-
-}  // namespace
 
 conf::Result<std::unique_ptr<StateStore>> StateStore::open(FileSystem& files, std::string directory) {
   auto journal = Journal::open(files, std::move(directory));

@@ -13,6 +13,7 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <string_view>
 
 #include "balancer/journal.h"
 #include "conf/config.h"
@@ -40,6 +41,12 @@ struct SavedFreeze {
 
   bool operator==(const SavedFreeze&) const = default;
 };
+
+// As records, which an older and a newer release read alike (balancer/fields.h).
+std::string encode(const SavedService& state);
+conf::Result<SavedService> decode_service(std::string_view bytes);
+std::string encode(const SavedFreeze& freeze);
+conf::Result<SavedFreeze> decode_freeze(std::string_view bytes);
 
 class StateStore {
  public:

@@ -90,7 +90,7 @@ Control::Control(conf::Config config, std::string version, Inheritance inheritan
       reports_(files_, config_.state_dir),
       inheritance_(std::move(inheritance)),
       upgrade_(loop_,
-               {[this] { let_go_of_state(); }, [this](int pid) { handed_over_to(pid); },
+               {[this] { return let_go_of_state(); }, [this](int pid) { handed_over_to(pid); },
                 [this](const std::string& why, bool had_let_go) { take_back_state(why, had_let_go); }}) {
   client_caps_->push_back(std::make_shared<balancer::Cap>(
       "clients", balancer::Cap::kUnlimited, [this](uint32_t worker) { workers_[worker]->wake_for_caps(); }));
@@ -128,10 +128,14 @@ conf::Status Control::start() {
   traces_.configure(config_.trace);
   resolver_.watch(dns_names());
   const auto plan = registry_.build(config_, resolver_.names(), started_wall_us_, tls_.clients());
+  if (const conf::Status taken = read_handover(inheritance_.state()); !taken.ok()) {
+    add_event("state_not_taken_over", "", taken.error().detail);
+  }
   restore_states();
   for (const auto& worker : workers_) worker->adopt(plan, config_.overload);
   for (const auto& worker : workers_) worker->start();
   health_.configure();
+  restore_values_by_hand();
   start_signals();
   loop_.arm(ticker_, Judge::kTickMs);
   state_ = RunState::running;
@@ -169,7 +173,7 @@ conf::Status Control::acquire() {
 }
 
 void Control::start_signals() {
-  for (const int number : {SIGTERM, SIGINT, SIGHUP, SIGUSR2}) {
+  for (const int number : {SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGUSR2}) {
     auto handle = std::make_unique<uv_signal_t>();
     uv_signal_init(loop_.uv(), handle.get());
     handle->data = this;
@@ -184,17 +188,17 @@ void Control::on_signal(uv_signal_t* handle, int number) {
   Control& self = *static_cast<Control*>(handle->data);
   const Loop::Scope scope(self.loop_);
   const Actor actor{"signal", strsignal(number)};
-  if (number == SIGHUP) {
+  if (number == SIGHUP || number == SIGUSR1) {
     if (const conf::Status opened = self.access_log_.reopen(); !opened.ok()) {
       self.add_event("log_not_reopened", "", opened.error().detail);
     }
-    self.reload_unasked(actor);
+    if (number == SIGHUP) self.reload_unasked(actor);
   } else if (number == SIGUSR2) {
     self.upgrade(actor);
-  } else if (self.state_ == RunState::draining) {
-    self.shutdown(actor);
-  } else {
+  } else if (self.state_ != RunState::draining) {
     self.drain(actor);
+  } else if (number == SIGINT) {
+    self.shutdown(actor);  // somebody at a terminal, who has waited long enough
   }
 }
 
@@ -422,6 +426,9 @@ LogLevel level_of(std::string_view type) {
       "dns_failed",
       "log_not_reopened",
       "state_not_saved",
+      "state_damaged",
+      "state_not_taken_over",
+      "endpoint_mode_lost",
       "rollout_hold",
       "rollout_trip",
       "rollout_abort",

@@ -229,7 +229,9 @@ class Control {
   void give_to_workers(const OpenListener& listener);
   void remove_path(const OpenListener& listener) const;
   void accept_connections();
-  void let_go_of_state();
+  std::string let_go_of_state();
+  conf::Status read_handover(const std::string& state);
+  void restore_values_by_hand();
   void take_back_state(const std::string& why, bool had_let_go);
   void handed_over_to(int pid);
   void close_listener(uint64_t id);
@@ -245,6 +247,8 @@ class Control {
   void names_changed();
   void apply_file_splits(const conf::Config& next);
   conf::Status open_store();
+  void tell_of_recovery(const balancer::Journal::Recovery& recovery);
+  balancer::SavedService saved_of(const std::string& service) const;
   void restore_states();
   void restore_rollouts();
   conf::Status change_freeze(balancer::SavedFreeze next, const Actor& actor);
@@ -308,6 +312,19 @@ class Control {
   bool accepting_ = false;
   uint64_t accept_latest_us_ = 0;  // with an inheritance
   int successor_ = 0;
+
+  // What a predecessor had in force.
+  struct ByHand {
+    std::optional<bool> maintenance;
+    std::optional<uint32_t> max_connections[2];
+    std::string modes;  // lines of COLOUR MODE ENDPOINT, of those that are not ready
+  };
+  struct HandedOver {
+    std::map<std::string, balancer::SavedService> services;
+    balancer::SavedFreeze freeze;
+    std::map<std::string, ByHand> by_hand;
+  };
+  HandedOver handed_over_;
 };
 
 }  // namespace sluice::proxy

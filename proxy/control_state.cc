@@ -26,33 +26,45 @@ conf::Status Control::open_store() {
       balancer::StateStore::open(files_, config_.state_dir);
   if (!opened.ok()) return opened.error();
   store_ = std::move(*opened);
+  tell_of_recovery(store_->recovery());
   return conf::Done{};
+}
+
+void Control::tell_of_recovery(const balancer::Journal::Recovery& recovery) {
+  if (recovery.damaged_bytes > 0) {
+    add_event("state_damaged", "",
+              std::to_string(recovery.damaged_bytes) + " octets of " + config_.state_dir +
+                  "/journal were unreadable, so the latest changes may be missing; look at 'show split' and "
+                  "'show trip'; the file was kept as journal.damaged");
+  }
+  if (recovery.torn_bytes > 0) {
+    add_event("state_damaged", "",
+              "the last record of " + config_.state_dir + "/journal was cut off after " +
+                  std::to_string(recovery.torn_bytes) + " octets: a change that was never acknowledged");
+  }
 }
 
 // What was in force when the process ended is in force again: the file's split
 // is for the first start.
 void Control::restore_states() {
-  if (store_ != nullptr) {
-    for (const auto& [name, saved] : store_->services()) {
-      ServiceEntry* const entry = registry_.find(name);
-      if (entry == nullptr) continue;
-      const bool fits = service_conf(name).has_green;
-      entry->state->split().set({fits ? saved.green : 0, saved.generation});
-      entry->state->set_tripped(saved.tripped);
-      entry->split_source = saved.source;
-      entry->split_since_us = static_cast<uint64_t>(saved.since_unix_ms) * 1000;
-      entry->trip_reason = saved.trip_reason;
-      entry->tripped_at_us = static_cast<uint64_t>(saved.tripped_unix_ms) * 1000;
-    }
+  for (const auto& [name, saved] : store_ != nullptr ? store_->services() : handed_over_.services) {
+    ServiceEntry* const entry = registry_.find(name);
+    if (entry == nullptr) continue;
+    const bool fits = service_conf(name).has_green;
+    entry->state->split().set({fits ? saved.green : 0, saved.generation});
+    entry->state->set_tripped(saved.tripped);
+    entry->split_source = saved.source;
+    entry->split_since_us = static_cast<uint64_t>(saved.since_unix_ms) * 1000;
+    entry->trip_reason = saved.trip_reason;
+    entry->tripped_at_us = static_cast<uint64_t>(saved.tripped_unix_ms) * 1000;
   }
   judge_.configure();
   restore_rollouts();
 }
 
 void Control::restore_rollouts() {
-  if (store_ == nullptr) return;
-  freeze_ = store_->freeze();
-  for (const auto& [name, saved] : store_->services()) {
+  freeze_ = store_ != nullptr ? store_->freeze() : handed_over_.freeze;
+  for (const auto& [name, saved] : store_ != nullptr ? store_->services() : handed_over_.services) {
     if (saved.rollout.empty() || registry_.find(name) == nullptr || !service_conf(name).has_green) continue;
     const conf::Status restored = rollouts_.restore(name, saved.rollout);
     if (!restored.ok()) {
@@ -62,20 +74,24 @@ void Control::restore_rollouts() {
   }
 }
 
-void Control::save_service(const std::string& service) {
-  const ServiceEntry* const entry = registry_.find(service);
-  if (store_ == nullptr || entry == nullptr) return;
+balancer::SavedService Control::saved_of(const std::string& service) const {
+  const ServiceEntry& entry = registry_.services().at(service);
   balancer::SavedService saved;
-  const Split::Value split = entry->state->split().get();
+  const Split::Value split = entry.state->split().get();
   saved.green = split.green;
   saved.generation = split.generation;
-  saved.source = entry->split_source;
-  saved.since_unix_ms = static_cast<int64_t>(entry->split_since_us / 1000);
-  saved.tripped = entry->state->tripped();
-  saved.trip_reason = entry->trip_reason;
-  saved.tripped_unix_ms = static_cast<int64_t>(entry->tripped_at_us / 1000);
+  saved.source = entry.split_source;
+  saved.since_unix_ms = static_cast<int64_t>(entry.split_since_us / 1000);
+  saved.tripped = entry.state->tripped();
+  saved.trip_reason = entry.trip_reason;
+  saved.tripped_unix_ms = static_cast<int64_t>(entry.tripped_at_us / 1000);
   saved.rollout = rollouts_.save(service);
-  const conf::Status status = store_->save(service, saved);
+  return saved;
+}
+
+void Control::save_service(const std::string& service) {
+  if (store_ == nullptr || registry_.find(service) == nullptr) return;
+  const conf::Status status = store_->save(service, saved_of(service));
   if (!status.ok() && !save_failed_) {
     add_event("state_not_saved", service,
               status.error().detail + "; traffic goes on, but a restart would not know the last changes");

@@ -13,6 +13,7 @@
 #include <string_view>
 #include <utility>
 
+#include "balancer/fields.h"
 #include "conf/units.h"
 #include "proxy/listen_socket.h"
 
@@ -133,15 +134,29 @@ conf::Status Upgrade::start(const std::vector<NamedSockets>& sockets) {
 void Upgrade::on_letter(char letter) {
   if (letter == kAskState && !attempt_->let_go) {
     attempt_->let_go = true;
-    hooks_.let_go();
-    uv_buf_t answer = uv_buf_init(const_cast<char*>(&kGiveState), 1);
-    uv_try_write(reinterpret_cast<uv_stream_t*>(&attempt_->channel), &answer, 1);
+    const std::string state = hooks_.let_go();
+    std::string answer(1, kGiveState);
+    balancer::append_u32(answer, static_cast<uint32_t>(state.size()));
+    send(answer + state);
   } else if (letter == kReady && attempt_->let_go) {
     const int pid = attempt_->process.pid;
     close_handle(reinterpret_cast<uv_handle_t*>(&attempt_->process));
     end_attempt();
     hooks_.done(pid);
   }
+}
+
+void Upgrade::send(std::string text) {
+  struct Write {
+    uv_write_t request;
+    std::string text;
+  };
+  auto* const write = new Write{{}, std::move(text)};
+  write->request.data = write;
+  const uv_buf_t buffer = uv_buf_init(write->text.data(), static_cast<unsigned>(write->text.size()));
+  const int error = uv_write(&write->request, reinterpret_cast<uv_stream_t*>(&attempt_->channel), &buffer, 1,
+                             [](uv_write_t* request, int) { delete static_cast<Write*>(request->data); });
+  if (error != 0) delete write;  // the other process is gone, and its exit will be told
 }
 
 void Upgrade::on_exit(uv_process_t* process, int64_t status, int signal) {
@@ -260,14 +275,35 @@ std::vector<int> Inheritance::claim_activated(const conf::Address& bind) {
   return take_from(activated_, bind.to_string());
 }
 
+namespace {
+
+bool read_exactly(int fd, char* to, size_t size) {
+  while (size > 0) {
+    const ssize_t got = read(fd, to, size);
+    if (got < 0 && errno == EINTR) continue;
+    if (got <= 0) return false;
+    to += got;
+    size -= static_cast<size_t>(got);
+  }
+  return true;
+}
+
+}  // namespace
+
 conf::Status Inheritance::ask_for_state() {
-  char letter = kAskState;
-  if (write(channel_, &letter, 1) != 1) return system_error("the process to take over from is gone");
-  ssize_t got = 0;
-  do {
-    got = read(channel_, &letter, 1);
-  } while (got < 0 && errno == EINTR);
-  if (got != 1 || letter != kGiveState) return system_error("the process to take over from keeps its state");
+  constexpr uint32_t kMostBytes = 64 * 1024 * 1024;
+  const char ask = kAskState;
+  if (write(channel_, &ask, 1) != 1) return system_error("the process to take over from is gone");
+  char head[1 + 4];
+  if (!read_exactly(channel_, head, sizeof(head)) || head[0] != kGiveState) {
+    return system_error("the process to take over from keeps its state");
+  }
+  const uint32_t size = balancer::read_u32({head + 1, 4});
+  if (size > kMostBytes) return system_error("the process to take over from says what is no state");
+  state_.resize(size);
+  if (!read_exactly(channel_, state_.data(), size)) {
+    return system_error("the process to take over from ended while it told its state");
+  }
   return conf::Done{};
 }
 

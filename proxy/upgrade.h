@@ -6,8 +6,9 @@
 //   sockets and SLUICE_UPGRADE in the
 //   environment
 //   lets go of the state and of the    <-- 's' --
-//   admin sockets                       -- 'g' -> opens the state, starts, waits
-//                                                until it could serve
+//   admin sockets; 'g', u32, octets:    -------> opens the state, takes over what
+//   what is in force                             is in force, starts, waits until
+//                                                it could serve
 //   drains, ends with exit code 0      <-- 'r' -- accepts
 //
 // If the new one ends before 'r', or takes longer than kReadyMs, it is as if
@@ -50,7 +51,8 @@ class Upgrade {
   static constexpr uint64_t kReadyMs = 30'000;
 
   struct Hooks {
-    std::function<void()> let_go;  // of what only one process may have
+    // Lets go of what only one process may have; returns what the other must know.
+    std::function<std::string()> let_go;
     std::function<void(int pid)> done;
     // `had_let_go`: it has to be taken back.
     std::function<void(const std::string& why, bool had_let_go)> failed;
@@ -78,6 +80,7 @@ class Upgrade {
   };
 
   void on_letter(char letter);
+  void send(std::string text);
   void fail(const std::string& why);
   void end_attempt();
   static void on_exit(uv_process_t* process, int64_t status, int signal);
@@ -113,6 +116,8 @@ class Inheritance {
   std::vector<int> claim_activated(const conf::Address& bind);
   // Blocks until the predecessor writes its state no more.
   conf::Status ask_for_state();
+  // What it said then.
+  const std::string& state() const { return state_; }
   // The predecessor goes.
   void report_ready();
 
@@ -120,6 +125,7 @@ class Inheritance {
   void take_activated();
 
   int channel_ = -1;
+  std::string state_;
   std::map<std::string, std::vector<int>> sockets_;
   std::map<std::string, std::vector<int>> activated_;  // by address
 };

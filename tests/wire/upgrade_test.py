@@ -6,7 +6,7 @@ import subprocess
 import sys
 import threading
 
-from harness import Failure, Sluice, binary, equal, expect, main
+from harness import Failure, Sluice, binary, equal, expect, main, refused
 from http1 import Client, wait_until
 from origin import FastOrigin, Origin, pair
 from successor import adopt_successors, upgrade
@@ -85,6 +85,28 @@ def test_upgrades_under_load_lose_nothing():
             host, _, port = http.rpartition(":")
             with Client((host, int(port))) as probe:
                 equal(probe.get("/ready", host="localhost").status, 200, "the probe")
+
+
+def test_what_was_set_by_hand_goes_on_in_the_new_process():
+    blue, green = pair()
+    with blue, green, Origin() as other, Sluice(blue, [green, other]) as sluice:
+        endpoint = sluice.tree["service"]["web"]["green"]["endpoints"][0]
+        for command in ("set weight web green=30", "set maxconn web/blue 7", f"set endpoint web/green/{endpoint} drain",
+                        "maintenance web on", "freeze on the weekend"):
+            sluice.admin.do(command)
+        generation = sluice.admin.show("split")[0]["generation"]
+        upgrade(sluice)
+        (split,) = sluice.admin.show("split")
+        equal((split["green"], split["generation"]), (30.0, generation), "the split")
+        equal(sluice.admin.upstream()["max_connections"], 7, "the limit")
+        (row,) = [one for one in sluice.admin.show("endpoints") if one["endpoint"] == endpoint]
+        equal(row["mode"], "drain", "the endpoint's mode")
+        equal(sluice.get("/").status, 503, "the answer in maintenance")
+        refused(sluice.admin.json("set weight web green=40"), "refused")
+        sluice.admin.do("trip web smoke")
+        upgrade(sluice)
+        (trip,) = sluice.admin.show("trip")
+        equal((trip["state"], trip["reason"]), ("tripped", "smoke"), "the trip, without a state_dir")
 
 
 def test_questions_are_answered_across_an_upgrade():
