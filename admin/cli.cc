@@ -1,5 +1,8 @@
 #include "admin/cli.h"
 
+#include <fcntl.h>
+#include <unistd.h>
+
 #include <CLI/CLI.hpp>
 #include <cstdio>
 #include <string>
@@ -28,7 +31,22 @@ void add_ctl(CLI::App& app, CtlOptions& options) {
 
 }  // namespace
 
+namespace {
+
+// A closed one would be given to the next file that is opened, and written to
+// as standard error is.
+void open_standard_streams() {
+  for (int fd = open("/dev/null", O_RDWR); fd >= 0; fd = dup(fd)) {
+    if (fd <= STDERR_FILENO) continue;
+    close(fd);
+    return;
+  }
+}
+
+}  // namespace
+
 int run_cli(int argc, char** argv, const char* version) {
+  open_standard_streams();
   CLI::App app("sluice splits a service's requests between blue and green");
   app.require_subcommand(1);
   app.set_version_flag("--version", std::string("sluice ") + version);

@@ -12,9 +12,12 @@
 #include <cstring>
 #include <optional>
 #include <string_view>
+#include <variant>
+#include <vector>
 
 #include "admin/client.h"
 #include "admin/command_line.h"
+#include "admin/command_table.h"
 #include "conf/result.h"
 #include "proxy/loop.h"
 
@@ -90,14 +93,14 @@ bool send_all(int fd, std::string_view data) {
   return true;
 }
 
-// Hands over what comes until the other side ends.
+// Hands over what comes until the other side ends; an errno, or 0.
 template <typename Take>
-void read_all(int fd, Take take) {
+int read_all(int fd, Take take) {
   char buffer[16 * 1024];
   while (true) {
     const ssize_t size = read(fd, buffer, sizeof(buffer));
     if (size < 0 && errno == EINTR) continue;
-    if (size <= 0) return;
+    if (size <= 0) return size == 0 ? 0 : errno;
     take(std::string_view{buffer, static_cast<size_t>(size)});
   }
 }
@@ -107,7 +110,9 @@ std::optional<int> converse(int fd, const std::string& line, bool json) {
   if (!send_all(fd, line)) return std::nullopt;
   shutdown(fd, SHUT_WR);  // no dialogue: also `prompt` ends with its line
   Printer printer(json);
-  read_all(fd, [&](std::string_view data) { printer.add(data); });
+  const int error = read_all(fd, [&](std::string_view data) { printer.add(data); });
+  if (error == EAGAIN)
+    return complain("no answer within 10 s: is the process stopped, or is it not sluice's socket?");
   if (!printer.any()) return std::nullopt;
   return printer.exit_code();
 }
@@ -143,12 +148,21 @@ std::string with_time_left(const std::string& line, uint64_t passed_us) {
 
 // A process that hands over to a new one closes its admin connections. Whoever
 // only asked asks again, and is heard by the successor, who has the same socket.
+// Answers come at once, but for those that are waited for.
+void limit_patience(int fd, const std::string& line) {
+  constexpr timeval kPatience{10, 0};
+  if (line.find("wait ") != std::string::npos || line.find(" -w") != std::string::npos) return;
+  setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &kPatience, sizeof(kPatience));
+  setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &kPatience, sizeof(kPatience));
+}
+
 int ask_until_answered(const std::string& path, const std::string& line, bool json) {
   constexpr int kMostTries = 5;
   const uint64_t began_us = proxy::Loop::wall_clock_us();
   for (int tries = 1;; ++tries) {
     const conf::Result<int> fd = connect_to_admin(path);
     if (!fd.ok()) return complain(fd.error().detail);
+    limit_patience(*fd, line);
     const std::string now = with_time_left(line, std::max(proxy::Loop::wall_clock_us(), began_us) - began_us);
     const std::optional<int> code = converse(*fd, now, json);
     close(*fd);
@@ -244,6 +258,20 @@ std::string watched(const std::string& line, bool json) {
   return std::string(command.substr(0, command.size() - kWatch.size())) + "\n";
 }
 
+// What this binary knows itself, where there is no process to ask.
+int help_offline(const CtlOptions& options) {
+  const CommandTable table = make_command_table();
+  const std::vector<std::string> about(options.words.begin() + 1, options.words.end());
+  const std::variant<std::string, Refusal> found =
+      about.empty() ? std::variant<std::string, Refusal>(table.help()) : table.help(about);
+  if (const auto* const refusal = std::get_if<Refusal>(&found)) {
+    std::fprintf(stderr, "error: %s\n", refusal->message.c_str());
+    return kRefused;
+  }
+  std::printf("%s\n", std::get<std::string>(found).c_str());
+  return kDone;
+}
+
 }  // namespace
 
 std::string ctl_line(const CtlOptions& options) {
@@ -268,6 +296,7 @@ int run_ctl(const CtlOptions& options) {
   const std::string line = ctl_line(options);
   if (split_commands(line).empty()) return complain("no command was given; 'sluice ctl help' lists them");
   const conf::Result<std::string> path = admin_socket_path(options.socket);
+  if (!path.ok() && options.words.front() == "help" && !options.json) return help_offline(options);
   if (!path.ok()) return complain(path.error().detail);
   if (const std::string watching = watched(line, options.json); !watching.empty()) {
     return watch(*path, watching, options.json);

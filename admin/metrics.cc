@@ -206,9 +206,15 @@ void collect_services(proxy::Control& control, std::vector<MetricFamily>& famili
     maintenance.samples.push_back({labels, entry.state->maintenance() ? 1.0 : 0.0, {}});
   }
   MetricFamily trips{"sluice_trips_total", "Trips, by what led to them.", Type::counter, {}};
-  for (const auto& [which, count] : control.judge().trips()) {
-    trips.samples.push_back(
-        {{{"service", which.first}, {"reason", to_string(which.second)}}, static_cast<double>(count), {}});
+  const auto& counted = control.judge().trips();
+  for (const auto& [name, entry] : control.registry().services()) {
+    for (const balancer::Detector reason : balancer::kReasonsToTrip) {
+      // Also those that never were, so that the first is an increase.
+      const auto found = counted.find({name, reason});
+      trips.samples.push_back({{{"service", name}, {"reason", to_string(reason)}},
+                               found == counted.end() ? 0.0 : static_cast<double>(found->second),
+                               {}});
+    }
   }
   for (MetricFamily* const family : {&split, &generation, &tripped, &trips, &maintenance}) {
     families.push_back(std::move(*family));

@@ -283,7 +283,7 @@ Outcome freeze(const Call& call) {
   const conf::Status changed =
       on ? call.control().freeze(reason, call.actor) : call.control().unfreeze(call.actor);
   if (!changed.ok()) return Refusal{changed.error()};
-  return either(call.format, {{"frozen", on}, {"reason", reason}},
+  return change(call, {{"frozen", on}, {"reason", reason}},
                 on ? "frozen: no split may rise until 'freeze off'" : "splits may rise again");
 }
 

@@ -8,7 +8,9 @@
 
 #include <clocale>
 #include <cstdio>
+#include <cstdlib>
 #include <iterator>
+#include <string_view>
 
 #include "admin/client.h"
 #include "admin/top_link.h"
@@ -33,7 +35,7 @@ class Terminal {
     nodelay(stdscr, TRUE);
     curs_set(0);
     set_escdelay(25);
-    if (has_colors()) {
+    if (has_colors() && std::getenv("NO_COLOR") == nullptr) {
       start_color();
       use_default_colors();
       init_pair(kBlue, COLOR_BLUE, -1);
@@ -166,7 +168,9 @@ int run_top(const std::string& socket) {
     std::fprintf(stderr, "sluice top: %s\n", path.error().detail.c_str());
     return kUsage;
   }
-  if (isatty(STDIN_FILENO) == 0 || isatty(STDOUT_FILENO) == 0) {
+  const char* const term = std::getenv("TERM");
+  const bool can_draw = term != nullptr && std::string_view(term) != "dumb";
+  if (!can_draw || isatty(STDIN_FILENO) == 0 || isatty(STDOUT_FILENO) == 0) {
     std::fprintf(stderr, "sluice top: it needs a terminal; 'sluice ctl' answers without one\n");
     return kUsage;
   }

@@ -29,6 +29,8 @@ enum class Detector : uint8_t {
   no_endpoint,  // green has no endpoint left
   by_hand,      // an operator
 };
+inline constexpr Detector kReasonsToTrip[] = {Detector::rise, Detector::comparison, Detector::ceiling,
+                                              Detector::no_endpoint, Detector::by_hand};
 constexpr const char* to_string(Detector detector) {
   constexpr const char* names[] = {"none", "rise", "comparison", "max-error-rate", "no-endpoint", "by-hand"};
   return names[static_cast<size_t>(detector)];
@@ -137,9 +139,9 @@ struct Evidence {
   std::vector<Involved> paths;
   uint64_t held_back = 0;  // errors that the cap on one client's or path's influence left out
 
-  // On the wall clock; 0 where at_ms is.
+  // On the wall clock; 0 where at_ms is, and where that clock is not known.
   int64_t unix_ms(uint64_t at_ms) const {
-    return at_ms == 0 ? 0 : clock_began_unix_ms + static_cast<int64_t>(at_ms);
+    return at_ms == 0 || clock_began_unix_ms == 0 ? 0 : clock_began_unix_ms + static_cast<int64_t>(at_ms);
   }
 };
 

@@ -55,9 +55,10 @@ class PosixFile final : public File {
   const std::string path_;
 };
 
+// Files of ours are no links; the folder that they are in may be reached by one.
 conf::Result<std::unique_ptr<PosixFile>> open_file(const std::string& path, int flags) {
-  const int descriptor =
-      retry_on_interrupt([&] { return ::open(path.c_str(), flags | O_CLOEXEC | O_NOFOLLOW, 0600); });
+  if ((flags & O_DIRECTORY) == 0) flags |= O_NOFOLLOW;
+  const int descriptor = retry_on_interrupt([&] { return ::open(path.c_str(), flags | O_CLOEXEC, 0600); });
   if (descriptor < 0) return os_error("open", path, errno);
   return std::make_unique<PosixFile>(descriptor, path);
 }

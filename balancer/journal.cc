@@ -75,6 +75,10 @@ conf::Result<std::unique_ptr<Journal>> Journal::open(FileSystem& files, std::str
   journal->lock_ = std::move(lock.value());
 
   auto content = files.read(journal->path("journal"));
+  if (content && content->empty()) {
+    // Made, and the power went before a first octet was on the disk.
+    content = conf::Error{conf::Error::Kind::not_found, conf::Error::Source::system, false, ""};
+  }
   if (content) {
     if (conf::Status loaded = journal->load(*content); !loaded) return loaded.error();
   } else if (content.error().kind != conf::Error::Kind::not_found) {

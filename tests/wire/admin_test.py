@@ -84,6 +84,18 @@ def test_admin_help_lists_and_explains():
         expect("if-gen" in sluice.admin.text("help set weight"), "help set weight does not explain if-gen")
 
 
+def test_ctl_helps_without_a_process():
+    environment = {name: value for name, value in os.environ.items() if name not in ("SLUICE_SOCKET", "SLUICE_CONFIG")}
+
+    def ctl(*words):
+        return subprocess.run([binary(), "ctl", *words], env=environment, capture_output=True, text=True, timeout=30)
+
+    expect("set weight" in ctl("help").stdout, "help lists no commands")
+    expect("if-gen" in ctl("help", "set", "weight").stdout, "help set weight does not explain if-gen")
+    equal(ctl("help", "shwo").returncode, 1, "the exit code for what is not there")
+    equal(ctl("show", "split").returncode, 2, "the exit code without a process")
+
+
 def test_admin_line_without_end_is_refused():
     with Origin() as origin, Sluice(origin) as sluice, sluice.admin.connect() as client:
         before = sluice.rss_bytes()

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 from harness import Failure, Sluice, binary, equal, expect, main, merge, refused, to_toml
 from http1 import Client, Silence, wait_until
@@ -99,6 +100,74 @@ def test_a_trip_outlives_a_configuration_without_its_service():
         equal({sluice.get("/").get("x-origin") for _ in range(30)}, {"blue"}, "who answers")
         sluice.admin.do("reset web")
         sluice.admin.do("set weight web green=10")
+
+
+def test_sigterm_while_draining_changes_nothing():
+    gate = threading.Event()
+
+    def script(connection):
+        while connection.request() is not None:
+            connection.wait(gate)
+            connection.reply(200, body=b"late")
+
+    with Origin(script) as origin, Sluice(origin, config={"drain_timeout": "30s"}) as sluice:
+        with sluice.client(timeout=30) as client:
+            client.ask("GET", "/")
+            origin.wait_for_requests(1)
+            sluice.admin.do("drain")
+            for _ in range(2):
+                sluice.signal(signal.SIGTERM)
+            wait_until(lambda: _is_refused(sluice.address), what="the listener's end")
+            gate.set()
+            equal(client.answer().body, b"late", "the answer that was under way")
+        equal(sluice.process.wait(30), 0, "the exit code")
+
+
+def test_sigusr1_opens_the_access_log_anew():
+    with Origin() as origin, Sluice(origin) as sluice:
+        log = Path(sluice.folder, "access.log")
+        sluice.get("/before")
+        wait_until(lambda: log.exists() and "/before" in log.read_text(), what="the first line")
+        log.rename(log.with_suffix(".1"))
+        sluice.signal(signal.SIGUSR1)
+        wait_until(log.exists, what="the new file")
+        sluice.get("/after")
+        wait_until(lambda: "/after" in log.read_text(), what="the line in it")
+
+
+def test_closed_standard_streams_are_no_reason_to_abort():
+    with Origin() as origin:
+        for stream in ("0<&-", "1>&-", "2>&-"):
+            with Sluice(origin) as sluice:
+                sluice.stop()
+                command = f'exec "$@" {stream}'
+                sluice.command = lambda: ["/bin/sh", "-c", command, "sh", binary(), "run", "-c", str(sluice.config_file)]
+                sluice.start()
+                equal(sluice.get("/").status, 200, "the answer")
+                sluice.signal(signal.SIGTERM)
+                equal(sluice.process.wait(30), 0, f"the exit code with {stream}")
+
+
+def test_a_state_dir_may_be_a_link_and_its_journal_empty():
+    blue, green = pair()
+    with blue, green, Sluice(blue, green) as sluice:
+        real, link = Path(sluice.folder, "real"), Path(sluice.folder, "state")
+        real.mkdir()
+        link.symlink_to(real)
+        Path(real, "journal").touch()
+        sluice.tree["state_dir"] = str(link)
+        sluice.write_config()
+        sluice.stop()
+        sluice.start()
+        expect("saved" not in sluice.admin.do("set weight web green=5"), "the change was not saved")
+        sluice.process.kill()
+        sluice.process.wait()
+        with Path(real, "journal").open("r+b") as journal:
+            journal.seek(-3, os.SEEK_END)
+            journal.truncate()
+        sluice.start()
+        events = [row["message"] for row in sluice.admin.do("show events")["events"] if row["type"] == "state_damaged"]
+        expect(len(events) == 1 and "journal" in events[0], f"what is said of the damage: {events}")
 
 
 def test_a_peer_on_a_unix_socket_is_believed():

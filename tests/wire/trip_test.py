@@ -56,7 +56,7 @@ def check_evidence(evidence, asked):
     expect(evidence["detector"] in DETECTORS, f"the detector is {evidence['detector']}")
     equal([change["green"] for change in evidence["splits"]][:2], [0.0, 50.0], "the split's history")
     green = evidence["green"]
-    expect(7 <= green["errors"] <= 40, lambda: f"errors of green: {green}")
+    expect(3 <= green["errors"] <= 40, lambda: f"errors of green: {green}")
     equal(green["by_outcome"], {"5xx": green["errors"]}, "errors by kind")
     expect(green["rate_low"] < green["rate"] <= green["rate_high"] + 1e-9, lambda: f"bounds: {green}")
     # A worker may have measured one that nobody has judged yet.
