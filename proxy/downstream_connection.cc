@@ -237,7 +237,7 @@ void DownstreamConnection::await() {
       expect(Waiting::idle, timeouts.client_idle_ms);
     }
   } else if (!blocked && exchange_->awaits_body()) {
-    expect(Waiting::body, timeouts.client_body_ms);
+    expect(Waiting::body, exchange_->client_body_ms());
   } else {
     waiting_ = Waiting::nothing;
     timer_.disarm();

@@ -53,6 +53,7 @@ class Exchange {
   bool expects_more_body() const;
   bool request_outstanding() const { return !request_complete_ && expects_more_body(); }
   // Does the client owe us its body now? Not while it waits for a 100.
+  uint32_t client_body_ms() const { return conf().timeouts.client_body_ms; }  // while it awaits one
   bool awaits_body() const {
     return phase_ == Phase::streaming && request_outstanding() && !awaits_continue_;
   }

@@ -143,6 +143,10 @@ conf::Result<Rollouts::Case*> Rollouts::existing(const std::string& service) {
     return refusal(Error::Kind::refused,
                    "service '" + service + "' has no rollout; 'rollout start " + service + "' begins one");
   }
+  if (!control_.service_conf(service).has_green) {
+    return refusal(Error::Kind::refused, "service '" + service + "' has no green upstream any more; " +
+                                             "'rollout start' begins anew when it has one");
+  }
   return found->second.get();
 }
 

@@ -91,5 +91,16 @@ def test_full_disk_is_told_with_each_change_and_traffic_goes_on():
         equal(sluice.admin.show("split")[0]["green"], 42.0, "the split after a restart")
 
 
+def test_a_service_holds_its_clients_to_its_own_time_for_a_body():
+    with Origin() as origin:
+        patient = {"blue": {"endpoints": [origin.address]}, "timeouts": {"client_body": "1h"}}
+        config = {"service": {"other": patient},
+                  "route": [{"host": "other.test", "service": "other"}, {"path": "/", "service": "web"}]}
+        with Sluice(origin, service={"timeouts": {"client_body": "200ms"}}, config=config) as sluice:
+            with sluice.client(timeout=30) as client:
+                client.send(b"POST / HTTP/1.1\r\nHost: web.test\r\nContent-Length: 10\r\n\r\nabc")
+                equal(client.answer("POST").status, 408, "the status")
+
+
 if __name__ == "__main__":
     sys.exit(main(globals()))

@@ -251,6 +251,20 @@ def test_change_by_hand_pauses_and_resume_goes_back_to_the_step():
         equal(sluice.admin.show("split web")[0]["green"], 0.0, "the split")
 
 
+def test_a_rollout_whose_green_a_reload_took_away_cannot_go_on():
+    blue, green = pair()
+    with blue, green, Sluice(blue, green) as sluice, Traffic(sluice):
+        sluice.admin.do("rollout start web steps=10,50 hold=1h")
+        wait_until(lambda: sluice.admin.show("split")[0]["green"] == 10.0, what="the first step")
+        web = sluice.tree["service"]["web"]
+        del web["green"]
+        sluice.write_config()
+        sluice.admin.do("reload")
+        for command in ("rollout resume web", "rollout promote web --full", "rollout retry web"):
+            refused(sluice.admin.json(command), "refused")
+        equal(sluice.admin.show("split")[0]["green"], 0.0, "green's share")
+
+
 def test_freeze_lets_no_split_rise_and_outlives_a_restart():
     blue, green = pair()
     with blue, green, tempfile.TemporaryDirectory() as state:
