@@ -42,7 +42,7 @@ class ActiveCheck {
   static constexpr uint32_t kUnhealthyDivisor = 4;
   static constexpr uint32_t kLeastIntervalMs = 50;
   // First probes are spread over this: readiness should not wait for more.
-  static constexpr uint32_t kFirstSpreadMs = 100;
+  static constexpr uint32_t kFirstSpreadMs = 10;
   static constexpr uint64_t kNever = UINT64_MAX;
 
   ActiveCheck(const conf::Health& settings, uint64_t now_ms, balancer::Random& random);

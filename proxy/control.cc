@@ -139,11 +139,12 @@ conf::Status Control::start() {
   start_signals();
   loop_.arm(ticker_, Judge::kTickMs);
   state_ = RunState::running;
-  if (inheritance_.any()) {
-    accept_latest_us_ = loop_.now_us() + Inheritance::kHealthyMs * 1000;
-  } else {
-    accept_connections();
-  }
+  // Clients wait in the sockets' queues until their requests have somewhere to
+  // go; not for long, since those of other services wait with them.
+  constexpr uint64_t kFirstChecksMs = 1000;
+  accept_latest_us_ = loop_.now_us() + (inheritance_.any() ? Inheritance::kHealthyMs : kFirstChecksMs) * 1000;
+  // What a predecessor left for the admin listeners is not claimed yet.
+  if (!inheritance_.any()) accept_when_ready();
   add_event("started", "", "sluice " + version_ + " started with " + std::to_string(count) + " workers");
   return conf::Done{};
 }
@@ -267,7 +268,7 @@ struct Countdown {
 void Control::tick() {
   loop_.arm(ticker_, Judge::kTickMs);
   if (state_ != RunState::running) return;
-  if (!accepting_ && (ready() || loop_.now_us() >= accept_latest_us_)) accept_connections();
+  accept_when_ready();
   health_.tick();
   access_log_.report(loop_.now_us(), daemon_log_);
   daemon_log_.write_suppressed();

@@ -228,7 +228,7 @@ class Control {
   conf::Status open_listener(const conf::Listener& listener);
   void give_to_workers(const OpenListener& listener);
   void remove_path(const OpenListener& listener) const;
-  void accept_connections();
+  void accept_when_ready();
   std::string let_go_of_state();
   conf::Status read_handover(const std::string& state);
   void restore_values_by_hand();
@@ -310,7 +310,7 @@ class Control {
   Upgrade upgrade_;
   std::vector<Part*> parts_;
   bool accepting_ = false;
-  uint64_t accept_latest_us_ = 0;  // with an inheritance
+  uint64_t accept_latest_us_ = 0;  // whether there is an endpoint to be used or not
   int successor_ = 0;
 
   // What a predecessor had in force.

@@ -139,6 +139,7 @@ void Control::endpoints_changed(const std::string& service, conf::Colour colour)
   // Requests that wait may have somewhere to go now, or nowhere.
   for (const auto& worker : workers_) worker->wake_for_caps();
   judge_.look_at_endpoints(service);
+  accept_when_ready();
   changed();
 }
 

@@ -16,10 +16,13 @@ std::optional<int> Control::inherited(const std::string& name) {
 
 conf::Status Control::add_part(Part& part) {
   parts_.push_back(&part);
-  return accepting_ ? part.begin() : conf::Status(conf::Done{});
+  const bool others_turn = !accepting_ && inheritance_.any();
+  return others_turn ? conf::Status(conf::Done{}) : part.begin();
 }
 
-void Control::accept_connections() {
+void Control::accept_when_ready() {
+  if (accepting_ || state_ != RunState::running) return;
+  if (!ready() && loop_.now_us() < accept_latest_us_) return;
   accepting_ = true;
   for (const OpenListener& one : listeners_) give_to_workers(one);
   for (Part* const part : parts_) {

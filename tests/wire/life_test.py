@@ -102,6 +102,29 @@ def test_a_trip_outlives_a_configuration_without_its_service():
         sluice.admin.do("set weight web green=10")
 
 
+def test_clients_that_come_before_the_first_check_are_served():
+    checked = threading.Event()
+
+    def script(connection):
+        while (request := connection.request()) is not None:
+            if request.target == "/health":
+                connection.wait(checked)
+            connection.reply(200, body=b"ok")
+
+    service = {"health": {"path": "/health", "interval": "100ms", "timeout": "30s"}}
+    began = time.monotonic()
+    with Origin(script) as origin, Sluice(origin, service=service, ready=False) as sluice:
+        equal(sluice.admin.json("show info")["ok"], True, "the admin socket before the first check")
+        with sluice.client(timeout=30) as client:
+            client.ask("GET", "/")
+            checked.set()
+            status = client.answer().status
+            # Longer than a second nobody is left waiting for a check.
+            expect(status == 200 or time.monotonic() > began + 1, f"the status: {status}")
+        sluice.wait_ready(20)
+        equal(sluice.get("/").status, 200, "the status once it is ready")
+
+
 def test_sigterm_while_draining_changes_nothing():
     gate = threading.Event()
 
