@@ -146,8 +146,6 @@ std::string with_time_left(const std::string& line, uint64_t passed_us) {
                      std::string_view(end, rest.data() + rest.size()));
 }
 
-// A process that hands over to a new one closes its admin connections. Whoever
-// only asked asks again, and is heard by the successor, who has the same socket.
 // Answers come at once, but for those that are waited for.
 void limit_patience(int fd, const std::string& line) {
   constexpr timeval kPatience{10, 0};
@@ -156,6 +154,8 @@ void limit_patience(int fd, const std::string& line) {
   setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &kPatience, sizeof(kPatience));
 }
 
+// A process that hands over to a new one closes its admin connections. Whoever
+// only asked asks again, and is heard by the successor, who has the same socket.
 int ask_until_answered(const std::string& path, const std::string& line, bool json) {
   constexpr int kMostTries = 5;
   const uint64_t began_us = proxy::Loop::wall_clock_us();

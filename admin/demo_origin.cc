@@ -65,7 +65,9 @@ class DemoOrigin::Connection final : public proxy::Stream::Handler {
 };
 
 DemoOrigin::DemoOrigin(proxy::Loop& loop, std::string colour)
-    : loop_(loop), colour_(std::move(colour)), socket_(loop, [this] { accept(); }) {}
+    : loop_(loop),
+      colour_(std::move(colour)),
+      socket_(loop, [this] { socket_.accept_some([this](int client) { begin(client); }); }) {}
 
 DemoOrigin::~DemoOrigin() = default;
 
@@ -80,13 +82,9 @@ conf::Status DemoOrigin::listen() {
   return conf::Done{};
 }
 
-void DemoOrigin::accept() {
-  for (size_t i = 0; i < proxy::AcceptingSocket::kMostAtOnce; ++i) {
-    const int client = socket_.accept();
-    if (client < 0) return;
-    auto stream = proxy::UvStream::of_accepted(loop_, proxy::UvStream::Kind::tcp, client);
-    if (stream != nullptr) connections_.insert(new Connection(*this, std::move(stream)));
-  }
+void DemoOrigin::begin(int client) {
+  auto stream = proxy::UvStream::of_accepted(loop_, proxy::UvStream::Kind::tcp, client);
+  if (stream != nullptr) connections_.insert(new Connection(*this, std::move(stream)));
 }
 
 void DemoOrigin::close() {

@@ -31,7 +31,7 @@ class DemoOrigin {
  private:
   class Connection;
 
-  void accept();
+  void begin(int client);
 
   proxy::Loop& loop_;
   const std::string colour_;

@@ -48,7 +48,7 @@ conf::Status HttpServer::start(const Address& bind) {
       inherited ? proxy::adopt_listen_sockets({*inherited}, bind, 1) : proxy::open_listen_sockets(bind, 1);
   if (!opened.ok()) return opened.error();
   address_ = opened->address;
-  socket_.emplace(control_.loop(), [this] { accept(); });
+  socket_.emplace(control_.loop(), [this] { socket_->accept_some([this](int client) { begin(client); }); });
   socket_->adopt(opened->fds.front());
   control_.on_stop([this] { close(); });
   history_.on_tick([this] { tell_state(); });
@@ -72,14 +72,6 @@ conf::Status HttpServer::begin() {
 void HttpServer::pause() {
   socket_->pause();
   for (const auto& connection : connections_) connection->close();
-}
-
-void HttpServer::accept() {
-  for (size_t i = 0; i < proxy::AcceptingSocket::kMostAtOnce; ++i) {
-    const int client = socket_->accept();
-    if (client < 0) return;
-    begin(client);
-  }
 }
 
 void HttpServer::begin(int client) {

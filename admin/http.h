@@ -67,7 +67,6 @@ class HttpServer final : public proxy::Control::Part {
   friend class HttpConnection;
 
   std::string name() const;
-  void accept();
   void begin(int client);
   void close();
   bool may_stream() const;

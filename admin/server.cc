@@ -40,7 +40,7 @@ Server::Server(proxy::Control& control)
       waits_(control),
       history_(control),
       context_{control, commands_, waits_, history_, {}},
-      socket_(control.loop(), [this] { accept(); }) {}
+      socket_(control.loop(), [this] { socket_.accept_some([this](int client) { begin(client); }); }) {}
 
 // The inode is born with the descriptor's mode, less the umask, so that the
 // path is at no time wider than wanted; and nobody connects before listen().
@@ -91,14 +91,6 @@ conf::Status Server::begin() {
 void Server::pause() {
   socket_.pause();
   for (const auto& session : sessions_) session->close();
-}
-
-void Server::accept() {
-  for (size_t i = 0; i < proxy::AcceptingSocket::kMostAtOnce; ++i) {
-    const int client = socket_.accept();
-    if (client < 0) return;
-    begin(client);
-  }
 }
 
 void Server::begin(int client) {

@@ -48,7 +48,6 @@ class Server final : public proxy::Control::Part {
 
  private:
   conf::Status bind(uint32_t mode);
-  void accept();
   void begin(int client);
   void close();
 

@@ -22,18 +22,6 @@ constexpr const char* kIntroduction =
     "Each key says when a change takes effect: at once by a reload, in the next process (restart),\n"
     "or only where the state folder does not remember a value yet (first start).\n";
 
-const char* to_string(Applies applies) {
-  switch (applies) {
-    case Applies::reload:
-      return "reload";
-    case Applies::restart:
-      return "restart";
-    case Applies::first_start:
-      return "first start";
-  }
-  return "";
-}
-
 std::string key_text(const Key& key) {
   const std::string range = to_string(key.range, *key.access.type);
   std::string traits = key.access.type->name;

@@ -36,18 +36,6 @@ constexpr const char* kIntroduction =
     "```\n"
     "\n";
 
-const char* to_string(Applies applies) {
-  switch (applies) {
-    case Applies::reload:
-      return "reload";
-    case Applies::restart:
-      return "restart";
-    case Applies::first_start:
-      return "first start";
-  }
-  return "";
-}
-
 std::string default_of(const Key& key) {
   if (key.fallback == kRequired) return "required";
   if (key.fallback.empty()) return "absent";

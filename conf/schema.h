@@ -40,6 +40,10 @@ enum class Applies : uint8_t {
   restart,      // in the next process: a restart or an upgrade by SIGUSR2
   first_start,  // only where state_dir holds nothing yet
 };
+constexpr const char* to_string(Applies applies) {
+  constexpr const char* names[] = {"reload", "restart", "first start"};
+  return names[static_cast<size_t>(applies)];
+}
 
 // The object of a section: of a list's entry that shares one object with its
 // neighbours, `index` says which entry.

@@ -45,6 +45,15 @@ class AcceptingSocket {
   // A connection's descriptor, not blocking and closed on exec, which is the
   // caller's; -1 when none waits or none can be had now.
   int accept();
+  // Takes what waits, at most kMostAtOnce: take(descriptor) for each.
+  template <typename Take>
+  void accept_some(Take take) {
+    for (size_t i = 0; i < kMostAtOnce; ++i) {
+      const int client = accept();
+      if (client < 0) return;
+      take(client);
+    }
+  }
 
  private:
   struct Poll {

@@ -160,8 +160,9 @@ class Admin:
         return Client(self.path, timeout)
 
     def text(self, commands):
-        """The reply, without the empty line that ends it."""
-        with self.connect() as client:
+        """The reply, without the empty line that ends it; a `wait` has its own time."""
+        waits = re.search(r"\bwait (\d+) ", commands)
+        with self.connect(30.0 + (int(waits[1]) if waits else 0)) as client:
             client.send(commands.encode() + b"\n")
             return client.rest().decode().rstrip("\n")
 
