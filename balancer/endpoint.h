@@ -6,6 +6,7 @@
 // decides with one load:
 //
 //   health   unknown -> up <-> down     active checks; `up` at once without them
+//   awaited  0 or 1                     its first check is not over: requests wait
 //   mode     ready, drain, maint        the operator, by `set endpoint`
 //   ejected  0 or 1                     outlier ejection, for a while
 //   ramp     1..100 percent of weight   slow start after coming back
@@ -59,11 +60,14 @@ struct EndpointCondition {
   EndpointMode mode = EndpointMode::ready;
   bool ejected = false;
   uint8_t ramp_percent = 100;
+  bool awaited = false;  // unknown, and no check is over yet
 
   // May new requests go there?
   bool usable() const { return health == EndpointHealth::up && mode == EndpointMode::ready && !ejected; }
   // May they in a panic, when nearly all others are out?
   bool usable_in_panic() const { return health != EndpointHealth::unknown && mode == EndpointMode::ready; }
+  // Is it worth waiting for, where no other may be used?
+  bool worth_waiting() const { return awaited && mode == EndpointMode::ready; }
 };
 
 class EndpointState {
@@ -84,7 +88,7 @@ class EndpointState {
   EndpointCondition condition() const {
     const uint32_t word = word_.load(std::memory_order_relaxed);
     return {static_cast<EndpointHealth>(word & 0xff), static_cast<EndpointMode>((word >> 8) & 0xff),
-            ((word >> 16) & 1) != 0, static_cast<uint8_t>(word >> 24)};
+            ((word >> 16) & 1) != 0, static_cast<uint8_t>(word >> 24), ((word >> 17) & 1) != 0};
   }
 
   // How attempts at this endpoint ended; each worker writes its own.
@@ -123,6 +127,7 @@ class EndpointState {
   void set_condition(const EndpointCondition& condition) {
     word_.store(static_cast<uint32_t>(condition.health) | static_cast<uint32_t>(condition.mode) << 8 |
                     static_cast<uint32_t>(condition.ejected ? 1 : 0) << 16 |
+                    static_cast<uint32_t>(condition.awaited ? 1 : 0) << 17 |
                     static_cast<uint32_t>(condition.ramp_percent) << 24,
                 std::memory_order_relaxed);
   }

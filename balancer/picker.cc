@@ -22,14 +22,17 @@ void Picker::refresh(uint64_t epoch) {
   for (const Entry& entry : entries_) usable += entry.load->state->condition().usable() ? 1 : 0;
   in_panic_ = usable > 0 && usable * 100 < entries_.size() * panic_percent_;
   uint64_t sum = 0;
+  bool awaited = false;
   for (const Entry& entry : entries_) {
     const EndpointCondition condition = entry.load->state->condition();
+    awaited = awaited || condition.worth_waiting();
     if (!(in_panic_ ? condition.usable_in_panic() : condition.usable())) continue;
     const uint32_t ramp = std::max<uint32_t>(1, condition.ramp_percent);
     const uint32_t weight = entry.weight * ramp;
     sum += weight;
     eligible_.push_back({entry.load, weight, sum, 0});
   }
+  awaits_first_check_ = awaited && eligible_.empty();
   equal_weights_ = std::all_of(eligible_.begin(), eligible_.end(),
                                [this](const Eligible& one) { return one.weight == eligible_[0].weight; });
   // Each begins half a period in, so that weights 3 and 1 give a b a a rather
@@ -43,6 +46,11 @@ void Picker::refresh(uint64_t epoch) {
 size_t Picker::eligible_count(uint64_t epoch) {
   if (epoch != seen_epoch_) refresh(epoch);
   return eligible_.size();
+}
+
+bool Picker::awaits_first_check(uint64_t epoch) {
+  if (epoch != seen_epoch_) refresh(epoch);
+  return awaits_first_check_;
 }
 
 Picker::Eligible& Picker::draw(Random& random) {

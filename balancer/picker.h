@@ -16,7 +16,8 @@
 // When fewer than panic_percent of the endpoints are usable, all that are not
 // taken out by the operator share the requests rather than bury the rest.
 // Endpoints that were already tried for the request are avoided while any other
-// is left.
+// is left. Where none may be used but the first check of one is not over, the
+// request may wait: awaits_first_check().
 #pragma once
 
 #include <cstdint>
@@ -50,6 +51,8 @@ class Picker {
 
   // How many endpoints may be used at `epoch`.
   size_t eligible_count(uint64_t epoch);
+  // None may be used at `epoch`, but one that was never checked may be soon.
+  bool awaits_first_check(uint64_t epoch);
   bool in_panic() const { return in_panic_; }
   const std::vector<Entry>& entries() const { return entries_; }
 
@@ -73,6 +76,7 @@ class Picker {
   const uint32_t panic_percent_;
   uint64_t seen_epoch_ = ~uint64_t{0};
   bool in_panic_ = false;
+  bool awaits_first_check_ = false;
   bool equal_weights_ = true;
   double virtual_time_ = 0;
   std::vector<Eligible> eligible_;  // round-robin: a heap by deadline

@@ -66,7 +66,7 @@ void CheckScheduler::finish(CheckId id, const ProbeResult& result, uint64_t now_
   const auto transition = state.finish(result, now_ms, random_);
   due_.emplace(state.due_ms(), id);
   if (transition) on_transition_(id, *transition);
-  on_result_();
+  on_result_(id);
 }
 
 }  // namespace sluice::health

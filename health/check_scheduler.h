@@ -35,7 +35,7 @@ class CheckScheduler {
   using OnTransition = std::function<void(CheckId, const CheckTransition&)>;
 
   // Told after each result, when next_wakeup_ms() is up to date.
-  using OnResult = std::function<void()>;
+  using OnResult = std::function<void(CheckId)>;
 
   CheckScheduler(uint64_t seed, OnTransition on_transition, OnResult on_result)
       : random_(seed), on_transition_(std::move(on_transition)), on_result_(std::move(on_result)) {}

@@ -14,7 +14,7 @@ namespace {
 
 bool same(const EndpointCondition& a, const EndpointCondition& b) {
   return a.health == b.health && a.mode == b.mode && a.ejected == b.ejected &&
-         a.ramp_percent == b.ramp_percent;
+         a.ramp_percent == b.ramp_percent && a.awaited == b.awaited;
 }
 
 }  // namespace
@@ -37,6 +37,7 @@ void UpstreamMonitor::add(EndpointKey key, std::shared_ptr<balancer::EndpointSta
   EndpointCondition next = known;
   next.ejected = false;
   if (!checked_) next.health = EndpointHealth::up;
+  next.awaited = next.health == EndpointHealth::unknown;
   changed_ = true;
   apply(added->second, next, now_ms);
 }
@@ -55,9 +56,18 @@ void UpstreamMonitor::checked(EndpointKey key, const CheckTransition& transition
   if (found == endpoints_.end()) return;
   EndpointCondition next = found->second.condition;
   next.health = transition.to;
+  next.awaited = false;
   const auto kind = transition.to == EndpointHealth::up ? MonitorEvent::Kind::up : MonitorEvent::Kind::down;
   const std::string why = transition.reason.empty() ? "" : ": " + transition.reason;
   events_.push_back({kind, found->second.state->name(), to_string(transition.to) + why, transition.reason});
+  apply(found->second, next, now_ms);
+}
+
+void UpstreamMonitor::first_check_failed(EndpointKey key, uint64_t now_ms) {
+  const auto found = endpoints_.find(key);
+  if (found == endpoints_.end()) return;
+  EndpointCondition next = found->second.condition;
+  next.awaited = false;
   apply(found->second, next, now_ms);
 }
 

@@ -7,7 +7,8 @@
 //   set endpoint  ─┤                  └──> changed(): bump the upstream's epoch
 //   time          ─┘                  └──> events, for the log and `show events`
 //
-// Without active checks an endpoint is up at once. An endpoint that becomes
+// Without active checks an endpoint is up at once; with them it is awaited until
+// its first check is over, and unknown until one succeeds. An endpoint that becomes
 // usable, for the first time or again, ramps up over slow_start_ms. One whose
 // state was known before (a reload made a new monitor) stays as it was, but for
 // an ejection, which ends.
@@ -51,6 +52,8 @@ class UpstreamMonitor {
   void remove(EndpointKey key, uint64_t now_ms);
 
   void checked(EndpointKey key, const CheckTransition& transition, uint64_t now_ms);
+  // Its first check is over and did not succeed: nobody need wait for it.
+  void first_check_failed(EndpointKey key, uint64_t now_ms);
   void set_mode(EndpointKey key, balancer::EndpointMode mode, uint64_t now_ms);
   // Live outcomes, as Outlier takes them: either the successes before each
   // failure, or totals now and then.

@@ -251,6 +251,23 @@ bool Control::ready() const {
   });
 }
 
+bool Control::first_checks_over() const {
+  return std::all_of(registry_.services().begin(), registry_.services().end(), [](const auto& one) {
+    bool named = false;
+    bool usable = false;
+    bool awaited = false;
+    for (const auto& list : one.second.endpoints) {
+      for (const balancer::EndpointPlan& endpoint : list) {
+        const balancer::EndpointCondition condition = endpoint.state->condition();
+        named = true;
+        usable = usable || condition.usable();
+        awaited = awaited || condition.worth_waiting();
+      }
+    }
+    return usable || (named && !awaited);
+  });
+}
+
 namespace {
 
 // Calls `done` on the control thread when `count` workers have answered.

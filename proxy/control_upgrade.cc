@@ -22,7 +22,9 @@ conf::Status Control::add_part(Part& part) {
 
 void Control::accept_when_ready() {
   if (accepting_ || state_ != RunState::running) return;
-  if (!ready() && loop_.now_us() < accept_latest_us_) return;
+  // A predecessor serves as long as we could not.
+  const bool waits = inheritance_.any() ? !ready() : !first_checks_over();
+  if (waits && loop_.now_us() < accept_latest_us_) return;
   accepting_ = true;
   for (const OpenListener& one : listeners_) give_to_workers(one);
   for (Part* const part : parts_) {

@@ -176,6 +176,10 @@ void Exchange::attempt() {
       restart(Colour::blue);
       return;
     }
+    if (pool_->awaits_first_check()) {
+      enqueue();
+      return;
+    }
     refuse(Refusal::no_endpoint, 503, "destination_unavailable", "no endpoint of the upstream may be used");
     return;
   }

@@ -53,6 +53,11 @@ void Exchange::on_deadline() {
   if (phase_ == Phase::queued) {
     pool_->leave_queue(*this);
     left_queue();
+    if (pool_->awaits_first_check()) {
+      refuse(Refusal::no_endpoint, 503, "destination_unavailable",
+             "the first check of an endpoint takes too long");
+      return;
+    }
     refuse(Refusal::queue_timeout, 503, "connection_limit_reached", "no connection became free in time");
     return;
   }

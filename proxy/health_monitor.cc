@@ -18,7 +18,7 @@ HealthMonitor::HealthMonitor(Control& control)
           [this](health::CheckId id, const health::CheckTransition& transition) {
             on_transition(id, transition);
           },
-          [this] { arm(); }),
+          [this](health::CheckId id) { on_result(id); }),
       timer_([](void* self) { static_cast<HealthMonitor*>(self)->advance(); }, this) {}
 
 void HealthMonitor::configure() {
@@ -98,6 +98,17 @@ void HealthMonitor::arm() {
   if (closed_ || next_ms == health::CheckScheduler::kNever) return;
   const uint64_t now_ms = control_.loop().now_ms();
   control_.loop().arm(timer_, next_ms > now_ms ? next_ms - now_ms : 1);
+}
+
+void HealthMonitor::on_result(health::CheckId id) {
+  const health::ActiveCheck* const check = scheduler_.find(id);
+  const auto found = checks_.find(id);
+  if (check != nullptr && found != checks_.end() && check->health() == balancer::EndpointHealth::unknown) {
+    Upstream& upstream = *found->second.upstream;
+    upstream.monitor->first_check_failed(found->second.endpoint, control_.loop().now_ms());
+    tell(upstream);
+  }
+  arm();
 }
 
 void HealthMonitor::on_transition(health::CheckId id, const health::CheckTransition& transition) {

@@ -70,6 +70,7 @@ class HealthMonitor {
 
   void configure(Upstream& upstream);
   void drop(Upstream& upstream, health::EndpointKey key);
+  void on_result(health::CheckId id);
   void on_transition(health::CheckId id, const health::CheckTransition& transition);
   // Tells the workers and the log what the monitor has decided.
   void tell(Upstream& upstream);

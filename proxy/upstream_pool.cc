@@ -222,6 +222,7 @@ void UpstreamPool::pump() {
   while (first_waiter_ != nullptr) {
     Exchange& next = *first_waiter_;
     if (!has_usable_endpoint()) {
+      if (awaits_first_check()) return;
       leave_queue(next);
       next.redirect();
       continue;

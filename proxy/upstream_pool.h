@@ -1,6 +1,6 @@
 // UpstreamPool: one upstream as one worker sees it: which endpoint a request
 // goes to, the idle connections, and the queue of requests that found no place
-// under the caps.
+// under the caps, or came before the first check of any endpoint was over.
 //
 // Order of things: a request that may not pass a waiter (see Cap) waits behind
 // it; a connection that becomes free goes to the longest waiter of this worker
@@ -63,6 +63,8 @@ class UpstreamPool {
   // they count under; what was made before is not used again.
   uint32_t terms() const { return terms_; }
   bool has_usable_endpoint() { return picker_->eligible_count(state_->epoch()) > 0; }
+  // There is none, but a first check that is not over may bring one.
+  bool awaits_first_check() { return picker_->awaits_first_check(state_->epoch()); }
   PooledEndpoint* pick(const PooledEndpoint* const* tried, size_t tried_count);
 
   // A connection to `endpoint` for the exchange, idle or dialled, or null when

@@ -83,6 +83,21 @@ constexpr EndpointCondition kUp{EndpointHealth::up, EndpointMode::ready, false, 
 
 }  // namespace
 
+TEST_CASE("picker: a request may wait for a first check only where nothing may be used") {
+  Endpoints endpoints({1, 1});
+  Picker picker = endpoints.picker(conf::Balance::p2c);
+  constexpr EndpointCondition kAwaited{.awaited = true};
+  CHECK(!picker.awaits_first_check(endpoints.epoch));
+  endpoints.set(0, kAwaited);
+  CHECK(!picker.awaits_first_check(endpoints.epoch));
+  CHECK(endpoints.pick(picker) == 1);
+  endpoints.set(1, kDown);
+  CHECK(picker.awaits_first_check(endpoints.epoch));
+  CHECK(picker.pick(endpoints.random, endpoints.epoch, nullptr, 0) == nullptr);
+  endpoints.set(0, {EndpointHealth::unknown, EndpointMode::ready, false, 100});
+  CHECK(!picker.awaits_first_check(endpoints.epoch));
+}
+
 TEST_CASE("picker: random draws by weight") {
   for (const std::vector<uint32_t>& weights :
        {std::vector<uint32_t>{1, 1, 1, 1}, std::vector<uint32_t>{1, 2, 3, 4},

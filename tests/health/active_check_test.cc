@@ -137,7 +137,7 @@ struct Bench {
   std::vector<std::pair<CheckId, CheckTransition>> transitions;
   CheckScheduler scheduler{
       7, [this](CheckId id, const CheckTransition& transition) { transitions.emplace_back(id, transition); },
-      [this] { wakeups.push_back(scheduler.next_wakeup_ms()); }};
+      [this](CheckId) { wakeups.push_back(scheduler.next_wakeup_ms()); }};
   std::vector<uint64_t> wakeups;  // as told after each result
   std::map<CheckId, std::shared_ptr<ProbeScript>> probes;
 
@@ -236,7 +236,7 @@ TEST_CASE("check scheduler: a check is removed while it waits, while it runs, an
 
   CheckScheduler* inner = nullptr;
   CheckScheduler scheduler(
-      1, [&](CheckId id, const CheckTransition&) { inner->remove(id); }, [] {});
+      1, [&](CheckId id, const CheckTransition&) { inner->remove(id); }, [](CheckId) {});
   inner = &scheduler;
   auto script = std::make_shared<ProbeScript>();
   scheduler.add(settings_of(1, 1), std::make_unique<ScriptedProbe>(script), 0);

@@ -21,7 +21,8 @@ class World {
   explicit World(uint64_t seed)
       : random_(seed),
         scheduler_(
-            seed, [this](CheckId id, const CheckTransition& t) { transition(id, t); }, [] {}) {
+            seed, [this](CheckId id, const CheckTransition& t) { transition(id, t); },
+            [this](CheckId id) { result(id); }) {
     health_.enabled = random_.below(4) != 0;
     health_.interval_ms = 200 + static_cast<uint32_t>(random_.below(3000));
     health_.timeout_ms = 100 + static_cast<uint32_t>(random_.below(2000));
@@ -148,6 +149,16 @@ class World {
     monitor_->checked(endpoint->key, transition, now_ms_);
   }
 
+  // After every result: nobody waits for a first check that is over.
+  void result(CheckId id) {
+    const Endpoint* endpoint = by_check(id);
+    if (endpoint == nullptr) return;
+    if (scheduler_.find(id)->health() == EndpointHealth::unknown) {
+      monitor_->first_check_failed(endpoint->key, now_ms_);
+    }
+    REQUIRE(!endpoint->state->condition().awaited);
+  }
+
   // Live traffic, as the Picker would let it through.
   void serve(Endpoint& endpoint) {
     const EndpointCondition condition = endpoint.state->condition();
@@ -188,6 +199,7 @@ class World {
       const EndpointCondition condition = endpoint.state->condition();
       usable += condition.usable() ? 1 : 0;
       ejected += condition.ejected ? 1 : 0;
+      if (condition.awaited) REQUIRE(condition.health == EndpointHealth::unknown);
       REQUIRE(condition.ramp_percent >= 1);
       REQUIRE(condition.ramp_percent <= 100);
       REQUIRE(condition.ejected == outlier.is_ejected(endpoint.key));

@@ -43,6 +43,26 @@ TEST_CASE("upstream monitor: without checks an endpoint is up at once, with them
   CHECK(checked.monitor->take_events().front().text == "up: ok");
 }
 
+TEST_CASE("upstream monitor: an endpoint is worth waiting for until its first check is over") {
+  Bench plain(1, false, 0);
+  CHECK(!plain.endpoints[0]->condition().worth_waiting());
+  Bench bench(3, true, 0);
+  bench.monitor->take_changed();
+  for (const auto& endpoint : bench.endpoints) CHECK(endpoint->condition().worth_waiting());
+  bench.monitor->checked(0, {EndpointHealth::unknown, EndpointHealth::up, "ok"}, 10);
+  CHECK(!bench.endpoints[0]->condition().worth_waiting());
+  bench.monitor->take_changed();
+  bench.monitor->first_check_failed(1, 20);
+  CHECK(!bench.endpoints[1]->condition().worth_waiting());
+  CHECK(bench.endpoints[1]->condition().health == EndpointHealth::unknown);
+  CHECK(bench.monitor->take_changed());
+  bench.monitor->first_check_failed(1, 30);
+  CHECK(!bench.monitor->take_changed());
+  // Whoever takes it out says that nobody need wait.
+  bench.monitor->set_mode(2, EndpointMode::maint, 40);
+  CHECK(!bench.endpoints[2]->condition().worth_waiting());
+}
+
 TEST_CASE("upstream monitor: ejection, mode and checks each take an endpoint out by themselves") {
   Bench bench(2, false, 0);
   CHECK(bench.monitor->take_changed());
