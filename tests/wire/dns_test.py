@@ -1,7 +1,9 @@
 """Endpoints by name. How names change is tests/proxy/resolver_test.cc's, which has
 a name server of its own; here the system's names go all the way through."""
 
+import os
 import sys
+import tempfile
 
 from harness import Sluice, equal, expect, main
 from http1 import proxy_error
@@ -37,4 +39,10 @@ def test_name_without_an_address_is_no_endpoint_and_stops_nobody():
         equal(sluice.get("/").get("x-origin"), "other", "who answers after the reload")
 
 
-sys.exit(main(globals()))
+# c-ares reads this instead of /etc/hosts, which a machine need not have.
+with tempfile.NamedTemporaryFile("w", suffix=".hosts") as hosts:
+    hosts.write("127.0.0.1 localhost\n")
+    hosts.flush()
+    os.environ["CARES_HOSTS"] = hosts.name
+    status = main(globals())
+sys.exit(status)
