@@ -464,14 +464,14 @@ TEST_CASE("exchange_timeout: a client that slowly takes the end of its answer ge
     client->set_room(0);
     client->send(last ? "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n" : kGet);
     path.run();
-    path.origin(0).send(answer(200, pattern(100'000)));
+    path.origin(0).send(answer(200, pattern(90'000)));
     path.run();
     CHECK(path.reporter.finished.size() == 1);
     for (int i = 0; i < 60; ++i) {
       client->take(2000);
       path.pass_ms(200);
     }
-    CHECK((body_of(client->received()) == pattern(100'000)));
+    CHECK((body_of(client->received()) == pattern(90'000)));
   }
 }
 

@@ -38,7 +38,14 @@ def ask_until_tripped(sluice, most=500):
 
 
 def event(sluice, kind):
-    events = [one for one in sluice.admin.do("show events")["events"] if one["type"] == kind]
+    """The one of its kind. A trip's comes when all workers have switched, behind its reply."""
+    events = []
+
+    def has_come():
+        events[:] = [one for one in sluice.admin.do("show events")["events"] if one["type"] == kind]
+        return events
+
+    wait_until(has_come, 20, what=f"an event '{kind}'")
     equal(len(events), 1, f"events '{kind}'")
     return events[0]
 
