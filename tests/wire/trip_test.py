@@ -10,6 +10,7 @@ from datetime import datetime
 from pathlib import Path
 
 from harness import CALM, Sluice, binary, equal, expect, main, refused
+from http1 import wait_until
 from origin import FastOrigin, Origin, pair
 from split_test import Load, under_load
 
@@ -212,8 +213,11 @@ def test_rescue_hides_the_fault_from_clients_and_not_from_the_judge():
             sluice.admin.do("set weight web green=50")
             statuses = ask_until_tripped(sluice)
             equal(set(statuses), {200}, "what clients saw")
-            rescues = sluice.admin.upstream("green")["rescues"]
-            equal(rescues, sluice.admin.show("trip web")[0]["evidence"]["green"]["errors"], "rescues and errors")
+            seen = sluice.admin.upstream("green")
+            equal(seen["rescues"], seen["attempts_failed"], "rescues and failed attempts")
+            # One more may have begun before the workers had switched.
+            judged = sluice.admin.show("trip web")[0]["evidence"]["green"]["errors"]
+            expect(seen["rescues"] - 1 <= judged <= seen["rescues"], f"{judged} errors, {seen['rescues']} rescues")
 
 
 def test_refusals_say_what_is_wrong():
