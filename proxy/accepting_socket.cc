@@ -1,5 +1,7 @@
 #include "proxy/accepting_socket.h"
 
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -21,6 +23,12 @@ void AcceptingSocket::pause() {
   accepting_ = false;
   rest_.disarm();
   unwatch();
+}
+
+void AcceptingSocket::adopt(int fd) {
+  fd_ = fd;
+  const int on = 1;
+  setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));  // fails on a unix socket, which needs it not
 }
 
 void AcceptingSocket::watch() {
@@ -47,9 +55,11 @@ void AcceptingSocket::unwatch() {
 
 // What else accept4() says is of one connection that came to nothing, and the
 // next may be a good one (accept(2), "Error handling").
-int AcceptingSocket::accept() {
+int AcceptingSocket::accept(sockaddr_storage* peer) {
   for (size_t tries = 0; tries < kMostAtOnce; ++tries) {
-    const int client = accept4(fd_, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    socklen_t size = sizeof(*peer);
+    const int client = accept4(fd_, reinterpret_cast<sockaddr*>(peer), peer == nullptr ? nullptr : &size,
+                               SOCK_NONBLOCK | SOCK_CLOEXEC);
     if (client >= 0) return client;
     switch (errno) {
       case EAGAIN:

@@ -9,6 +9,7 @@
 // Thread: the loop's. Owner: the server or listener.
 #pragma once
 
+#include <sys/socket.h>
 #include <uv.h>
 
 #include <functional>
@@ -36,15 +37,17 @@ class AcceptingSocket {
   AcceptingSocket& operator=(const AcceptingSocket&) = delete;
   ~AcceptingSocket();
 
-  // A socket that listens; owns `fd` from now on.
-  void adopt(int fd) { fd_ = fd; }
+  // A socket that listens; owns `fd` from now on. Its connections send without
+  // delay: on Linux they inherit that.
+  void adopt(int fd);
   int fd() const { return fd_; }
   // Looks for connections from now on; looks for no more.
   void begin();
   void pause();
   // A connection's descriptor, not blocking and closed on exec, which is the
-  // caller's; -1 when none waits or none can be had now.
-  int accept();
+  // caller's; -1 when none waits or none can be had now. `peer`: where it comes
+  // from, if the caller wants to know.
+  int accept(sockaddr_storage* peer = nullptr);
   // Takes what waits, at most kMostAtOnce: take(descriptor) for each.
   template <typename Take>
   void accept_some(Take take) {

@@ -64,15 +64,15 @@ void Listener::set_paused(bool paused) {
 
 void Listener::accept(size_t most) {
   for (size_t i = 0; i < most; ++i) {
-    if (held_ < 0) held_ = socket_.accept();
+    if (held_ < 0) held_ = socket_.accept(&held_peer_);
     if (held_ < 0) return;
     balancer::Permit place;
     if (!take_place(place)) return;
-    begin(std::exchange(held_, -1), std::move(place));
+    begin(std::exchange(held_, -1), held_peer_, std::move(place));
   }
 }
 
-void Listener::begin(int client, balancer::Permit place) {
+void Listener::begin(int client, const sockaddr_storage& peer, balancer::Permit place) {
   auto accepted = UvStream::of_accepted(context_.loop,
                                         is_unix_ ? UvStream::Kind::unix_socket : UvStream::Kind::tcp, client);
   if (accepted == nullptr) return;
@@ -81,11 +81,10 @@ void Listener::begin(int client, balancer::Permit place) {
     UvStream::discard(std::move(accepted));
     return;
   }
-  const sockaddr_storage peer = accepted->peer();
   std::unique_ptr<Stream> stream = std::move(accepted);
   std::string ip;
   bool trusted = is_unix_;  // who may connect to a unix socket is said by its mode
-  if (peer.ss_family != AF_UNSPEC) {
+  if (!is_unix_) {
     const ClientAddress address = ClientAddress::of(peer);
     ip = address.text();
     trusted = address.is_in(traits_->trusted);

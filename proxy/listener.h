@@ -32,7 +32,7 @@ class Listener {
 
  private:
   void accept(size_t most);
-  void begin(int client, balancer::Permit place);
+  void begin(int client, const sockaddr_storage& peer, balancer::Permit place);
   bool take_place(balancer::Permit& place);
   void set_paused(bool paused);
 
@@ -42,6 +42,7 @@ class Listener {
   const bool is_unix_;
   bool paused_ = false;
   int held_ = -1;  // a connection that waits for a place
+  sockaddr_storage held_peer_{};
   AcceptingSocket socket_;
 };
 

@@ -33,7 +33,6 @@ std::unique_ptr<UvStream> UvStream::of_accepted(Loop& loop, Kind kind, int fd) {
     discard(std::move(stream));
     return nullptr;
   }
-  if (kind == Kind::tcp) uv_tcp_nodelay(&stream->handle_.tcp, 1);
   return stream;
 }
 
@@ -250,16 +249,6 @@ void UvStream::on_closed(uv_handle_t* handle) {
   }
   const Loop::Scope scope(self.loop_);
   self.handler_->on_stream_closed();
-}
-
-sockaddr_storage UvStream::peer() const {
-  sockaddr_storage address{};
-  int size = sizeof(address);
-  if (kind_ != Kind::tcp ||
-      uv_tcp_getpeername(&handle_.tcp, reinterpret_cast<sockaddr*>(&address), &size) != 0) {
-    address.ss_family = AF_UNSPEC;
-  }
-  return address;
 }
 
 }  // namespace sluice::proxy

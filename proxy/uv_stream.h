@@ -39,9 +39,6 @@ class UvStream final : public Stream {
   // Closes a stream that nobody handles and destroys it when that is done.
   static void discard(std::unique_ptr<UvStream> stream);
 
-  // The peer's address; its family is AF_UNSPEC where there is none.
-  sockaddr_storage peer() const;
-
  private:
   struct Output {
     uv_write_t request{};
