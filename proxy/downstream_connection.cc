@@ -217,6 +217,11 @@ void DownstreamConnection::begin_tunnel(StreamId) {
   context_.loop.defer(resume_);
 }
 
+void DownstreamConnection::end_tunnel_output() {
+  out_.flush();
+  stream_->shutdown_write();
+}
+
 // Has the client so much yet to read that it gets no further answer?
 bool DownstreamConnection::is_behind() const {
   return stream_->pending() > (context_.loop.crowded() ? 0 : Stream::kHighWatermark);

@@ -97,7 +97,7 @@ class DownstreamConnection final : public Downstream, public Stream::Handler {
     await();
   }
   void begin_tunnel(StreamId stream) override;
-  void end_tunnel_output() override {}
+  void end_tunnel_output() override;
   std::string_view client_ip() const override { return client_ip_; }
   bool trusted() const override { return trusted_; }
   bool secure() const override { return traits_->tls != nullptr; }

@@ -36,7 +36,7 @@ void Exchange::begin(Downstream& downstream, StreamId stream) {
   attempt_settled_ = true;
   fresh_only_ = stale_retried_ = is_retry_ = is_rescue_ = by_lot_ = false;
   counted_ = in_queue_ = aborted_ = downstream_gone_ = false;
-  last_ = by_close_ = false;
+  last_ = by_close_ = tunnel_half_ended_ = false;
   status_ = 0;
   error_ = "";
   error_detail_ = "";
@@ -421,9 +421,8 @@ void Exchange::on_response_data(const char* data, size_t size) {
 
 void Exchange::on_response_end(Fields* trailers) {
   if (phase_ == Phase::tunnel) {
-    leave_upstream(false);
     downstream_->end_tunnel_output();
-    finish(true);
+    end_tunnel_direction();
     return;
   }
   downstream_->codec().write_end(downstream_->out(), stream_, trailers);
@@ -507,9 +506,17 @@ void Exchange::on_downstream_timeout() {
   on_bad_request({408, "http_request_error", "the rest of the request did not arrive in time"});
 }
 
+// One after the other, in any order: what is still said the other way arrives.
+void Exchange::end_tunnel_direction() {
+  if (!std::exchange(tunnel_half_ended_, true)) return;
+  leave_upstream(false);
+  finish(true);
+}
+
 bool Exchange::on_downstream_half_closed() {
   if (phase_ == Phase::tunnel) {
     upstream_->end_output();
+    end_tunnel_direction();
     return true;
   }
   // A client that waits for a place and says no more has most likely left.

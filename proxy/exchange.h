@@ -112,6 +112,7 @@ class Exchange {
   void forward_response(const ResponseHead& head);
   void settle_attempt(balancer::Outcome outcome, uint16_t status);
   void leave_upstream(bool complete);
+  void end_tunnel_direction();
   void finish(bool last);
   void abort();
   void log() const;
@@ -175,11 +176,12 @@ class Exchange {
   bool by_lot_ = false;   // the split chose the colour, and nothing else
   bool counted_ = false;  // in the pool's `active`
   bool in_queue_ = false;
-  bool awaits_continue_ = false;  // the upstream owes a 100 or an answer before the body comes
-  bool aborted_ = false;          // the client did not get a complete answer
-  bool last_ = false;             // the connection ends with this response
-  bool by_close_ = false;         // and that is how the client sees its end
-  bool downstream_gone_ = false;  // nobody to tell that it is finished
+  bool awaits_continue_ = false;    // the upstream owes a 100 or an answer before the body comes
+  bool aborted_ = false;            // the client did not get a complete answer
+  bool last_ = false;               // the connection ends with this response
+  bool tunnel_half_ended_ = false;  // by its client or its upstream
+  bool by_close_ = false;           // and that is how the client sees its end
+  bool downstream_gone_ = false;    // nobody to tell that it is finished
   uint16_t status_ = 0;
   const char* error_ = "";
   const char* error_detail_ = "";

@@ -99,7 +99,7 @@ bool UpstreamConnection::client_is_full() const {
 
 // What was stashed while reading was paused is looked at first.
 void UpstreamConnection::resume_reading() {
-  if (state_ != State::busy) return;
+  if (state_ != State::busy || read_ended_) return;
   if (!stash_.empty()) {
     Input input = stash_.view();
     process(input);
@@ -179,6 +179,7 @@ void UpstreamConnection::process(Input& input) {
 }
 
 void UpstreamConnection::on_read_end() {
+  read_ended_ = true;
   if (state_ == State::ending || state_ == State::idle) {
     close();
     return;

@@ -109,6 +109,7 @@ class UpstreamConnection final : public Stream::Handler {
   Exchange* exchange_ = nullptr;
   const char* deadline_error_ = "";
   State state_ = State::connecting;
+  bool read_ended_ = false;  // the peer's direction; a tunnel's other one may go on
   bool answered_ = false;
   uint32_t terms_ = 0;
   uint32_t requests_ = 0;

@@ -382,6 +382,29 @@ def test_h1_tunnel_ends_one_side_at_a_time():
         equal(client.rest(), b"last words", "what the origin sent afterwards")
 
 
+def test_h1_tunnel_whose_origin_has_said_all_still_hears_the_client():
+    heard = []
+    done = threading.Event()
+
+    def script(connection):
+        switch(connection)
+        connection.send(b"no more from me")
+        connection.half_close()
+        heard.append(bytes(connection.take(MiB)))
+        heard.append(connection.at_end())
+        done.set()
+
+    with Origin(script) as origin, Sluice(origin) as sluice, sluice.client() as client:
+        client.ask("GET", "/ws", WEBSOCKET)
+        client.answer()
+        equal(client.rest(), b"no more from me", "what the origin said")
+        client.send(pattern(MiB))
+        client.half_close()
+        expect(done.wait(20), "the origin did not see the client's end")
+        equal((digest(heard[0]), heard[1]), (digest(pattern(MiB)), True), "what the origin heard")
+        wait_until(lambda: not sluice.admin.show("sessions"), 20, what="the end of the tunnel")
+
+
 def test_h1_tunnel_ended_by_the_origin_ends_for_the_client():
     with Origin(switch) as origin, Sluice(origin) as sluice, sluice.client() as client:
         client.ask("GET", "/ws", WEBSOCKET)
