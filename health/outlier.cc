@@ -66,19 +66,6 @@ bool Outlier::is_ejected(EndpointKey endpoint) const {
   return found != endpoints_.end() && found->second.ejected;
 }
 
-void Outlier::succeeded(EndpointKey endpoint, uint64_t count) {
-  const auto found = endpoints_.find(endpoint);
-  if (found == endpoints_.end() || count == 0) return;
-  found->second.failures_in_a_row = 0;
-  found->second.ok += count;
-}
-
-std::optional<OutlierEvent> Outlier::failed(EndpointKey endpoint, uint64_t now_ms) {
-  const auto found = endpoints_.find(endpoint);
-  if (found == endpoints_.end()) return std::nullopt;
-  return add_failures(endpoint, found->second, 1, now_ms);
-}
-
 std::optional<OutlierEvent> Outlier::polled(EndpointKey endpoint, uint64_t succeeded, uint64_t failed,
                                             uint64_t longest_row, uint64_t now_ms) {
   const auto found = endpoints_.find(endpoint);

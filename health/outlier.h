@@ -65,16 +65,10 @@ class Outlier {
   // come back now.
   std::vector<OutlierEvent> remove(EndpointKey endpoint, uint64_t now_ms);
 
-  // Attempts that ended well since the last call, over all workers. To be told
-  // before each failed(), so that a failure after successes is not taken for
-  // one of a row.
-  void succeeded(EndpointKey endpoint, uint64_t count);
-  std::optional<OutlierEvent> failed(EndpointKey endpoint, uint64_t now_ms);
-
-  // The same for a caller that knows totals only (EndpointState::tally): what
-  // came since the last call, in an order that nobody knows but for the longest
-  // row that any one observer saw. Failures without any success between are a
-  // row over all observers; with one they are not.
+  // Attempts that ended since the last call (EndpointState::tally), over all
+  // workers: in an order that nobody knows but for the longest row of failures
+  // that any one of them saw. Failures without any success between are a row over
+  // all observers; with one they are not.
   std::optional<OutlierEvent> polled(EndpointKey endpoint, uint64_t succeeded, uint64_t failed,
                                      uint64_t longest_row, uint64_t now_ms);
 

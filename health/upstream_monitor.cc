@@ -81,15 +81,6 @@ void UpstreamMonitor::set_mode(EndpointKey key, balancer::EndpointMode mode, uin
   apply(found->second, next, now_ms);
 }
 
-void UpstreamMonitor::succeeded(EndpointKey key, uint64_t count) {
-  if (outlier_enabled_) outlier_.succeeded(key, count);
-}
-
-void UpstreamMonitor::failed(EndpointKey key, uint64_t now_ms) {
-  if (!outlier_enabled_) return;
-  if (const auto event = outlier_.failed(key, now_ms)) record(*event, now_ms);
-}
-
 void UpstreamMonitor::polled(EndpointKey key, uint64_t succeeded, uint64_t failed, uint64_t longest_row,
                              uint64_t now_ms) {
   if (!outlier_enabled_) return;

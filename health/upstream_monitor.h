@@ -55,10 +55,7 @@ class UpstreamMonitor {
   // Its first check is over and did not succeed: nobody need wait for it.
   void first_check_failed(EndpointKey key, uint64_t now_ms);
   void set_mode(EndpointKey key, balancer::EndpointMode mode, uint64_t now_ms);
-  // Live outcomes, as Outlier takes them: either the successes before each
-  // failure, or totals now and then.
-  void succeeded(EndpointKey key, uint64_t count);
-  void failed(EndpointKey key, uint64_t now_ms);
+  // Live outcomes since the last call, as Outlier takes them.
   void polled(EndpointKey key, uint64_t succeeded, uint64_t failed, uint64_t longest_row, uint64_t now_ms);
 
   void advance(uint64_t now_ms);

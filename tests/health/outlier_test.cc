@@ -23,27 +23,27 @@ Outlier with_endpoints(size_t count, conf::Outlier settings = settings_of()) {
 // Fails often enough in a row to be ejected, if it may be.
 std::optional<OutlierEvent> break_endpoint(Outlier& outlier, EndpointKey key, uint64_t now_ms) {
   std::optional<OutlierEvent> event;
-  for (int i = 0; i < 5 && !event; ++i) event = outlier.failed(key, now_ms);
+  for (int i = 0; i < 5 && !event; ++i) event = outlier.polled(key, 0, 1, 1, now_ms);
   return event;
 }
 
 TEST_CASE("outlier: ejects after so many failures in a row, and a success breaks the row") {
   Outlier outlier = with_endpoints(4);
-  for (int i = 0; i < 4; ++i) CHECK(!outlier.failed(1, 100));
-  outlier.succeeded(1, 1);
-  for (int i = 0; i < 4; ++i) CHECK(!outlier.failed(1, 100));
-  const auto event = outlier.failed(1, 100);
+  for (int i = 0; i < 4; ++i) CHECK(!outlier.polled(1, 0, 1, 1, 100));
+  outlier.polled(1, 1, 0, 0, 100);
+  for (int i = 0; i < 4; ++i) CHECK(!outlier.polled(1, 0, 1, 1, 100));
+  const auto event = outlier.polled(1, 0, 1, 1, 100);
   REQUIRE(event.has_value());
   CHECK(event->reason == "5 failures in a row");
   CHECK(event->until_ms == 30'100);
   CHECK(outlier.is_ejected(1));
-  CHECK(!outlier.failed(1, 200));  // a request that was under way
+  CHECK(!outlier.polled(1, 0, 1, 1, 200));  // a request that was under way
   CHECK(outlier.next_wakeup_ms() == 10'000);
   for (const OutlierEvent& other : outlier.advance(30'099)) CHECK(other.endpoint != 1);
   const auto back = outlier.advance(30'100);
   REQUIRE(back.size() == 1);
   CHECK(!back.front().ejected);
-  CHECK(!outlier.failed(1, 30'200));  // the row began anew
+  CHECK(!outlier.polled(1, 0, 1, 1, 30'200));  // the row began anew
 }
 
 TEST_CASE("outlier: totals are a row of failures only when no success came with them") {
@@ -122,8 +122,8 @@ std::vector<OutlierEvent> sweep_with(uint64_t ok, uint64_t failed, uint64_t othe
   settings.consecutive = 1'000'000;
   Outlier outlier = with_endpoints(count, settings);
   for (EndpointKey key = 0; key < count; ++key) {
-    for (uint64_t i = 0; i < (key == 0 ? failed : others_failed); ++i) outlier.failed(key, 1);
-    outlier.succeeded(key, key == 0 ? ok : 1000 - others_failed);
+    for (uint64_t i = 0; i < (key == 0 ? failed : others_failed); ++i) outlier.polled(key, 0, 1, 1, 1);
+    outlier.polled(key, key == 0 ? ok : 1000 - others_failed, 0, 0, 1);
   }
   return outlier.advance(Outlier::kSweepMs);
 }

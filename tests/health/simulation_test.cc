@@ -174,9 +174,9 @@ class World {
     }
     for (uint64_t i = random_.below(20); i > 0; --i) {
       if (endpoint.works && random_.unit() >= endpoint.flaky) {
-        monitor_->succeeded(endpoint.key, 1);
+        monitor_->polled(endpoint.key, 1, 0, 0, now_ms_);
       } else {
-        monitor_->failed(endpoint.key, now_ms_);
+        monitor_->polled(endpoint.key, 0, 1, 1, now_ms_);
       }
     }
   }

@@ -26,7 +26,7 @@ struct Bench {
     }
   }
   void fail(EndpointKey key, uint64_t now_ms) {
-    for (uint32_t i = 0; i < outlier.consecutive; ++i) monitor->failed(key, now_ms);
+    for (uint32_t i = 0; i < outlier.consecutive; ++i) monitor->polled(key, 0, 1, 1, now_ms);
   }
 };
 
@@ -118,7 +118,7 @@ TEST_CASE("upstream monitor: events for endpoints that are gone are ignored") {
   CHECK(bench.monitor->usable() == 0);
   bench.monitor->checked(0, {EndpointHealth::up, EndpointHealth::down, "x"}, 20);
   bench.monitor->set_mode(0, EndpointMode::maint, 20);
-  bench.monitor->succeeded(0, 3);
+  bench.monitor->polled(0, 3, 0, 0, 0);
   bench.fail(0, 30);
   CHECK(bench.monitor->size() == 1);
 }
