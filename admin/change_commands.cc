@@ -43,12 +43,17 @@ Outcome set_max_connections(const Call& call) {
   const conf::Status set =
       call.control().set_max_connections(upstream.service, upstream.colour, value, call.actor);
   if (!set.ok()) return Refusal{set.error()};
+  const uint32_t most = call.control().registry().most_upstream_connections();
+  std::string text = fmt::format("{}: max_connections is {}", call.arguments[0],
+                                 value == 0 ? "unlimited" : std::to_string(value));
+  if (value > most)
+    text += fmt::format(", but the limit of open files leaves {} to all upstreams together", most);
   return either(call.format,
                 {{"service", upstream.service},
                  {"upstream", conf::to_string(upstream.colour)},
-                 {"max_connections", value == 0 ? Json() : Json(value)}},
-                fmt::format("{}: max_connections is {}", call.arguments[0],
-                            value == 0 ? "unlimited" : std::to_string(value)));
+                 {"max_connections", value == 0 ? Json() : Json(value)},
+                 {"possible", most}},
+                text);
 }
 
 std::optional<balancer::EndpointMode> mode_of(const std::string& word) {

@@ -206,6 +206,7 @@ bool is_refusal(std::string_view answer, bool json) {
 // Prints each answer that differs; on a terminal over the one before.
 class Screen {
  public:
+  bool empty() const { return shown_.empty(); }
   void show(const std::string& answer) {
     if (answer == shown_) return;
     winsize window{};
@@ -234,10 +235,15 @@ class Screen {
 
 // Asks once a second until the rollout has ended: 0 when it is complete.
 int watch(const std::string& path, const std::string& line, bool json) {
+  constexpr int kMostSilences = 5;  // a process that takes over answers in that time
   Screen screen;
-  while (true) {
+  for (int silences = 0;; sleep(1)) {
     const conf::Result<std::string> answer = ask(path, line);
-    if (!answer.ok()) return complain(answer.error().detail);
+    if (!answer.ok()) {
+      if (screen.empty() || ++silences == kMostSilences) return complain(answer.error().detail);
+      continue;
+    }
+    silences = 0;
     if (is_refusal(*answer, json)) {
       std::fprintf(json ? stdout : stderr, "%s\n", answer->c_str());
       return kRefused;
@@ -246,7 +252,6 @@ int watch(const std::string& path, const std::string& line, bool json) {
     const std::string_view state = state_in(*answer, json);
     if (state == "completed") return kDone;
     if (state == "idle" || state == "aborted" || state == "tripped") return kRefused;
-    sleep(1);
   }
 }
 

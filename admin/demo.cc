@@ -92,6 +92,13 @@ constexpr Scene kScript[] = {
     {2500, "sluice has put everything back on blue by itself.", "", 0.2, Until::time},
 };
 
+// A terminal that knows how to move its cursor; else each picture follows the
+// one before.
+bool has_screen() {
+  const char* const kind = std::getenv("TERM");
+  return isatty(STDOUT_FILENO) == 1 && kind != nullptr && std::string_view(kind) != "dumb";
+}
+
 class Demo {
  public:
   explicit Demo(const DemoOptions& options)
@@ -99,7 +106,7 @@ class Demo {
         loop_(proxy::Loop::random_seed()),
         blue_(loop_, "blue"),
         green_(loop_, "green"),
-        view_(isatty(STDOUT_FILENO) == 1, isatty(STDOUT_FILENO) == 1 && std::getenv("NO_COLOR") == nullptr),
+        view_(has_screen(), has_screen() && std::getenv("NO_COLOR") == nullptr),
         draw_timer_([](void* self) { static_cast<Demo*>(self)->draw(); }, this),
         scene_timer_([](void* self) { static_cast<Demo*>(self)->next_scene(); }, this),
         poll_timer_([](void* self) { static_cast<Demo*>(self)->poll(); }, this) {}
@@ -148,6 +155,11 @@ class Demo {
 };
 
 bool Demo::prepare() {
+  if (access(options_.program.c_str(), X_OK) != 0) {
+    std::fprintf(stderr, "sluice demo: it starts itself anew by %s, which is not there: is /proc mounted?\n",
+                 options_.program.c_str());
+    return false;
+  }
   std::string pattern = (std::filesystem::temp_directory_path() / "sluice-demo-XXXXXX").string();
   if (mkdtemp(pattern.data()) == nullptr) {
     std::perror("sluice demo: no temporary folder");

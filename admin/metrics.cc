@@ -183,6 +183,14 @@ void collect_process(const proxy::Control& control, std::vector<MetricFamily>& f
     unrouted.samples.push_back({{{"code", std::to_string(status)}}, static_cast<double>(count), {}});
   }
   families.push_back(std::move(unrouted));
+  const proxy::AccessLog::Stats lines = control.access_log().stats();
+  families.push_back(
+      {"sluice_access_log_lines_total",
+       "Lines of the access log: written, dropped because its disk or reader is slow, lost to errors.",
+       Type::counter,
+       {{{{"outcome", "written"}}, static_cast<double>(lines.lines - std::min(lines.lines, lines.lost)), {}},
+        {{{"outcome", "dropped"}}, static_cast<double>(lines.dropped), {}},
+        {{{"outcome", "lost"}}, static_cast<double>(lines.lost), {}}}});
   const proxy::TraceExporter::Stats spans = control.traces().stats();
   families.push_back({"sluice_spans_total",
                       "Spans of traces, by whether the collector took them.",

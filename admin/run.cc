@@ -1,5 +1,6 @@
 #include "admin/run.h"
 
+#include <csignal>
 #include <cstdio>
 #include <cstdlib>
 #include <utility>
@@ -33,7 +34,28 @@ conf::Status start_admin(const conf::Admin& admin, Server& server, HttpServer& h
 
 }  // namespace
 
+namespace {
+
+// Those that mean something to a process that runs wait until it does; their
+// default would be its end.
+class EarlySignals {
+ public:
+  EarlySignals() {
+    sigset_t early;
+    sigemptyset(&early);
+    for (const int number : {SIGHUP, SIGUSR1, SIGUSR2}) sigaddset(&early, number);
+    pthread_sigmask(SIG_BLOCK, &early, &before_);
+  }
+  void deliver() const { pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
+
+ private:
+  sigset_t before_{};
+};
+
+}  // namespace
+
 int run_proxy(const std::string& file, const std::string& version) {
+  const EarlySignals early;
   conf::ParseOutcome outcome = conf::parse_file(file);
   if (!outcome.ok()) {
     std::fprintf(stderr, "%s\n", outcome.to_string().c_str());
@@ -60,6 +82,7 @@ int run_proxy(const std::string& file, const std::string& version) {
     control.run();
     return code;
   }
+  early.deliver();
   const Supervisor supervisor(
       control, Supervisor::settings(std::getenv("NOTIFY_SOCKET"), std::getenv("WATCHDOG_USEC")));
   return control.run();

@@ -96,10 +96,10 @@ void Server::pause() {
 void Server::begin(int client) {
   auto stream = proxy::UvStream::of_accepted(control_.loop(), proxy::UvStream::Kind::unix_socket, client);
   if (stream == nullptr) return;
-  if (sessions_.size() >= kMostSessions) {
+  if (sessions_.size() >= kMostSessions && !make_room()) {
     const std::string text =
-        render(Refusal{"unavailable", fmt::format("{} admin sessions are open, which is the most; "
-                                                  "close one or try again",
+        render(Refusal{"unavailable", fmt::format("{} admin sessions are busy, which is the most; "
+                                                  "end one or try again",
                                                   kMostSessions)},
                Format::text) +
         "\n\n";
@@ -113,6 +113,19 @@ void Server::begin(int client) {
         std::erase_if(sessions_, [session](const auto& one) { return one.get() == session; });
       }));
   sessions_.back()->start();
+}
+
+// Whoever only holds a place gives it to whoever wants something: the one that
+// has been idle longest.
+bool Server::make_room() {
+  Session* idlest = nullptr;
+  for (const auto& session : sessions_) {
+    const std::optional<uint64_t> since_us = session->idle_since_us();
+    if (since_us && (idlest == nullptr || *since_us < *idlest->idle_since_us())) idlest = session.get();
+  }
+  if (idlest == nullptr) return false;
+  idlest->make_room();
+  return true;
 }
 
 void Server::close() {

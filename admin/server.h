@@ -49,6 +49,7 @@ class Server final : public proxy::Control::Part {
  private:
   conf::Status bind(uint32_t mode);
   void begin(int client);
+  bool make_room();
   void close();
 
   proxy::Control& control_;

@@ -216,12 +216,23 @@ void Session::close() {
   if (const AnswerPtr answer = std::exchange(answer_, nullptr); answer != nullptr) answer->abandon();
 }
 
+std::optional<uint64_t> Session::idle_since_us() const {
+  const bool idle = !closed_ && waiting_ == Waiting::command && stream_->pending() == 0;
+  return idle ? std::optional(waiting_since_us_) : std::nullopt;
+}
+
+void Session::make_room() {
+  write_reply(Refusal{"unavailable", "another client needs the place of this idle session"}, Format::text);
+  close();
+}
+
 void Session::on_stream_closed() {
   closed_callback_(this);
 }
 
 void Session::expect(Waiting what, uint64_t delay_ms) {
   waiting_ = what;
+  waiting_since_us_ = loop_.now_us();
   loop_.arm(timer_, delay_ms);
 }
 

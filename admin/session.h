@@ -18,6 +18,7 @@
 #include <deque>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "admin/command.h"
@@ -43,6 +44,11 @@ class Session final : public proxy::Stream::Handler, public Answer::Sink {
 
   void start();
   void close();
+  // Since when it has waited for its client's next command, in microseconds on
+  // the loop's clock; nothing while there is something to do.
+  std::optional<uint64_t> idle_since_us() const;
+  // Says that another client needs its place, and closes.
+  void make_room();
 
   void on_read(char* data, size_t size) override;
   void on_read_end() override;
@@ -83,6 +89,7 @@ class Session final : public proxy::Stream::Handler, public Answer::Sink {
   AnswerPtr answer_;                  // of the command under way
   Format format_ = Format::text;
   Waiting waiting_ = Waiting::nothing;
+  uint64_t waiting_since_us_ = 0;
   bool line_under_way_ = false;
   bool advancing_ = false;
   bool interactive_ = false;

@@ -100,11 +100,23 @@ Outcome trip(const Call& call) {
   const std::string& service = call.arguments[0];
   const auto found = service_argument(call, service);
   if (const auto* refusal = std::get_if<Refusal>(&found)) return *refusal;
+  const proxy::ServiceEntry& entry = *std::get<proxy::ServiceEntry*>(found);
+  // Whoever wants it to be so need not know whether somebody was faster.
+  if (entry.state->tripped()) {
+    return change(call,
+                  {{"service", service},
+                   {"state", "tripped"},
+                   {"green", 0.0},
+                   {"generation", entry.state->split().get().generation},
+                   {"reason", entry.trip_reason}},
+                  fmt::format("{}: is tripped since {}: {}; everything goes to blue until 'reset {}'",
+                              service, rfc3339(entry.tripped_at_us), entry.trip_reason, service));
+  }
   std::string reason;
   for (size_t i = 1; i < call.arguments.size(); ++i) reason += (i > 1 ? " " : "") + call.arguments[i];
   const conf::Status tripped = call.control().trip(service, reason, call.actor);
   if (!tripped.ok()) return Refusal{tripped.error()};
-  const uint64_t generation = call.control().registry().find(service)->state->split().get().generation;
+  const uint64_t generation = entry.state->split().get().generation;
   return change(call,
                 {{"service", service}, {"state", "tripped"}, {"green", 0.0}, {"generation", generation}},
                 fmt::format("{}: tripped, everything goes to blue until 'reset {}'", service, service));
@@ -127,8 +139,9 @@ constexpr Command kCommands[] = {
      "tripped or holds; in JSON with all of its evidence. While tripped, the evidence follows as text.",
      false, at_once<show_trip>},
     {"trip", "SVC [REASON...]",
-     "Puts everything back on blue now. It stays there until reset. Wins in every state.", true,
-     at_once<trip>},
+     "Puts everything back on blue now. It stays there until reset. Wins in every state; of a "
+     "service that is tripped it says why.",
+     true, at_once<trip>},
     {"reset", "SVC", "Clears the latch after a trip. Green's share stays 0 until it is set again.", true,
      at_once<reset>},
 };

@@ -36,6 +36,9 @@ std::variant<WaitCheck, Refusal> wait_for_split(const Call& call, std::span<cons
     if (entry == nullptr) return {State::impossible, fmt::format("service '{}' is gone", name)};
     const conf::BasisPoints now = entry->state->split().get().green;
     if (now == wanted) return {State::met, {}};
+    if (wanted > 0 && !control.service_conf(name).has_green) {
+      return {State::impossible, fmt::format("service '{}' has no green upstream", name)};
+    }
     return {State::pending, fmt::format("green has {} %", conf::format_percent(now))};
   };
 }

@@ -265,7 +265,7 @@ void Rollout::enter_step(size_t step, Moment at, RolloutActions& actions) {
   evidence_ = {};
   step_ = step;
   state_ = RolloutState::holding;
-  waiting_.clear();
+  waiting_ = {held_for(plan_, 0, at.now_ms)};  // the rest is known at the next tick
   gate_ = {};
   told_hold_.clear();
   saved_ms_ = at.now_ms;

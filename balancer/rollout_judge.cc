@@ -32,10 +32,7 @@ uint64_t least_requests(const RolloutPlan& plan) {
 }
 
 void judge_hold(const StepQuestion& q, std::vector<Waiting>& missing) {
-  if (q.seen.held_ms >= q.plan.hold_ms) return;
-  missing.push_back({"hold", seconds(q.seen.held_ms), seconds(q.plan.hold_ms), "s",
-                     "The step is held for " + duration_text(q.plan.hold_ms) + ".",
-                     q.now_ms + q.plan.hold_ms - q.seen.held_ms});
+  if (q.seen.held_ms < q.plan.hold_ms) missing.push_back(held_for(q.plan, q.seen.held_ms, q.now_ms));
 }
 
 void judge_requests(const StepQuestion& q, std::vector<Waiting>& missing) {
@@ -153,6 +150,15 @@ void judge_circumstances(const Observation& now, std::vector<Waiting>& missing) 
 }
 
 }  // namespace
+
+Waiting held_for(const RolloutPlan& plan, uint64_t held_ms, uint64_t now_ms) {
+  return {"hold",
+          seconds(held_ms),
+          seconds(plan.hold_ms),
+          "s",
+          "The step is held for " + duration_text(plan.hold_ms) + ".",
+          now_ms + plan.hold_ms - held_ms};
+}
 
 double allowed_excess(const RolloutPlan& plan) {
   return std::max(plan.margin, wilson(0, static_cast<double>(least_requests(plan))).upper);

@@ -93,6 +93,9 @@ double allowed_excess(const RolloutPlan& plan);
 
 // Everything the evidence has to show; what operators and gates have to say is
 // added by Rollout.
+// That the step has not been held long enough: for what is known without a look.
+Waiting held_for(const RolloutPlan& plan, uint64_t held_ms, uint64_t now_ms);
+
 std::vector<Waiting> judge_step(const StepQuestion& question);
 
 // Before the first step: green is healthy, and both colours at full size fit.

@@ -313,6 +313,12 @@ std::string StickyType::write(const Sticky& sticky) {
   return {};
 }
 
+// Fields that say how a message is framed or where it goes, and those that are
+// not passed on (RFC 9110, 7.2 and 7.6.1).
+constexpr std::string_view kNotForOverride[] = {
+    "connection", "content-length", "host",    "keep-alive", "proxy-connection",
+    "te",         "trailer",        "upgrade", "expect",     "transfer-encoding"};
+
 const TypeInfo OverrideType::kInfo{"override", "`\"header:NAME\"` or `\"off\"`.", true};
 void OverrideType::read(const Value& value, const Context& context, std::string& out) {
   const auto text = context.text(value);
@@ -323,7 +329,11 @@ void OverrideType::read(const Value& value, const Context& context, std::string&
   }
   const std::string_view name = text->substr(7);
   if (!is_token(name)) return context.fail(value, quote(name) + " cannot be the name of a header");
-  out = lower_case(name);
+  std::string lower = lower_case(name);
+  if (std::find(std::begin(kNotForOverride), std::end(kNotForOverride), lower) != std::end(kNotForOverride)) {
+    return context.fail(value, quote(name) + " has a meaning in HTTP itself: choose another header");
+  }
+  out = std::move(lower);
 }
 std::string OverrideType::write(const std::string& header) {
   return header.empty() ? "off" : "header:" + header;

@@ -221,11 +221,13 @@ void StatusType::read(const Value& value, const Context& context, Ranges& out) {
   if (items.size() > Context::kMaxItems) return context.fail(value, "the array has too many items");
   Ranges ranges;
   for (const Value& item : items) {
-    const auto range = to_status_range(item);
-    if (!range) return context.fail(item, "expected a status from 100 to 599 or a class such as \"2xx\"");
-    ranges.push_back(*range);
+    if (const auto range = to_status_range(item)) {
+      ranges.push_back(*range);
+    } else {
+      context.fail(item, "expected a status from 100 to 599 or a class such as \"2xx\"");
+    }
   }
-  out = std::move(ranges);
+  if (ranges.size() == items.size()) out = std::move(ranges);
 }
 std::string StatusType::write(const Ranges& ranges) {
   return write_list(ranges, [](const std::pair<uint16_t, uint16_t>& range) {

@@ -28,6 +28,7 @@ class Validator {
       : config_(config), positions_(positions), diagnostics_(diagnostics) {}
 
   void check_all() {
+    check_group();
     check_binds();
     check_listeners();
     check_routes();
@@ -45,6 +46,11 @@ class Validator {
   Position at(const std::string& path, Position section) const {
     const auto found = positions_.find(path);
     return found == positions_.end() ? section : found->second;
+  }
+
+  void check_group() {
+    if (config_.group.empty() || !config_.user.empty()) return;
+    diagnostics_.add(at("group", {}), "group: it is taken only with a user: add user, or remove group");
   }
 
   void check_binds() {

@@ -340,19 +340,15 @@ AccessLog::Stats AccessLog::stats() const {
   return sum;
 }
 
-void AccessLog::report(uint64_t now_us, DaemonLog& log) {
+std::optional<AccessLog::Loss> AccessLog::take_loss(uint64_t now_us) {
   const Stats now = stats();
-  const bool news = now.dropped != reported_.dropped || now.write_errors != reported_.write_errors;
-  if (!news || now_us < next_report_us_) return;
+  const bool worse = now.dropped != reported_.dropped || now.write_errors != reported_.write_errors;
+  if (!worse || now_us < next_report_us_) return std::nullopt;
   next_report_us_ = now_us + kReportUs;
   const int error = core_->last_errno.load(std::memory_order_relaxed);
-  log.write(LogLevel::warning, "access_log",
-            "the access log loses lines: its disk or reader fails or is slow",
-            {{"dropped", now.dropped - reported_.dropped},
-             {"lost", now.lost - reported_.lost},
-             {"write_errors", now.write_errors - reported_.write_errors},
-             {"last_error", error == 0 ? "" : std::strerror(error)}});
-  reported_ = now;
+  const Stats before = std::exchange(reported_, now);
+  return Loss{now.dropped - before.dropped, now.lost - before.lost, now.write_errors - before.write_errors,
+              error == 0 ? "" : std::strerror(error)};
 }
 
 bool AccessLog::close(uint64_t most_ms) {

@@ -13,9 +13,9 @@
 //
 // A failed write (no space, the reader gone) loses the rest of that buffer,
 // which is counted; the next buffer is tried again, on a new line. It is never
-// fatal; report() tells the daemon's log of it once a minute.
+// fatal; take_loss() tells of it once a minute.
 //
-// Threads: configure(), reopen(), report() and close() are the control
+// Threads: configure(), reopen(), take_loss() and close() are the control
 // thread's; a Writer is its worker's; the rest is any thread's. Workers must
 // have stopped when close() is called. Owner: the composition root.
 #pragma once
@@ -23,6 +23,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <thread>
 #include <vector>
@@ -31,7 +32,6 @@
 #include "balancer/random.h"
 #include "conf/config.h"
 #include "conf/result.h"
-#include "proxy/daemon_log.h"
 #include "proxy/handover_ring.h"
 #include "proxy/report.h"
 
@@ -72,9 +72,15 @@ class AccessLog {
   };
   Stats stats() const;
 
-  // Says what went wrong since it last did, at most once in kReportUs; to be
+  // What went wrong since it last said so, at most once in kReportUs; to be
   // called every second or so with the loop's time.
-  void report(uint64_t now_us, DaemonLog& log);
+  struct Loss {
+    uint64_t dropped = 0;
+    uint64_t lost = 0;
+    uint64_t write_errors = 0;
+    std::string last_error;  // empty: slow, without an error
+  };
+  std::optional<Loss> take_loss(uint64_t now_us);
 
   // Writes what is left and ends the thread; idempotent. False when the disk
   // did not take it in time: the thread is then left to its write, owns all

@@ -145,7 +145,6 @@ conf::Status Control::start() {
   accept_latest_us_ = loop_.now_us() + (inheritance_.any() ? Inheritance::kHealthyMs : kFirstChecksMs) * 1000;
   // What a predecessor left for the admin listeners is not claimed yet.
   if (!inheritance_.any()) accept_when_ready();
-  add_event("started", "", "sluice " + version_ + " started with " + std::to_string(count) + " workers");
   return conf::Done{};
 }
 
@@ -204,6 +203,11 @@ void Control::on_signal(uv_signal_t* handle, int number) {
 }
 
 int Control::run() {
+  if (state_ == RunState::running) {
+    const Loop::Scope scope(loop_);
+    add_event("started", "",
+              "sluice " + version_ + " started with " + std::to_string(workers_.size()) + " workers");
+  }
   loop_.run();
   for (const auto& worker : workers_) worker->join();
   access_log_.close();
@@ -287,7 +291,7 @@ void Control::tick() {
   if (state_ != RunState::running) return;
   accept_when_ready();
   health_.tick();
-  access_log_.report(loop_.now_us(), daemon_log_);
+  watch_access_log();
   daemon_log_.write_suppressed();
   traces_.tick();
   judge_.tick();
@@ -458,6 +462,7 @@ LogLevel level_of(std::string_view type) {
       "upgrade_failed",
       "admin_failed",
       "traces_lost",
+      "access_log_lost",
       "certificates_not_loaded",
       "certificate_expiring",
       "certificate_expired",

@@ -137,6 +137,7 @@ class Control {
   const Judge& judge() const { return judge_; }
   const HealthMonitor& health() const { return health_; }
   const TraceExporter& traces() const { return traces_; }
+  const AccessLog& access_log() const { return access_log_; }
   const TlsStore& tls() const { return tls_; }
 
   // Reads the file again. All or nothing: on any error the old one stays whole.
@@ -257,6 +258,7 @@ class Control {
   void tick();
   void watch_caps();
   void watch_clients();
+  void watch_access_log();
   conf::Status divide_connections();
   void watch_files();
   void watch_config();

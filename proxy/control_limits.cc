@@ -31,6 +31,19 @@ void Control::watch_clients() {
   }
 }
 
+// An event when lines of the access log were lost.
+void Control::watch_access_log() {
+  const std::optional<AccessLog::Loss> loss = access_log_.take_loss(loop_.now_us());
+  if (!loss.has_value()) return;
+  add_event("access_log_lost", "",
+            "the access log loses lines: its disk or reader " +
+                (loss->last_error.empty() ? std::string("is slow") : "fails: " + loss->last_error),
+            {{"dropped", std::to_string(loss->dropped)},
+             {"lost", std::to_string(loss->lost)},
+             {"write_errors", std::to_string(loss->write_errors)},
+             {"last_error", loss->last_error}});
+}
+
 // An event when a cap's use reaches its warning line, and when it has fallen
 // well below it again.
 void Control::watch_caps() {

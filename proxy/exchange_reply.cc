@@ -179,6 +179,7 @@ void Exchange::reply_maintenance() {
   AddedFields added;
   added.add("Proxy-Status", "sluice; error=destination_unavailable; details=\"maintenance\"");
   added.add("Retry-After", "60");
+  added.add("X-Request-Id", request_id());
   codec.write_reply(downstream_->out(), stream_, 503, added, "text/html; charset=utf-8", page,
                     head_.method == Method::head, last);
   finish(last);

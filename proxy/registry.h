@@ -60,6 +60,9 @@ class Registry {
     all_connections_ = std::make_shared<balancer::Cap>("all connections", max, wake_);
   }
 
+  // What the limit of open files leaves for all upstreams together.
+  uint32_t most_upstream_connections() const { return all_connections_->max(); }
+
   const std::map<std::string, ServiceEntry>& services() const { return services_; }
   std::map<std::string, ServiceEntry>& services() { return services_; }
   ServiceEntry* find(const std::string& service);

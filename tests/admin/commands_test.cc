@@ -76,6 +76,10 @@ TEST_CASE("set maxconn: the limit is shown, and 0 takes it away") {
   CHECK(limit() == 40);
   CHECK(proxy.ask_json("set maxconn web/blue 7")["max_connections"] == 7);
   CHECK(limit() == 7);
+  const std::string most =
+      std::to_string(proxy.ask_json("set maxconn web/blue 8")["possible"].get<uint32_t>());
+  CHECK(proxy.ask("set maxconn web/blue 4294967294")
+            .ends_with("the limit of open files leaves " + most + " to all upstreams together"));
   CHECK(proxy.ask_json("set maxconn web/blue 0")["ok"] == true);
   CHECK(limit().is_null());
   CHECK(proxy.ask_json("set maxconn web/blue 4294967295")["error"]["code"] == "invalid");

@@ -145,6 +145,7 @@ TEST_CASE("a value out of its range says what the range is") {
 TEST_CASE("text, words and paths are checked") {
   check(
       {
+          {"group = \"web\"\n", "1:9 group: it is taken only with a user: add user, or remove group"},
           {"state_dir = \"\"\n", "1:13 state_dir: the text is empty: leave the key out instead"},
           {"state_dir = \"a\\u0000b\"\n", "1:13 state_dir: the text has a control character"},
           {"[log]\nlevel = \"wraning\"\n",
@@ -285,6 +286,8 @@ TEST_CASE("a service's own keys are checked") {
           {"sticky = \"header:\"\n", "4:10 service.web.sticky: \"\" cannot be the name of a header"},
           {"override = \"header:a:b\"\n",
            "4:12 service.web.override: \"a:b\" cannot be the name of a header"},
+          {"override = \"header:Host\"\n",
+           "4:12 service.web.override: \"Host\" has a meaning in HTTP itself: choose another header"},
           {"override = \"X-Up\"\n",
            "4:12 service.web.override: \"X-Up\" is neither \"header:NAME\" nor \"off\""},
           {"rescue = \"yes\"\n", "4:10 service.web.rescue: expected true or false, found a string"},
@@ -310,6 +313,9 @@ TEST_CASE("health checks, outliers, rollouts and trips are checked") {
       {
           {"health.status = [99]\n",
            "4:18 service.web.health.status: expected a status from 100 to 599 or a class such as \"2xx\""},
+          {"health.status = [99, 200, \"2x\"]\n",
+           "4:18 service.web.health.status: expected a status from 100 to 599 or a class such as \"2xx\"\n"
+           "4:27 service.web.health.status: expected a status from 100 to 599 or a class such as \"2xx\""},
           {"health.status = \"6xx\"\n",
            "4:17 service.web.health.status: expected a status from 100 to 599 or a class such as \"2xx\""},
           {"health.status = []\n",

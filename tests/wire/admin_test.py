@@ -239,6 +239,8 @@ def test_wait_ends_when_it_is_met_runs_out_or_is_impossible():
         refused(sluice.admin.json("wait 0 split web green=50"), "timeout")
         refused(sluice.admin.json("wait 1 split nobody green=50"), "not_found")
         refused(sluice.admin.json("wait 1 nonsense"), "usage")
+    with Origin() as blue, Sluice(blue) as sluice:
+        refused(sluice.admin.json("wait 60 split web green=50"), "refused")  # there is no green: not after a minute
 
 
 def test_ctl_exit_codes():
@@ -253,6 +255,8 @@ def test_ctl_exit_codes():
         equal(json.loads(ctl("--json", "set weight web green=7").stdout)["green"], 7.0, "--json")
         equal(ctl("set weight web green=8 if-gen 1").returncode, 1, "refused")
         equal(ctl("nonsense").returncode, 2, "usage")
+        equal(ctl("--", "show", "split").returncode, 0, "after two dashes")
+        equal(ctl("").returncode, 2, "no command")
         unreachable = ctl("show split", socket_path="/nonexistent/admin.sock")
         equal(unreachable.returncode, 2, "unreachable")
         expect("/nonexistent/admin.sock" in unreachable.stderr, f"it says: {unreachable.stderr}")

@@ -11,6 +11,7 @@ docs/faults.md is the same table for people; --markdown writes it.
 import sys
 import threading
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from harness import CALM, LATER, SOURCE, Sluice, equal, expect, main, run_at_once
 from http1 import Incomplete, Malformed, proxy_error, wait_until
@@ -489,6 +490,14 @@ def test_maintenance_is_503_and_asks_nobody():
         answer = sluice.get("/")
         equal(answer.status, 503, "the status")
         expect(answer.get("retry-after"), "no Retry-After")
+        expect(answer.get("x-request-id"), "no X-Request-Id")
+        page = Path(sluice.folder, "page.html")
+        page.write_text("<p>back soon</p>")
+        sluice.write_config({"service": {"web": {"maintenance_page": str(page)}}})
+        sluice.admin.do("reload")
+        answer = sluice.get("/", [("X-Request-Id", "mine-1")])
+        equal((answer.status, answer.body), (503, b"<p>back soon</p>"), "the page")
+        equal(answer.get("x-request-id"), "mine-1", "the request's id")
         sluice.admin.do("maintenance web off")
         equal(sluice.get("/").status, 200, "the status afterwards")
         equal(len(origin.requests), 1, "requests at the origin")

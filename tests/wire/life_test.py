@@ -439,6 +439,31 @@ def test_waits_end_when_the_process_does():
             equal(json.loads(reply)["ok"], False, "ok")
 
 
+def test_a_signal_that_comes_too_early_waits():
+    with Origin() as origin:
+        sluice = Sluice(origin)
+        try:
+            sluice.write_config()
+            sluice.process = subprocess.Popen(sluice.command(), stdin=subprocess.DEVNULL, cwd=sluice.folder)
+
+            def is_prepared():
+                states = dict(
+                    line.split(":", 1)
+                    for line in Path(f"/proc/{sluice.process.pid}/status").read_text().splitlines()
+                )
+                mine = int(states["SigBlk"], 16) | int(states["SigCgt"], 16)
+                return states["Name"].strip() == "sluice" and mine & 1 << signal.SIGHUP - 1
+
+            wait_until(is_prepared, 20, what="a process that expects a SIGHUP")
+            sluice.signal(signal.SIGHUP)
+            sluice._wait_for_socket()
+            kinds = lambda: [one["type"] for one in sluice.admin.do("show events")["events"]]
+            wait_until(lambda: "reloaded" in kinds(), 20, what="the reload that was asked for")
+            sluice.stop()
+        finally:
+            sluice._remove()
+
+
 def check_start_fails(text, *wanted):
     with Origin() as origin:
         sluice = Sluice(origin)

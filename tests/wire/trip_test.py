@@ -230,8 +230,10 @@ def test_refusals_say_what_is_wrong():
         refused(sluice.admin.json("trip"), "usage")
         refused(sluice.admin.json("set weight web green=101"), "invalid")
         expect("'web'" in sluice.admin.text("trip wen"), "no hint at the service that was meant")
-        sluice.admin.do("trip web")
-        refused(sluice.admin.json("trip web"), "refused")
+        sluice.admin.do("trip web it smells")
+        again = sluice.admin.do("trip web on second thoughts")
+        equal((again["state"], again["reason"]), ("tripped", "it smells"), "a second trip")
+        event(sluice, "tripped")
 
 
 def test_parameters_out_of_range_are_refused():
