@@ -160,7 +160,7 @@ void DownstreamConnection::on_bad() {
     exchange_->on_bad_request(problem);
     return;
   }
-  refuse(problem);
+  refuse(problem, codec_.request().method == Method::head);
 }
 
 void DownstreamConnection::refuse(const Problem& problem, bool head_only) {

@@ -7,6 +7,16 @@ namespace sluice::proxy {
 
 using Kind = CodecEvent::Kind;
 
+namespace {
+
+bool starts_with_head(const Input& input) {
+  std::string_view text(input.data, input.size);
+  while (text.starts_with("\r\n")) text.remove_prefix(2);
+  return text.starts_with("HEAD ");
+}
+
+}  // namespace
+
 CodecEvent H1DownstreamCodec::next(Input& input, const conf::Limits& limits) {
   switch (state_) {
     case State::head:
@@ -43,6 +53,8 @@ CodecEvent H1DownstreamCodec::read_head(Input& input, const conf::Limits& limits
     case HeadScanner::Verdict::more:
       return {Kind::more};
     case HeadScanner::Verdict::bad:
+      // What it asked for matters to the answer all the same.
+      workspace_.request.method = starts_with_head(input) ? Method::head : Method::other;
       return fail(scanner_.problem());
     case HeadScanner::Verdict::complete:
       break;

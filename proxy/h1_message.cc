@@ -23,6 +23,8 @@ constexpr Problem kBadMaxForwards{400, kRequestError, "Max-Forwards is no number
 
 constexpr const char* kProtocolError = "http_protocol_error";
 constexpr Problem kBadStatusLine{502, kProtocolError, "a malformed status line"};
+constexpr Problem kBadResponseField{502, kProtocolError,
+                                    "a malformed field line, or a second Content-Length"};
 constexpr Problem kBadFraming{502, kProtocolError, "conflicting or malformed body framing"};
 constexpr Problem kUnaskedUpgrade{502, kProtocolError, "a switch of protocols that nobody asked for"};
 
@@ -240,6 +242,7 @@ bool is_authority(std::string_view text) {
 
 const Problem* parse_request(Input head, size_t first_line_size, RequestHead& request,
                              H1Persistence& persistence) {
+  request.method = Method::other;
   request.fields.clear();
   request.fields.set_block(head.data, static_cast<uint32_t>(head.size));
   request.authority = {};
@@ -326,7 +329,7 @@ const Problem* parse_response(Input head, size_t first_line_size, const Response
   if (const Problem* problem = read_status_line({head.data, first_line_size}, response)) return problem;
   const size_t fields_begin = first_line_size + 2;
   if (parse_fields(head.data + fields_begin, head.size - fields_begin, response.fields) != nullptr) {
-    return &kBadStatusLine;
+    return &kBadResponseField;
   }
   const Framing framing = read_framing(response.fields, response.minor_version);
   if (framing.problem != nullptr) return &kBadFraming;
@@ -340,7 +343,10 @@ const Problem* parse_response(Input head, size_t first_line_size, const Response
       if (field.id == FieldId::content_length) field.dropped = true;
     }
   }
-  persistence.keep_alive = !options.close && (response.minor_version >= 1 || options.keep_alive);
+  // Whoever announces a body where there can be none may yet send it.
+  const bool doubtful = response.body == BodyKind::none && context.method != Method::head &&
+                        (framing.chunked || (response.status == 204 && framing.length > 0));
+  persistence.keep_alive = !options.close && !doubtful && (response.minor_version >= 1 || options.keep_alive);
   return nullptr;
 }
 

@@ -320,6 +320,54 @@ def test_h1_answer_before_the_body_is_passed_on_and_ends_the_connection():
         expect(client.at_end(), "the connection stayed open")
 
 
+def test_h1_refusals_of_head_have_no_body():
+    with Origin() as origin, Sluice(origin) as sluice:
+        for text in (b"HEAD / HTTP/1.1\r\n\r\n", b"HEAD / HTTP/1.1\r\nHost: a\r\nX: \x01\r\n\r\n",
+                     b"HEAD / HTTP/1.1\r\nHost: a\r\nX: " + b"x" * 100 * KiB + b"\r\n\r\n"):
+            with sluice.client() as client:
+                client.send(text)
+                answer = client.rest()
+                expect(answer.startswith(b"HTTP/1.1 4"), f"the answer to {text[:40]}: {answer[:80]}")
+                expect(answer.endswith(b"\r\n\r\n"), f"a body behind the answer to {text[:40]}: {answer[-80:]}")
+        # Whoever asked HEAD before does not ask it for ever.
+        with sluice.client() as client:
+            client.ask("HEAD", "/")
+            client.answer()
+            client.send(b"GET / HTTP/1.1\r\n\r\n")
+            expect(client.rest().endswith(b"no Host field\n"), "the answer to a GET lacks its body")
+
+
+def test_h1_answer_that_announces_a_body_that_must_not_be_ends_its_connection():
+    heads = [b"HTTP/1.1 204 No Content\r\nContent-Length: 2\r\n\r\n",
+             b"HTTP/1.1 204 No Content\r\nTransfer-Encoding: chunked\r\n\r\n",
+             b"HTTP/1.1 304 Not Modified\r\nTransfer-Encoding: chunked\r\n\r\n"]
+
+    for head in heads:
+        def script(connection):
+            while connection.request() is not None:
+                if connection.number == 0:
+                    connection.send(head)
+                else:
+                    connection.reply(200, body=b"clean")
+
+        with Origin(script) as origin, Sluice(origin) as sluice:
+            equal(sluice.get("/").status // 100, int(head[9:10]), "the first answer")
+            equal(sluice.get("/").body, b"clean", "the second answer")
+            equal([request.connection for request in origin.requests], [0, 1], "the connections")
+
+
+def test_h1_malformed_fields_of_an_answer_are_called_so():
+    for line in (b"Content-Length: 2\r\nContent-Length: 2", b"X : a"):
+        def script(connection):
+            connection.request()
+            connection.send(b"HTTP/1.1 200 OK\r\n" + line + b"\r\n\r\nok")
+
+        with Origin(script) as origin, Sluice(origin) as sluice:
+            answer = sluice.get("/")
+            equal(answer.status, 502, "the status")
+            expect("field line" in answer.get("proxy-status"), f"it says: {answer.get('proxy-status')}")
+
+
 # ---------------------------------------------------------------------- upgrade
 
 WEBSOCKET = [("Connection", "Upgrade"), ("Upgrade", "websocket"), ("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ==")]
