@@ -60,6 +60,7 @@ class Exchange {
   // Would more be taken, if there were room?
   bool wants_input() const { return phase_ == Phase::tunnel || request_outstanding(); }
   bool queued() const { return in_queue_; }
+  bool may_be_repeated() const { return is_idempotent(head_.method); }
   bool blocked_on_upstream() const { return phase_ >= Phase::streaming && !accepts_input(); }
   void on_request_data(const char* data, size_t size);
   // The body waits for the upstream to take what it was given.

@@ -76,6 +76,9 @@ class Stream {
   // Closes so that the peer sees a reset rather than an orderly end.
   virtual void reset() = 0;
 
+  // Has the peer ended or broken it, which the handler will hear of only later?
+  virtual bool has_ended() const { return false; }
+
   // Of secured streams: who the peer is, if it proved that.
   virtual const PeerCertificate* peer_certificate() const { return nullptr; }
   // What on_connected() or on_stream_error() was about, where that is TLS.

@@ -72,6 +72,7 @@ class TlsStream final : public Stream, private Stream::Handler {
   void shutdown_write() override;
   void close() override;
   void reset() override;
+  bool has_ended() const override { return inner_->has_ended(); }
   const PeerCertificate* peer_certificate() const override { return peer_certificate_.get(); }
   const TlsFailure* tls_failure() const override { return failure_.error == nullptr ? nullptr : &failure_; }
 

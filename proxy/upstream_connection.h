@@ -58,6 +58,8 @@ class UpstreamConnection final : public Stream::Handler {
   bool connected() const { return state_ == State::busy; }
   // A tunnel's client has ended its direction.
   void end_output();
+  // Has its peer left, though we have not been told?
+  bool peer_has_left() const { return stream_->has_ended(); }
   bool reused() const { return requests_ > 0; }
   bool answered() const { return answered_; }  // any octet of the response came
   void pause_reading();

@@ -113,6 +113,11 @@ void UpstreamPool::unlink_idle(UpstreamConnection& connection) {
 
 UpstreamConnection* UpstreamPool::acquire(PooledEndpoint& endpoint, Exchange& exchange, bool fresh_only) {
   if (!fresh_only) {
+    // A request that can't be sent again is not given to a peer that has left.
+    while (!exchange.may_be_repeated() && endpoint.first_idle != nullptr &&
+           endpoint.first_idle->peer_has_left()) {
+      endpoint.first_idle->close();
+    }
     if (UpstreamConnection* const idle = take_idle(endpoint); idle != nullptr) {
       idle->attach(&exchange);
       return idle;

@@ -85,6 +85,28 @@ TEST_CASE("exchange_failure: a POST on a stale connection is not sent twice") {
   CHECK(path.attempts(Colour::blue, Outcome::reset) == 1);
 }
 
+TEST_CASE("exchange_failure: a POST is not given to a pooled connection whose end is not yet read") {
+  for (const bool by_reset : {false, true}) {
+    CAPTURE(by_reset);
+    DataPath path(one_service());
+    auto client = warmed(path);
+    client->send(post("pay"));
+    if (by_reset) {
+      path.origin(0).fail(UV_ECONNRESET);
+    } else {
+      path.origin(0).end();
+    }
+    path.run();
+    REQUIRE(path.dials() == 2);
+    CHECK(path.origin(0).received().empty());
+    CHECK(body_of(path.origin(1).received()) == "pay");
+    path.origin(1).send(kOk);
+    path.run();
+    CHECK(client->received() == kOk);
+    CHECK(path.reporter.failures.empty());
+  }
+}
+
 TEST_CASE("exchange_failure: a failed connect is retried for any method, at another endpoint") {
   DataPath path(one_service(2));
   path.dialer.connects = false;
