@@ -127,6 +127,8 @@ class Demo {
   void draw();
   void end(const std::string& closing, int code);
   void close_handles();
+  void close_signals();
+  void interrupted(int signal);
 
   const DemoOptions options_;
   proxy::Loop loop_;
@@ -175,7 +177,7 @@ bool Demo::prepare() {
   }
   std::ofstream file(folder_ + "/sluice.toml");
   file
-      << "[admin]\nsocket = \"" << socket_ << "\"\n\n[log]\nlevel = \"error\"\n\n"
+      << "drain_timeout = \"1s\"\n\n[admin]\nsocket = \"" << socket_ << "\"\n\n[log]\nlevel = \"error\"\n\n"
       << "[[listener]]\nbind = \"127.0.0.1:0\"\n\n[service.web]\nrescue = true\n\n"
       << "[service.web.blue]\nendpoints = [\"127.0.0.1:" << blue_.port() << "\"]\n\n"
       << "[service.web.green]\nendpoints = [\"127.0.0.1:" << green_.port() << "\"]\n\n"
@@ -204,7 +206,8 @@ bool Demo::start_proxy() {
     const proxy::Loop::Scope scope(self.loop_);
     self.child_runs_ = false;
     uv_close(reinterpret_cast<uv_handle_t*>(handle), nullptr);
-    if (!self.ending_) self.end(fmt::format("The proxy ended too early, with code {}.", status), 1);
+    if (self.ending_) self.close_signals();
+    self.end(fmt::format("The proxy ended too early, with code {}.", status), 1);
   };
   child_.data = this;
   const int error = uv_spawn(loop_.uv(), &child_, &process);
@@ -305,7 +308,17 @@ void Demo::close_handles() {
   if (traffic_ != nullptr) traffic_->close();
   blue_.close();
   green_.close();
+  if (!child_runs_) close_signals();
+}
+
+// Not before the proxy has ended: whoever is tired of waiting may say so.
+void Demo::close_signals() {
   for (uv_signal_t& one : signals_) uv_close(reinterpret_cast<uv_handle_t*>(&one), nullptr);
+}
+
+void Demo::interrupted(int signal) {
+  if (ending_ && child_runs_) uv_process_kill(&child_, SIGKILL);
+  end("Interrupted.", 128 + signal);
 }
 
 int Demo::run() {
@@ -317,7 +330,7 @@ int Demo::run() {
         [](uv_signal_t* handle, int number) {
           auto& self = *static_cast<Demo*>(handle->data);
           const proxy::Loop::Scope scope(self.loop_);
-          self.end("Interrupted.", 128 + number);
+          self.interrupted(number);
         },
         kSignals[i]);
   }

@@ -88,8 +88,8 @@ void DemoOrigin::begin(int client) {
 }
 
 void DemoOrigin::close() {
+  socket_.close();  // first: whoever is cut off may try again
   for (Connection* const one : connections_) one->close();
-  socket_.pause();
 }
 
 }  // namespace sluice::admin

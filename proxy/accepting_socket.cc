@@ -10,8 +10,12 @@
 namespace sluice::proxy {
 
 AcceptingSocket::~AcceptingSocket() {
+  close();
+}
+
+void AcceptingSocket::close() {
   pause();
-  if (fd_ >= 0) close(fd_);
+  if (fd_ >= 0) ::close(std::exchange(fd_, -1));
 }
 
 void AcceptingSocket::begin() {

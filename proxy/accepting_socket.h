@@ -44,6 +44,8 @@ class AcceptingSocket {
   // Looks for connections from now on; looks for no more.
   void begin();
   void pause();
+  // Refuses whoever waits, and everybody from now on.
+  void close();
   // A connection's descriptor, not blocking and closed on exec, which is the
   // caller's; -1 when none waits or none can be had now. `peer`: where it comes
   // from, if the caller wants to know.
