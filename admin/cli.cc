@@ -26,10 +26,7 @@ void add_ctl(CLI::App& app, CtlOptions& options) {
   // What follows belongs to the command, dashes and all: show events -w.
   ctl->prefix_command();
   ctl->footer("CMD: see 'sluice ctl help'. Exit codes: 0 done, 1 refused, 2 usage or unreachable.");
-  ctl->callback([ctl, &options] {
-    options.words = ctl->remaining();
-    if (!options.words.empty() && options.words.front() == "--") options.words.erase(options.words.begin());
-  });
+  ctl->callback([ctl, &options] { options.words = ctl->remaining(); });
 }
 
 }  // namespace

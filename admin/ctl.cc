@@ -132,6 +132,13 @@ bool is_question(const std::string& line) {
   });
 }
 
+bool asks_for_dialogue(const std::string& line) {
+  const auto commands = split_commands(std::string_view(line).substr(0, line.size() - 1));
+  return std::any_of(commands.begin(), commands.end(), [](std::string_view command) {
+    return command_in(command) == "prompt" || command_in(command) == "quit";
+  });
+}
+
 // `line`, or a lone `wait SECONDS` in it with what is left of the time.
 std::string with_time_left(const std::string& line, uint64_t passed_us) {
   constexpr std::string_view kWait = "wait ";
@@ -299,7 +306,14 @@ std::string ctl_line(const CtlOptions& options) {
 
 int run_ctl(const CtlOptions& options) {
   const std::string line = ctl_line(options);
-  if (split_commands(line).empty()) return complain("no command was given; 'sluice ctl help' lists them");
+  const bool nothing = std::all_of(options.words.begin(), options.words.end(),
+                                   [](const std::string& word) { return word.empty(); });
+  if (nothing || split_commands(line).empty()) {
+    return complain("no command was given; 'sluice ctl help' lists them");
+  }
+  if (asks_for_dialogue(line)) {
+    return complain("prompt and quit are for a dialogue on the socket itself: socat - UNIX-CONNECT:SOCKET");
+  }
   const conf::Result<std::string> path = admin_socket_path(options.socket);
   if (!path.ok() && options.words.front() == "help" && !options.json) return help_offline(options);
   if (!path.ok()) return complain(path.error().detail);

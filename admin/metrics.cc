@@ -40,7 +40,7 @@ std::vector<BucketExemplar> exemplars_of(const proxy::Exemplars& known) {
 // side by side, so that each upstream is summed only once.
 class UpstreamFamilies {
  public:
-  void add(const ServiceEntry& entry, Colour colour) {
+  void add(const ServiceEntry& entry, Colour colour, const std::vector<std::string>& unresolved) {
     balancer::UpstreamState& state = *entry.upstreams[static_cast<size_t>(colour)];
     const Labels labels{{"service", state.service()}, {"upstream", conf::to_string(colour)}};
     add_counters(totals_of(state), labels);
@@ -63,6 +63,11 @@ class UpstreamFamilies {
       Labels more = labels;
       more.emplace_back("endpoint", one.state->name());
       add(endpoint_up_, more, one.state->condition().usable() ? 1 : 0);
+    }
+    for (const std::string& endpoint : unresolved) {
+      Labels more = labels;
+      more.emplace_back("endpoint", endpoint);
+      add(endpoint_up_, more, 0);
     }
   }
 
@@ -313,8 +318,10 @@ std::vector<MetricFamily> collect(proxy::Control& control) {
   collect_services(control, families);
   UpstreamFamilies upstreams;
   for (const auto& [name, entry] : control.registry().services()) {
-    upstreams.add(entry, Colour::blue);
-    if (control.service_conf(name).has_green) upstreams.add(entry, Colour::green);
+    upstreams.add(entry, Colour::blue, control.unresolved(name, Colour::blue));
+    if (control.service_conf(name).has_green) {
+      upstreams.add(entry, Colour::green, control.unresolved(name, Colour::green));
+    }
   }
   upstreams.move_to(families);
   collect_rollouts(control, families);

@@ -229,6 +229,17 @@ Outcome show_endpoints(const Call& call) {
                           {"attempts_succeeded", tally.succeeded},
                           {"attempts_failed", tally.failed}});
         }
+        for (const std::string& endpoint : call.control().unresolved(name, colour)) {
+          rows.push_back({{"service", name},
+                          {"upstream", conf::to_string(colour)},
+                          {"endpoint", endpoint},
+                          {"usable", false},
+                          {"health", "unresolved"},
+                          {"mode", "ready"},
+                          {"ejected", false},
+                          {"attempts_succeeded", 0},
+                          {"attempts_failed", 0}});
+        }
       });
   if (refusal.has_value()) return *refusal;
   return listing(call.format, "endpoints", rows,

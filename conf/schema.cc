@@ -167,7 +167,7 @@ constexpr Key kKeys[] = {
     {"service.*.sticky", member<&Service::sticky, StickyType>(), "none", kAny, reload,
      "What keeps a client on one side; a rising split only ever moves clients from blue to green."},
     {"service.*.override", member<&Service::override_header, OverrideType>(), "off", kAny, reload,
-     "A request header in which `blue` or `green` wins over the split."},
+     "A request header in which `blue` or `green` wins over the split; not over a trip, which sends everything to blue."},
     {"service.*.rescue", member<&Service::rescue, FlagType>(), "false", kAny, reload,
      "Whether a safe request that failed on green is sent again to blue; the failure counts all the same."},
     {"service.*.maintenance", member<&Service::maintenance, FlagType>(), "false", kAny, reload,

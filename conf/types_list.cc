@@ -126,16 +126,16 @@ void StepsType::read(const Value& value, const Context& context, std::vector<Bas
   for (const Value& item : *items) {
     BasisPoints step = kFullSplit + 1;
     PercentType::read(item, context, step);
-    if (step > kFullSplit) return;
+    if (step > kFullSplit) continue;
     if (step <= (steps.empty() ? 0 : steps.back())) {
-      return context.fail(item,
-                          format_percent(step) + " is not above " +
-                              (steps.empty() ? "0" : "the step before it, " + format_percent(steps.back())) +
-                              ": steps ascend");
+      context.fail(item, format_percent(step) + " is not above " +
+                             (steps.empty() ? "0" : "the step before it, " + format_percent(steps.back())) +
+                             ": steps ascend");
+      continue;
     }
     steps.push_back(step);
   }
-  out = std::move(steps);
+  if (steps.size() == items->size()) out = std::move(steps);
 }
 std::string StepsType::write(const std::vector<BasisPoints>& steps) {
   return write_list(steps, format_percent);

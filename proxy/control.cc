@@ -76,7 +76,7 @@ Control::Control(conf::Config config, std::string version, Inheritance inheritan
           [this](const std::string& problem) { add_event("dns_failed", "", problem); }),
       access_log_(registry_.workers(), loop_.random().next()),
       daemon_log_(STDERR_FILENO, parse_log_level(config_.log.level).value_or(LogLevel::info)),
-      drain_deadline_([](void* self) { static_cast<Control*>(self)->stop_workers(); }, this),
+      drain_deadline_([](void* self) { static_cast<Control*>(self)->cut_off(); }, this),
       ticker_([](void* self) { static_cast<Control*>(self)->tick(); }, this),
       http_client_(loop_),
       traces_(loop_, mailbox_, http_client_, version_,
@@ -97,6 +97,18 @@ Control::Control(conf::Config config, std::string version, Inheritance inheritan
 }
 
 Control::~Control() = default;
+
+std::vector<std::string> Control::unresolved(const std::string& service, conf::Colour colour) const {
+  std::vector<std::string> result;
+  for (const conf::Endpoint& endpoint : service_conf(service).upstream(colour).endpoints) {
+    if (endpoint.address.kind != conf::Address::Kind::dns) continue;
+    const auto found = resolver_.names().find(endpoint.address.host);
+    if (found == resolver_.names().end() || found->second.empty()) {
+      result.push_back(endpoint.address.to_string());
+    }
+  }
+  return result;
+}
 
 std::set<std::string> Control::dns_names() const {
   std::set<std::string> names;
@@ -143,8 +155,6 @@ conf::Status Control::start() {
   // go; not for long, since those of other services wait with them.
   constexpr uint64_t kFirstChecksMs = 1000;
   accept_latest_us_ = loop_.now_us() + (inheritance_.any() ? Inheritance::kHealthyMs : kFirstChecksMs) * 1000;
-  // What a predecessor left for the admin listeners is not claimed yet.
-  if (!inheritance_.any()) accept_when_ready();
   return conf::Done{};
 }
 
@@ -205,6 +215,8 @@ void Control::on_signal(uv_signal_t* handle, int number) {
 int Control::run() {
   if (state_ == RunState::running) {
     const Loop::Scope scope(loop_);
+    announced_ = true;
+    accept_when_ready();
     add_event("started", "",
               "sluice " + version_ + " started with " + std::to_string(workers_.size()) + " workers");
   }
@@ -383,7 +395,19 @@ void Control::drain(const Actor& actor) {
 
 void Control::shutdown(const Actor& actor) {
   if (state_ == RunState::stopped) return;
-  add_event("shutdown", "", "stopping at once", {{"source", actor.source}, {"who", actor.who}});
+  if (announced_)
+    add_event("shutdown", "", "stopping at once", {{"source", actor.source}, {"who", actor.who}});
+  stop_workers();
+}
+
+// The time to finish is over.
+void Control::cut_off() {
+  const uint32_t left = client_connections();
+  if (left > 0) {
+    add_event("drain_timeout", "",
+              std::to_string(left) + " connections had not finished within drain_timeout and were cut off",
+              {{"connections", std::to_string(left)}});
+  }
   stop_workers();
 }
 
@@ -463,6 +487,7 @@ LogLevel level_of(std::string_view type) {
       "admin_failed",
       "traces_lost",
       "access_log_lost",
+      "drain_timeout",
       "certificates_not_loaded",
       "certificate_expiring",
       "certificate_expired",

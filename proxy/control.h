@@ -105,6 +105,8 @@ class Control {
   Registry& registry() { return registry_; }
   const Registry& registry() const { return registry_; }
   const conf::Service& service_conf(const std::string& service) const { return config_.services.at(service); }
+  // Endpoints by name that have no address now.
+  std::vector<std::string> unresolved(const std::string& service, conf::Colour colour) const;
   EventLog& events() { return events_; }
   // Requests that led to no service, by status, over all workers.
   uint64_t unrouted(uint16_t status) const;
@@ -264,6 +266,7 @@ class Control {
   void watch_config();
   void reload_unasked(const Actor& actor);
   void watch_certificates();
+  void cut_off();
   void stop_workers();
   void finish();
   std::set<std::string> dns_names() const;
@@ -313,6 +316,7 @@ class Control {
   Inheritance inheritance_;
   Upgrade upgrade_;
   std::vector<Part*> parts_;
+  bool announced_ = false;  // everything has started
   bool accepting_ = false;
   uint64_t accept_latest_us_ = 0;  // whether there is an endpoint to be used or not
   int successor_ = 0;

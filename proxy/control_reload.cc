@@ -12,6 +12,27 @@ namespace sluice::proxy {
 using balancer::Split;
 using conf::Error;
 
+namespace {
+
+// For a line of the log, which is bounded.
+std::string joined(const std::vector<std::string>& texts) {
+  constexpr size_t kMostBytes = 4096;
+  std::string all;
+  for (const std::string& text : texts) {
+    if (all.size() + text.size() > kMostBytes) return all + "; ...";
+    all += (all.empty() ? "" : "; ") + text;
+  }
+  return all;
+}
+
+std::string texts_of(const std::vector<conf::Change>& changes) {
+  std::vector<std::string> texts;
+  for (const conf::Change& change : changes) texts.push_back(change.to_string());
+  return joined(texts);
+}
+
+}  // namespace
+
 void Control::reload(const Actor& actor, std::function<void(conf::Result<ReloadReport>)> done) {
   if (state_ != RunState::running) {
     done(refusal(Error::Kind::refused,
@@ -63,7 +84,11 @@ void Control::reload(const Actor& actor, std::function<void(conf::Result<ReloadR
     add_event("reloaded", "",
               "the configuration was read again: " + std::to_string(report.applied.size()) +
                   " changes in force, " + std::to_string(report.needs_restart.size()) + " need a restart",
-              {{"source", actor.source}, {"who", actor.who}});
+              {{"source", actor.source},
+               {"who", actor.who},
+               {"applied", texts_of(report.applied)},
+               {"needs_restart", texts_of(report.needs_restart)},
+               {"kept", joined(report.run_time_values)}});
     changed();
     done(std::move(report));
   });
@@ -122,7 +147,9 @@ std::vector<std::string> Control::values_by_hand(const conf::Config& next) const
     const conf::Service& service = found->second;
     const std::string path = "service." + name;
     const Split::Value split = entry.state->split().get();
-    if (split.green != service.split && entry.split_source != "config") {
+    if (!service.has_green) {
+      // It falls to 0, whoever set it.
+    } else if (split.green != service.split && entry.split_source != "config") {
       values.push_back(path + ".split is " + conf::format_percent(split.green) + " (set by " +
                        entry.split_source + "), the file says " + conf::format_percent(service.split));
     } else if (freeze_.on && split.green < service.split) {

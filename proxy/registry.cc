@@ -37,8 +37,8 @@ void Registry::update_caps(const conf::Config& config) {
   caps_ = std::move(kept);
 }
 
-// Its split, generation and latch are kept for when it comes back: a file that
-// lacked it for a while is no `reset`.
+// Its generation and latch are kept for when it comes back: a file that lacked it
+// for a while is no `reset`.
 void Registry::drop(std::map<std::string, ServiceEntry>::iterator which) {
   auto node = services_.extract(which);
   ServiceEntry& entry = node.mapped();
@@ -55,9 +55,13 @@ void Registry::update_service(const conf::Service& service, uint64_t wall_us) {
     const auto back = services_.insert(std::move(before)).position;
     balancer::Split& split = back->second.state->split();
     const balancer::Split::Value now = split.get();
-    const bool follows = back->second.split_source == "config" && !back->second.state->tripped();
-    const conf::BasisPoints green = !service.has_green ? 0 : follows ? service.split : now.green;
+    // Nobody would expect what was set by hand before it left.
+    const conf::BasisPoints green = !service.has_green || back->second.state->tripped() ? 0 : service.split;
     if (green != now.green) split.set({green, now.generation + 1});
+    back->second.split_source = "config";
+    back->second.split_since_us = wall_us;
+    back->second.maintenance_by_hand.reset();
+    for (auto& by_hand : back->second.max_connections_by_hand) by_hand.reset();
   }
   ServiceEntry& entry = services_[service.name];
   if (entry.state == nullptr) {

@@ -329,6 +329,10 @@ TEST_CASE("health checks, outliers, rollouts and trips are checked") {
           {"rollout.steps = [0, 5]\n", "4:18 service.web.rollout.steps: 0 is not above 0: steps ascend"},
           {"rollout.steps = [10, 10]\n",
            "4:22 service.web.rollout.steps: 10 is not above the step before it, 10: steps ascend"},
+          {"rollout.steps = [10, 200, 5, \"a\"]\n",
+           "4:22 service.web.rollout.steps: 200 is not a percentage: write 0 to 100 in steps of 0.01\n"
+           "4:27 service.web.rollout.steps: 5 is not above the step before it, 10: steps ascend\n"
+           "4:30 service.web.rollout.steps: expected a number of percent, found a string"},
           {"rollout.steps = [10, 101]\n",
            "4:22 service.web.rollout.steps: 101 is not a percentage: write 0 to 100 in steps of 0.01"},
           {"rollout = { steps = [5], deadline = \"5m\" }\n",

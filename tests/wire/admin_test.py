@@ -255,8 +255,10 @@ def test_ctl_exit_codes():
         equal(json.loads(ctl("--json", "set weight web green=7").stdout)["green"], 7.0, "--json")
         equal(ctl("set weight web green=8 if-gen 1").returncode, 1, "refused")
         equal(ctl("nonsense").returncode, 2, "usage")
-        equal(ctl("--", "show", "split").returncode, 0, "after two dashes")
-        equal(ctl("").returncode, 2, "no command")
+        for words, said in [([""], "no command"), (["prompt"], "dialogue"), (["show split; quit"], "dialogue")]:
+            answer = ctl(*words)
+            equal(answer.returncode, 2, f"the exit code of {words}")
+            expect(said in answer.stderr, f"{words} is refused by: {answer.stderr}")
         unreachable = ctl("show split", socket_path="/nonexistent/admin.sock")
         equal(unreachable.returncode, 2, "unreachable")
         expect("/nonexistent/admin.sock" in unreachable.stderr, f"it says: {unreachable.stderr}")

@@ -71,7 +71,7 @@ def test_reload_that_takes_green_away_leaves_no_split_for_the_next_green():
         sluice.admin.do("set weight web green=100")
         without = sluice.tree["service"]["web"].pop("green")
         sluice.write_config()
-        sluice.admin.do("reload")
+        equal(sluice.admin.do("reload")["kept"], [], "what was kept")
         sluice.write_config({"service": {"web": {"green": without}}})
         sluice.admin.do("reload")
         equal(sluice.admin.show("split web")[0]["green"], 0.0, "the split")
@@ -331,6 +331,25 @@ def test_sighup_reloads():
         sluice.write_config({"service": {"web": {"blue": {"endpoints": [green.address]}}}})
         sluice.signal(signal.SIGHUP)
         wait_until(lambda: sluice.get("/").get("x-origin") == "green", what="the reload")
+        (event,) = [one for one in sluice.admin.do("show events")["events"] if one["type"] == "reloaded"]
+        expect("service.web.blue.endpoints" in event["fields"]["applied"], f"the event: {event}")
+
+
+def test_a_service_that_comes_back_begins_as_the_file_says():
+    blue, green = pair()
+    with blue, green, Sluice(blue, green) as sluice:
+        sluice.admin.do("set weight web green=40")
+        sluice.admin.do("set maxconn web/blue 3")
+        web = sluice.tree["service"].pop("web")
+        sluice.tree["service"]["other"] = {"blue": web["blue"]}
+        sluice.write_config()
+        sluice.admin.do("reload")
+        sluice.tree["service"] = {"web": web}
+        sluice.write_config()
+        equal(sluice.admin.do("reload")["kept"], [], "what was kept")
+        (split,) = sluice.admin.show("split")
+        equal((split["green"], split["source"]), (0.0, "config"), "the split")
+        equal(sluice.admin.upstream("blue")["max_connections"], None, "the limit")
 
 
 def test_sigterm_finishes_what_is_under_way():
@@ -402,6 +421,7 @@ def test_sigterm_ends_in_time_though_somebody_stays():
         began = time.monotonic()
         sluice.stop()
         expect(time.monotonic() - began < 10, "the drain took longer than its bound")
+        expect('"kind":"drain_timeout"' in sluice.log(), "no word of who was cut off")
 
 
 def test_drain_command_ends_the_process():
@@ -474,6 +494,7 @@ def check_start_fails(text, *wanted):
             )
             said = run.stdout + run.stderr
             expect(run.returncode != 0, f"it started: {said}")
+            expect(len(said.splitlines()) == len(wanted) or "error:" in said, f"more than is to be said: {said}")
             for part in wanted:
                 expect(part in said, f"{part!r} is not in: {said}")
         finally:
@@ -499,6 +520,8 @@ def test_occupied_port_is_one_clear_line():
         sock.listen()
         address = "127.0.0.1:%d" % sock.getsockname()[1]
         check_start_fails(GOOD.replace("127.0.0.1:0", address), address)
+        check_start_fails(f'[admin]\nhttp = "{address}"\n' + GOOD, address)
+        check_start_fails('[admin]\nsocket = "FOLDER/none/admin.sock"\n' + GOOD, "make its directory first")
 
 
 if __name__ == "__main__":
