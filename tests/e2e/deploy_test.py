@@ -6,13 +6,15 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
+import tomllib
 import urllib.request
 from pathlib import Path
 
 import yaml
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "wire"))
-from harness import SOURCE, Sluice, binary, equal, expect, free_port, main  # noqa: E402
+from harness import SOURCE, Failure, Sluice, binary, equal, expect, free_port, main  # noqa: E402
 from origin import pair  # noqa: E402
 
 DEPLOY = SOURCE / "deploy"
@@ -69,10 +71,62 @@ def test_configurations_are_valid():
         run(binary(), "check", str(path))
 
 
+def understood(one):
+    """An object as kubectl, which has the schema, writes it again: without what it
+    does not know. It asks no cluster, but wants something to set."""
+    if one["kind"] == "Deployment":
+        change = ["image", "sluice=another"]
+    elif one["kind"] == "Service":
+        change = ["selector", ",".join(f"{key}={value}" for key, value in one["spec"]["selector"].items())]
+    else:
+        raise Failure(f"no way to check a {one['kind']}")
+    command = ["kubectl", "set", change[0], "--local", "-f", "-", "-o", "json", change[1]]
+    return json.loads(run(*command, input=json.dumps(one)))
+
+
+def kustomized(folder):
+    """The objects of a kustomization, by kind; each has only fields that there are."""
+    kinds = {}
+    for one in yaml.safe_load_all(run("kubectl", "kustomize", str(folder))):
+        kinds.setdefault(one["kind"], []).append(one)
+        if one["kind"] == "ConfigMap":
+            equal(sorted(one), ["apiVersion", "data", "kind", "metadata"], "fields of a ConfigMap")
+        else:
+            expect_known(one, understood(one), one["kind"])
+    return kinds
+
+
+def expect_known(part, whole, where):
+    if isinstance(part, dict):
+        for key, value in part.items():
+            expect(key in whole, f"nobody knows {where}.{key}")
+            expect_known(value, whole[key], f"{where}.{key}")
+    elif isinstance(part, list):
+        equal(len(whole), len(part), f"the length of {where}")
+        for number, value in enumerate(part):
+            expect_known(value, whole[number], f"{where}[{number}]")
+
+
+def expect_ports(kinds):
+    """Each listener has a port of the sidecar, and whoever names a port names one."""
+    (deployment,) = kinds["Deployment"]
+    (sidecar,) = deployment["spec"]["template"]["spec"]["initContainers"]
+    ports = {one["name"]: one["containerPort"] for one in sidecar["ports"]}
+    for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
+        expect(sidecar[probe]["httpGet"]["port"] in ports, f"{probe} asks a port that there is not")
+    (front,) = (one for one in kinds["Service"] if one["metadata"]["name"] == "web")
+    for port in front["spec"]["ports"]:
+        expect(port["targetPort"] in ports, f"the Service leads to {port['targetPort']}, which is no port")
+    config = tomllib.loads(kinds["ConfigMap"][0]["data"]["sluice.toml"])
+    bound = [one["bind"] for one in [*config["listener"], {"bind": config["admin"]["http"]}]]
+    equal(sorted(int(one.rpartition(":")[2]) for one in bound), sorted(ports.values()), "what sluice listens on")
+
+
 def test_kubernetes_base_is_a_native_sidecar_without_privileges():
-    objects = list(yaml.safe_load_all(run("kubectl", "kustomize", str(DEPLOY / "kubernetes"))))
-    equal(sorted(one["kind"] for one in objects), ["ConfigMap", "Deployment", "Service", "Service", "Service"], "kinds")
-    (deployment,) = (one for one in objects if one["kind"] == "Deployment")
+    kinds = kustomized(DEPLOY / "kubernetes")
+    counts = {kind: len(objects) for kind, objects in kinds.items()}
+    equal(counts, {"ConfigMap": 1, "Deployment": 1, "Service": 3}, "kinds")
+    (deployment,) = kinds["Deployment"]
     pod = deployment["spec"]["template"]["spec"]
     (sidecar,) = pod["initContainers"]
     equal(sidecar["restartPolicy"], "Always", "restartPolicy")
@@ -83,9 +137,36 @@ def test_kubernetes_base_is_a_native_sidecar_without_privileges():
         equal(context["readOnlyRootFilesystem"], True, "read-only root")
         equal(context["capabilities"], {"drop": ["ALL"]}, "capabilities")
         expect({one["name"] for one in container["volumeMounts"]} <= volumes, "a mount without its volume")
-    ports = {one["name"] for one in sidecar["ports"]}
-    for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
-        expect(sidecar[probe]["httpGet"]["port"] in ports, f"{probe} asks a port that there is not")
+    expect_ports(kinds)
+
+
+def test_kubernetes_tls_takes_its_certificate_from_a_secret():
+    with tempfile.TemporaryDirectory(prefix="overlay-") as folder:
+        # kustomize wants relative paths.
+        base = os.path.relpath(DEPLOY / "kubernetes", os.path.realpath(folder))
+        overlay = {"resources": [base], "components": [f"{base}/tls"]}
+        Path(folder, "kustomization.yaml").write_text(json.dumps(overlay))
+        kinds = kustomized(folder)
+    expect_ports(kinds)
+    (deployment,) = kinds["Deployment"]
+    pod = deployment["spec"]["template"]["spec"]
+    (sidecar,) = pod["initContainers"]
+    secrets = {one["name"]: one["secret"] for one in pod["volumes"] if "secret" in one}
+    files = set()
+    for mount in sidecar["volumeMounts"]:
+        if mount["name"] in secrets:
+            equal(mount["readOnly"], True, "a read-only mount")
+            # The two keys that a Secret of the type kubernetes.io/tls has.
+            files |= {f"{mount['mountPath']}/{key}" for key in ("tls.crt", "tls.key")}
+    config = tomllib.loads(kinds["ConfigMap"][0]["data"]["sluice.toml"])
+    (tls,) = (one.pop("tls") for one in config["listener"] if "tls" in one)
+    equal({tls["cert"], tls["key"]}, files, "the files that sluice.toml names and those that are mounted")
+    expect(f"secret tls {secrets['certificates']['secretName']} " in
+           (DEPLOY / "kubernetes/tls/kustomization.yaml").read_text(), "the command makes another Secret")
+    # But for the listener it is the base's configuration.
+    base = tomllib.loads((DEPLOY / "kubernetes/sluice.toml").read_text())
+    equal(config["listener"][:-1], base["listener"], "the base's listeners")
+    equal({**config, "listener": []}, {**base, "listener": []}, "the rest of the configuration")
 
 
 def complete(*words, socket):
