@@ -181,6 +181,41 @@ def test_kubernetes_tls_fits_onto_the_base():
     equal(config["data"]["sluice.toml"], (DEPLOY / "kubernetes/tls/sluice.toml").read_text(), "the configuration")
 
 
+FOLDERS = {"${CMAKE_INSTALL_BINDIR}": "bin", "${CMAKE_INSTALL_MANDIR}": "share/man",
+           "${CMAKE_INSTALL_DOCDIR}": "share/doc/sluice"}
+
+
+def installed():
+    """{where the package puts a file: the file}, as cmake/Package.cmake says."""
+    found = {}
+    rules = re.findall(r"^install\((FILES|DIRECTORY) ([^)]*)\)", (SOURCE / "cmake/Package.cmake").read_text(), re.M)
+    for kind, rule in rules:
+        sources, _, target = rule.replace(" USE_SOURCE_PERMISSIONS", "").partition(" DESTINATION ")
+        target, _, name = target.partition(" RENAME ")
+        for variable, folder in FOLDERS.items():
+            target = target.replace(variable, folder)
+        for source in map(SOURCE.joinpath, sources.split()):
+            files = source.rglob("*") if kind == "DIRECTORY" else [source]
+            for file in files:
+                if not file.is_dir():
+                    path = Path("/usr", target, name or file.relative_to(source.parent))
+                    found[str(path)] = file
+    return found
+
+
+def test_the_package_has_what_is_here_where_it_belongs():
+    files = installed()
+    for path, file in files.items():
+        expect(file.is_file(), f"{path} is made of {file}, which is not here")
+    for path in (DEPLOY / "debian/conffiles").read_text().split():
+        expect(path in files, f"no rule installs the conffile {path}")
+    # Every page of the manual, every completion and every example is in it.
+    whole = [*(SOURCE / "docs/man").iterdir(), *(DEPLOY / "completion").iterdir(),
+             *(one for one in (DEPLOY / "examples").rglob("*") if one.is_file())]
+    equal(sorted(set(whole) - set(files.values())), [], "what no rule installs")
+    equal(files["/usr/share/doc/sluice/examples/vm/run.sh"], DEPLOY / "examples/vm/run.sh", "an example")
+
+
 def complete(*words, socket):
     """What bash would offer for the last of the words."""
     script = (f'. "{DEPLOY}/completion/sluice.bash"; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _sluice; '
