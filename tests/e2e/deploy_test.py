@@ -17,7 +17,7 @@ from pathlib import Path
 import yaml
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "wire"))
-from harness import SOURCE, Failure, Sluice, binary, equal, expect, free_port, main  # noqa: E402
+from harness import SOURCE, Failure, Sluice, binary, equal, expect, free_port, main, sanitized  # noqa: E402
 from origin import pair  # noqa: E402
 from successor import Successor, adopt_successors  # noqa: E402
 from upgrade_test import Load  # noqa: E402
@@ -219,6 +219,16 @@ def test_the_package_has_what_is_here_where_it_belongs():
              *(one for one in (DEPLOY / "examples").rglob("*") if one.is_file())]
     equal(sorted(set(whole) - set(files.values())), [], "what no rule installs")
     equal(files["/usr/share/doc/sluice/examples/vm/run.sh"], DEPLOY / "examples/vm/run.sh", "an example")
+
+
+def test_the_shared_libraries_are_those_of_the_list():
+    (item,) = re.findall(r"^- \*\*Not one file\.\*\*(.*?)^- ", (SOURCE / "docs/limits.md").read_text(), re.M | re.S)
+    taken_in, kept = (set(re.findall(r"`([\w+-]+\.so\.\d+)`", part)) for part in item.split("`./dev build static`"))
+    needed = set(re.findall(r"\(NEEDED\).*\[(.*)\]", run("readelf", "-d", binary())))
+    # What a sanitizer brings, and a build with libraries of one's own, is not meant.
+    if not sanitized() and "libssl.so.0" in needed:
+        static = "libuv.so.1" not in needed
+        equal(sorted(needed - kept - (set() if static else taken_in)), [], "libraries that docs/limits.md has not")
 
 
 class Manager:
