@@ -5,6 +5,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -18,6 +19,7 @@ import yaml
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "wire"))
 from harness import SOURCE, Failure, Sluice, binary, equal, expect, free_port, main, sanitized  # noqa: E402
+from http1 import wait_until  # noqa: E402
 from origin import pair  # noqa: E402
 from successor import Successor, adopt_successors  # noqa: E402
 from upgrade_test import Load  # noqa: E402
@@ -229,6 +231,20 @@ def test_the_shared_libraries_are_those_of_the_list():
     if not sanitized() and "libssl.so.0" in needed:
         static = "libuv.so.1" not in needed
         equal(sorted(needed - kept - (set() if static else taken_in)), [], "libraries that docs/limits.md has not")
+
+
+def test_logrotate_opens_the_log_anew_and_does_nothing_else():
+    (name,) = re.findall(r"--signal=(\w+)", (DEPLOY / "systemd/sluice.logrotate").read_text())
+    with Sluice(*pair()) as sluice:
+        log = Path(sluice.folder, "access.log")
+        equal(sluice.get("/").status, 200, "status")
+        log.rename(log.with_suffix(".1"))
+        sluice.config_file.write_text("an edit that is not finished")
+        sluice.signal(getattr(signal, f"SIG{name}"))
+        wait_until(log.exists, 20, "another log")
+        equal(sluice.get("/").status, 200, "status")
+        wait_until(sluice.access_log, 20, "a line in it")
+        equal([one["type"] for one in sluice.admin.show("events")], ["started"], "what happened")
 
 
 class Manager:
