@@ -16,6 +16,7 @@ install(FILES deploy/completion/_sluice DESTINATION share/zsh/vendor-completions
 install(FILES deploy/completion/sluice.fish DESTINATION share/fish/vendor_completions.d)
 install(FILES README.md CHANGELOG.md DESTINATION ${CMAKE_INSTALL_DOCDIR})
 install(FILES LICENSE DESTINATION ${CMAKE_INSTALL_DOCDIR} RENAME copyright)
+install(DIRECTORY deploy/examples DESTINATION ${CMAKE_INSTALL_DOCDIR} USE_SOURCE_PERMISSIONS)
 install(FILES deploy/systemd/sluice.service deploy/systemd/sluice.socket DESTINATION lib/systemd/system)
 install(FILES deploy/systemd/sluice.sysusers DESTINATION lib/sysusers.d RENAME sluice.conf)
 install(FILES deploy/systemd/sluice.tmpfiles DESTINATION lib/tmpfiles.d RENAME sluice.conf)

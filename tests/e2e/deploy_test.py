@@ -1,19 +1,28 @@
-"""What lies in deploy/: that it parses, that it says what the running daemon
-says, and that the shell asks the daemon for its names."""
+"""What lies in deploy/, but for the completion: that it parses, that it says what
+the running daemon says, and that an upgrade of the package loses nothing."""
 
 import json
 import os
 import re
+import shutil
+import signal
+import socket
 import subprocess
 import sys
+import tempfile
+import threading
+import tomllib
 import urllib.request
 from pathlib import Path
 
 import yaml
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "wire"))
-from harness import SOURCE, Sluice, binary, equal, expect, free_port, main  # noqa: E402
+from harness import SOURCE, Failure, Sluice, binary, equal, expect, free_port, main, sanitized  # noqa: E402
+from http1 import wait_until  # noqa: E402
 from origin import pair  # noqa: E402
+from successor import Successor, adopt_successors  # noqa: E402
+from upgrade_test import Load  # noqa: E402
 
 DEPLOY = SOURCE / "deploy"
 NAME = re.compile(r"\bsluice_[a-z0-9_]+")
@@ -69,10 +78,69 @@ def test_configurations_are_valid():
         run(binary(), "check", str(path))
 
 
+def kubectl_minor():
+    """30 of Kubernetes 1.30, the first that has all that the manifests use. Debian
+    12's own kubectl is 1.20, which kustomizes the base and knows less than that."""
+    version = json.loads(run("kubectl", "version", "--client", "-o", "json"))["clientVersion"]
+    return int(re.match(r"\d+", version["minor"])[0])
+
+
+def understood(one):
+    """An object as kubectl, which has the schema, writes it again: without what it
+    does not know. It asks no cluster, but wants something to set."""
+    if one["kind"] == "Deployment":
+        change = ["image", "sluice=another"]
+    elif one["kind"] == "Service":
+        change = ["selector", ",".join(f"{key}={value}" for key, value in one["spec"]["selector"].items())]
+    else:
+        raise Failure(f"no way to check a {one['kind']}")
+    command = ["kubectl", "set", change[0], "--local", "-f", "-", "-o", "json", change[1]]
+    return json.loads(run(*command, input=json.dumps(one)))
+
+
+def kustomized(folder):
+    """The objects of a kustomization, by kind; each has only fields that there are."""
+    kinds = {}
+    for one in yaml.safe_load_all(run("kubectl", "kustomize", str(folder))):
+        kinds.setdefault(one["kind"], []).append(one)
+        if one["kind"] == "ConfigMap":
+            equal(sorted(one), ["apiVersion", "data", "kind", "metadata"], "fields of a ConfigMap")
+        elif kubectl_minor() >= 30:
+            expect_known(one, understood(one), one["kind"])
+    return kinds
+
+
+def expect_known(part, whole, where):
+    if isinstance(part, dict):
+        for key, value in part.items():
+            expect(key in whole, f"nobody knows {where}.{key}")
+            expect_known(value, whole[key], f"{where}.{key}")
+    elif isinstance(part, list):
+        equal(len(whole), len(part), f"the length of {where}")
+        for number, value in enumerate(part):
+            expect_known(value, whole[number], f"{where}[{number}]")
+
+
+def expect_ports(kinds):
+    """Each listener has a port of the sidecar, and whoever names a port names one."""
+    (deployment,) = kinds["Deployment"]
+    (sidecar,) = deployment["spec"]["template"]["spec"]["initContainers"]
+    ports = {one["name"]: one["containerPort"] for one in sidecar["ports"]}
+    for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
+        expect(sidecar[probe]["httpGet"]["port"] in ports, f"{probe} asks a port that there is not")
+    (front,) = (one for one in kinds["Service"] if one["metadata"]["name"] == "web")
+    for port in front["spec"]["ports"]:
+        expect(port["targetPort"] in ports, f"the Service leads to {port['targetPort']}, which is no port")
+    config = tomllib.loads(kinds["ConfigMap"][0]["data"]["sluice.toml"])
+    bound = [one["bind"] for one in [*config["listener"], {"bind": config["admin"]["http"]}]]
+    equal(sorted(int(one.rpartition(":")[2]) for one in bound), sorted(ports.values()), "what sluice listens on")
+
+
 def test_kubernetes_base_is_a_native_sidecar_without_privileges():
-    objects = list(yaml.safe_load_all(run("kubectl", "kustomize", str(DEPLOY / "kubernetes"))))
-    equal(sorted(one["kind"] for one in objects), ["ConfigMap", "Deployment", "Service", "Service", "Service"], "kinds")
-    (deployment,) = (one for one in objects if one["kind"] == "Deployment")
+    kinds = kustomized(DEPLOY / "kubernetes")
+    counts = {kind: len(objects) for kind, objects in kinds.items()}
+    equal(counts, {"ConfigMap": 1, "Deployment": 1, "Service": 3}, "kinds")
+    (deployment,) = kinds["Deployment"]
     pod = deployment["spec"]["template"]["spec"]
     (sidecar,) = pod["initContainers"]
     equal(sidecar["restartPolicy"], "Always", "restartPolicy")
@@ -83,25 +151,210 @@ def test_kubernetes_base_is_a_native_sidecar_without_privileges():
         equal(context["readOnlyRootFilesystem"], True, "read-only root")
         equal(context["capabilities"], {"drop": ["ALL"]}, "capabilities")
         expect({one["name"] for one in container["volumeMounts"]} <= volumes, "a mount without its volume")
-    ports = {one["name"] for one in sidecar["ports"]}
-    for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
-        expect(sidecar[probe]["httpGet"]["port"] in ports, f"{probe} asks a port that there is not")
+    expect_ports(kinds)
 
 
-def complete(*words, socket):
-    """What bash would offer for the last of the words."""
-    script = (f'. "{DEPLOY}/completion/sluice.bash"; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _sluice; '
-              'printf "%s\\n" "${COMPREPLY[@]}"')
-    return run("bash", "-c", script, "bash", binary(), *words, env={**os.environ, "SLUICE_SOCKET": socket}).split()
+def test_kubernetes_tls_names_the_files_that_it_mounts():
+    folder = DEPLOY / "kubernetes/tls"
+    pod = yaml.safe_load((folder / "deployment.yaml").read_text())["spec"]["template"]["spec"]
+    ((volume,), (sidecar,)) = pod["volumes"], pod["initContainers"]
+    (mount,) = sidecar["volumeMounts"]
+    equal((mount["name"], mount["readOnly"]), (volume["name"], True), "the mount")
+    config = tomllib.loads((folder / "sluice.toml").read_text())
+    (tls,) = (one["tls"] for one in config["listener"] if "tls" in one)
+    # The two keys that a Secret of the type kubernetes.io/tls has.
+    wanted = {"cert": f"{mount['mountPath']}/tls.crt", "key": f"{mount['mountPath']}/tls.key"}
+    equal(tls, wanted, "the files that sluice.toml names, and those that are mounted")
+    expect(f"create secret tls {volume['secret']['secretName']} " in (folder / "kustomization.yaml").read_text(),
+           "the command at the top makes another Secret")
+    # But for the listener it is the base's configuration.
+    config["listener"] = [one for one in config["listener"] if "tls" not in one]
+    equal(config, tomllib.loads((DEPLOY / "kubernetes/sluice.toml").read_text()), "the rest of the configuration")
 
 
-def test_bash_completes_names_that_the_daemon_knows():
+def test_kubernetes_tls_fits_onto_the_base():
+    if kubectl_minor() < 30:
+        return
+    with tempfile.TemporaryDirectory(prefix="overlay-") as folder:
+        # kustomize wants relative paths.
+        base = os.path.relpath(DEPLOY / "kubernetes", os.path.realpath(folder))
+        overlay = {"resources": [base], "components": [f"{base}/tls"]}
+        Path(folder, "kustomization.yaml").write_text(json.dumps(overlay))
+        kinds = kustomized(folder)
+    expect_ports(kinds)
+    (front,) = (one for one in kinds["Service"] if one["metadata"]["name"] == "web")
+    equal(sorted(port["port"] for port in front["spec"]["ports"]), [80, 443], "the ports of the Service")
+    (config,) = kinds["ConfigMap"]
+    equal(config["data"]["sluice.toml"], (DEPLOY / "kubernetes/tls/sluice.toml").read_text(), "the configuration")
+
+
+FOLDERS = {"${CMAKE_INSTALL_BINDIR}": "bin", "${CMAKE_INSTALL_MANDIR}": "share/man",
+           "${CMAKE_INSTALL_DOCDIR}": "share/doc/sluice"}
+
+
+def installed():
+    """{where the package puts a file: the file}, as cmake/Package.cmake says."""
+    found = {}
+    rules = re.findall(r"^install\((FILES|DIRECTORY) ([^)]*)\)", (SOURCE / "cmake/Package.cmake").read_text(), re.M)
+    for kind, rule in rules:
+        sources, _, target = rule.replace(" USE_SOURCE_PERMISSIONS", "").partition(" DESTINATION ")
+        target, _, name = target.partition(" RENAME ")
+        for variable, folder in FOLDERS.items():
+            target = target.replace(variable, folder)
+        for source in map(SOURCE.joinpath, sources.split()):
+            files = source.rglob("*") if kind == "DIRECTORY" else [source]
+            for file in files:
+                if not file.is_dir():
+                    path = Path("/usr", target, name or file.relative_to(source.parent))
+                    found[str(path)] = file
+    return found
+
+
+def test_the_package_has_what_is_here_where_it_belongs():
+    files = installed()
+    for path, file in files.items():
+        expect(file.is_file(), f"{path} is made of {file}, which is not here")
+    for path in (DEPLOY / "debian/conffiles").read_text().split():
+        expect(path in files, f"no rule installs the conffile {path}")
+    # Every page of the manual, every completion and every example is in it.
+    whole = [*(SOURCE / "docs/man").iterdir(), *(DEPLOY / "completion").iterdir(),
+             *(one for one in (DEPLOY / "examples").rglob("*") if one.is_file())]
+    equal(sorted(set(whole) - set(files.values())), [], "what no rule installs")
+    equal(files["/usr/share/doc/sluice/examples/vm/run.sh"], DEPLOY / "examples/vm/run.sh", "an example")
+
+
+def test_the_shared_libraries_are_those_of_the_list():
+    (item,) = re.findall(r"^- \*\*Not one file\.\*\*(.*?)^- ", (SOURCE / "docs/limits.md").read_text(), re.M | re.S)
+    taken_in, kept = (set(re.findall(r"`([\w+-]+\.so\.\d+)`", part)) for part in item.split("`./dev build static`"))
+    needed = set(re.findall(r"\(NEEDED\).*\[((?!ld-).*)\]", run("readelf", "-d", binary())))
+    # What a sanitizer brings, and a build with libraries of one's own, is not meant.
+    if not sanitized() and "libssl.so.0" in needed:
+        static = "libuv.so.1" not in needed
+        equal(sorted(needed - kept - (set() if static else taken_in)), [], "libraries that docs/limits.md has not")
+
+
+def test_logrotate_opens_the_log_anew_and_does_nothing_else():
+    (name,) = re.findall(r"--signal=(\w+)", (DEPLOY / "systemd/sluice.logrotate").read_text())
     with Sluice(*pair()) as sluice:
-        equal(complete("c", socket=sluice.socket), ["check", "ctl"], "subcommands")
-        equal(complete("ctl", "set", "we", socket=sluice.socket), ["weight"], "what to set")
-        equal(complete("ctl", "trip", "", socket=sluice.socket), ["web"], "services")
-        equal(complete("ctl", "set", "maxconn", "web/g", socket=sluice.socket), ["web/green"], "upstreams")
-    equal(complete("ctl", "trip", "", socket="/nonexistent"), [], "services of no daemon")
+        log = Path(sluice.folder, "access.log")
+        equal(sluice.get("/").status, 200, "status")
+        log.rename(log.with_suffix(".1"))
+        sluice.config_file.write_text("an edit that is not finished")
+        sluice.signal(getattr(signal, f"SIG{name}"))
+        wait_until(log.exists, 20, "another log")
+        equal(sluice.get("/").status, 200, "status")
+        wait_until(sluice.access_log, 20, "a line in it")
+        equal([one["type"] for one in sluice.admin.show("events")], ["started"], "what happened")
 
 
-sys.exit(main(globals()))
+class Manager:
+    """systemd, as far as a package's script asks it: it follows a process whose
+    main process says MAINPID=, and notes what it is told to do."""
+
+    def __init__(self, kind="notify"):
+        self.folder = Path(tempfile.mkdtemp(prefix="manager-"))
+        self.pid_file = self.folder / "pid"
+        self.pid_file.write_text("0")
+        self.done = self.folder / "done"
+        self.listener = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.listener.bind(f"{self.folder}/notify")
+        self._command("systemctl", f"""
+            case "$*" in
+              "show --property=Type --value sluice.service") echo {kind} ;;
+              "show --property=MainPID --value sluice.service") cat {self.pid_file} ;;
+              *) echo "$*" >>{self.done} ;;
+            esac""")
+        # What else it runs is for root, and for the whole machine.
+        for other in ("systemd-sysusers", "install"):
+            self._command(other, ":")
+        script = (DEPLOY / "debian/postinst").read_text().replace("/run/systemd/system", str(self.folder))
+        expect("seq 40" in script, "the script has another limit of time")
+        self.script = script.replace("seq 40", "seq 4")
+
+    def _command(self, name, script):
+        file = self.folder / name
+        file.write_text(f"#!/bin/sh\n{script}\n")
+        file.chmod(0o755)
+
+    def __enter__(self):
+        os.environ["NOTIFY_SOCKET"] = f"{self.folder}/notify"
+        threading.Thread(target=self._follow, daemon=True).start()
+        return self
+
+    def __exit__(self, *_):
+        del os.environ["NOTIFY_SOCKET"]
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as last:
+            last.sendto(b"", f"{self.folder}/notify")
+        shutil.rmtree(self.folder)
+
+    def _follow(self):
+        while letter := self.listener.recv(4096):
+            if letter.startswith(b"MAINPID="):
+                self.main(int(letter[8:]))
+
+    def main(self, pid):
+        file = self.folder / "pid.new"
+        file.write_text(str(pid))
+        file.rename(self.pid_file)
+
+    def configure(self, *version):
+        """postinst after an upgrade from a version, or after a first installation; what
+        it told the manager to do, and what it said."""
+        self.done.write_text("")
+        environment = {**os.environ, "PATH": f"{self.folder}:{os.environ['PATH']}"}
+        done = subprocess.run(["sh", "-c", self.script, "postinst", "configure", *version], env=environment,
+                              capture_output=True, text=True, timeout=60)
+        equal(done.returncode, 0, f"the exit code of postinst, which said {done.stderr}")
+        return self.done.read_text().splitlines(), done.stderr
+
+
+def test_a_package_upgrade_loses_nothing():
+    with Manager() as manager, Sluice(*pair()) as sluice, sluice.client() as kept:
+        old = sluice.process
+        manager.main(old.pid)
+        equal(kept.get("/").status, 200, "status before")
+        with Load(sluice.address) as load:
+            equal(manager.configure("0.0.9"), (["daemon-reload"], ""), "what the script did and said")
+            load.await_more(50)
+        equal(old.wait(40), 0, "the exit code of the old process")
+        (info,) = sluice.admin.show("info")
+        equal(int(manager.pid_file.read_text()), info["pid"], "the process that the manager follows")
+        expect(info["pid"] != old.pid, "the old process answers")
+        sluice.process = Successor(info["pid"])
+
+
+def test_a_package_upgrade_that_fails_leaves_the_old_process():
+    with Manager() as manager, Sluice(*pair()) as sluice:
+        manager.main(sluice.process.pid)
+        good = sluice.config_file.read_text()
+        sluice.config_file.write_text("nonsense = true\n" + good)
+        done, said = manager.configure("0.0.9")
+        equal(done, ["daemon-reload"], "what the script did")
+        expect(f"process {sluice.process.pid} of the old one goes on" in said, f"it said {said!r}")
+        equal(sluice.admin.show("info")[0]["pid"], sluice.process.pid, "the process that answers")
+        expect("upgrade_failed" in sluice.admin.text("show log"), "the log does not say why")
+        equal(sluice.get("/").status, 200, "status")
+        sluice.config_file.write_text(good)
+
+
+def test_a_package_upgrade_restarts_what_cannot_hand_over():
+    restart = ["daemon-reload", "try-restart sluice.service"]
+    with subprocess.Popen(["sleep", "1000"]) as other:
+        try:
+            with Manager() as manager:
+                equal(manager.configure("0.0.9"), (restart, ""), "without a process")
+                manager.main(other.pid)
+                equal(manager.configure("0.0.9"), (restart, ""), "a process that SIGUSR2 would end")
+                equal(manager.configure(), (["daemon-reload"], ""), "a first installation")
+            with Manager("simple") as manager, Sluice(*pair()) as sluice:
+                manager.main(sluice.process.pid)
+                equal(manager.configure("0.0.9"), (restart, ""), "a unit that follows no process")
+                equal(sluice.admin.show("info")[0]["pid"], sluice.process.pid, "the process that answers")
+            equal(other.poll(), None, "the exit code of the other process")
+        finally:
+            other.kill()
+
+
+if __name__ == "__main__":
+    adopt_successors()
+    sys.exit(main(globals()))

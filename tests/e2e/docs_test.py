@@ -2,7 +2,9 @@
 configuration checked, every metric compared."""
 
 import json
+import os
 import re
+import signal
 import sys
 import threading
 import tomllib
@@ -19,6 +21,7 @@ from successor import Successor, adopt_successors  # noqa: E402
 from tls import authority  # noqa: E402
 
 README = SOURCE / "README.md"
+FIRST_SPLIT = SOURCE / "docs/first-split.md"
 METRICS = SOURCE / "docs/metrics.md"
 DOCUMENTS = [README, *sorted((SOURCE / "docs").glob("*.md"))]
 
@@ -26,6 +29,9 @@ DOCUMENTS = [README, *sorted((SOURCE / "docs").glob("*.md"))]
 SKIPPED = {
     "./dev demo": "builds; the demo has a test of its own",
     "./dev test": "runs this test",
+    "./dev build": "builds; there is a binary already",
+    "./dev package": "builds",
+    "sudo apt-get install": "changes the machine",
 }
 # Commands that do not end by themselves: they must say something and go on.
 GOES_ON = re.compile(r"\bsluice run\b|\s-w$")
@@ -36,9 +42,13 @@ skipped = set()
 
 
 def commands(block):
-    """The lines of a block without comments, those that were broken joined."""
-    for line in block.text.replace("\\\n", " ").splitlines():
+    """The lines of a block without comments, those that were broken joined, each
+    with its here-document."""
+    lines = iter(block.text.replace("\\\n", " ").splitlines())
+    for line in lines:
         line = re.sub(r"(^|\s+)#.*$", "", line).strip()
+        if here := re.search(r"<<'(\w+)'$", line):
+            line = "\n".join([line, *iter(lambda: next(lines), here[1]), here[1]])
         if line:
             yield line
 
@@ -50,15 +60,17 @@ def skip(command):
 
 
 def run_block(place, block):
-    """Runs it line by line; what it exports is for the blocks after it, too.
-    The processes that go on."""
+    """Runs it line by line; what it exports and where it goes is for the blocks
+    after it, too. The processes that go on."""
     going_on = []
     for command in commands(block):
         if skip(command):
             continue
         command = place.moved(command)
-        if export := re.fullmatch(r"export (\w+)=(\S+)", command):
-            place.environment[export[1]] = export[2]
+        if export := re.fullmatch(r"export (\w+)=\S+", command):
+            place.environment[export[1]] = place.run(f"{command}; printenv {export[1]}").rstrip("\n")
+        elif command.startswith("cd "):
+            place.folder /= command[3:]
         elif GOES_ON.search(command):
             process = place.start(command)
             wait_until(lambda: process.output.stat().st_size or process.poll(), 60, f"{block.where}: {command}")
@@ -67,7 +79,7 @@ def run_block(place, block):
             going_on.append(process)
         else:
             try:
-                place.run(command)
+                place.said += place.run(command)
             except Failure as failure:
                 raise Failure(f"{block.where}: {failure}") from None
     return going_on
@@ -158,8 +170,49 @@ def test_the_readme_from_its_first_command_to_its_last():
         equal(place.end(daemon), 0, f"the exit code of `sluice run`:\n{daemon.output.read_text()}")
 
 
+def comparable(text):
+    """Without what differs from run to run: times, and how many got what."""
+    text = re.sub(r"\d{4}-\d\d-\d\dT[\d:.]+Z", "TIME", text)
+    return [re.sub(r"^\s+\d+ ", "COUNT ", line).split() for line in text.splitlines()]
+
+
+@contextmanager
+def no_nginx_left(place):
+    """nginx leaves the process group of whoever starts it."""
+    try:
+        yield
+    finally:
+        for path in place.root.rglob("*.pid"):
+            os.kill(int(path.read_text()), signal.SIGTERM)
+
+
+def test_the_first_split_from_its_first_command_to_its_last():
+    with Place() as place, no_nginx_left(place):
+        # nginx's workers may be another user than the one who started them.
+        place.root.chmod(0o755)
+        (place.root / "build").mkdir()
+        (place.root / "build/release").symlink_to("../bin")
+        clone = place.folder
+        blocks = fenced(FIRST_SPLIT, "sh", "text")
+        place.use_free_ports(*(block.text for block in blocks))
+        daemon = None
+        for block in blocks:
+            if block.language == "text":
+                equal(comparable(place.said), comparable(block.text), f"{block.where}: what the commands print")
+                continue
+            place.said = ""
+            for process in run_block(place, block):
+                place.wait_ready(process, place.folder / "admin.sock")
+                daemon, place.folder = process, clone  # and the reader goes to another terminal
+        expect(daemon, "no command runs sluice")
+        equal(daemon.wait(40), 0, f"the exit code of `sluice run`:\n{daemon.output.read_text()}")
+        wait_until(lambda: not list(place.root.rglob("*.pid")), 20, "the end of both nginx")
+
+
 def test_commands_of_the_other_documents():
     for path in DOCUMENTS[1:]:
+        if path == FIRST_SPLIT:
+            continue
         blocks = fenced(path, "sh")
         if not blocks:
             continue

@@ -58,6 +58,8 @@ class Place:
             self.environment.pop(name, None)
         self.ports = {}
         self.processes = []
+        self.folder = self.root  # where commands run
+        self.said = ""  # what the commands of a block printed
 
     def __enter__(self):
         return self
@@ -79,7 +81,7 @@ class Place:
 
     def run(self, script, folder=None, code=0):
         """Runs a block as a shell does that stops at the first error; its standard output."""
-        done = subprocess.run(["sh", "-eu", "-c", script], cwd=folder or self.root, env=self.environment,
+        done = subprocess.run(["sh", "-eu", "-c", script], cwd=folder or self.folder, env=self.environment,
                               stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=200)
         expect(done.returncode == code, lambda: f"exit code {done.returncode}, expected {code}, of\n{script}"
                f"--- it said ---\n{done.stdout}{done.stderr}")
@@ -90,7 +92,7 @@ class Place:
         log = open(self.root / f"output.{len(self.processes)}", "wb")
         with log:
             # The shell itself outlives SIGTERM, so that what it runs can end first.
-            process = subprocess.Popen(["sh", "-eu", "-c", "trap : TERM\n" + script], cwd=folder or self.root,
+            process = subprocess.Popen(["sh", "-eu", "-c", "trap : TERM\n" + script], cwd=folder or self.folder,
                                        env=self.environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                                        start_new_session=True)
         process.output = Path(log.name)

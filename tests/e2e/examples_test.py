@@ -34,9 +34,15 @@ class Example:
             path.write_text(place.moved(path.read_text()))
         with (self.folder / "sluice.toml").open("a") as file:
             file.write(more)
+        self.files = self.listing()
         start, *self.blocks = [one.text for one in fenced(self.folder / "README.md", "sh")]
         self.process = place.start(start)
         self.admin = place.wait_ready(self.process, self.run_folder / "admin.sock")
+
+    def listing(self):
+        """What lies in the folder, with times: nothing may be written there, as
+        nothing can be where the package puts it."""
+        return sorted((str(path), path.stat().st_mtime_ns) for path in self.folder.rglob("*"))
 
     def port(self, number):
         return "127.0.0.1", int(self.place.ports[str(number)])
@@ -60,6 +66,7 @@ def example(name, more=""):
         one = Example(place, name, more)
         yield one
         equal(place.end(one.process), 0, f"the exit code of run.sh:\n{one.process.output.read_text()}")
+        equal(one.listing(), one.files, "the example's own folder, after it ran")
 
 
 def expect_split(one, service, ask):
