@@ -98,10 +98,6 @@ class Exchange {
   void prepare_head();
   void join_trace();
   void route();
-  conf::Colour choose_colour();
-  bool read_sticky_key(std::string_view& key) const;
-  void mind_the_latch();
-  void become(conf::Colour colour);
   void attempt();
   void enqueue();
   void left_queue();
@@ -117,6 +113,12 @@ class Exchange {
   void finish(bool last);
   void abort();
   void log() const;
+
+  // exchange_colour.cc: blue or green.
+  conf::Colour choose_colour();
+  bool read_sticky_key(std::string_view& key) const;
+  void mind_the_latch();
+  void become(conf::Colour colour);
 
   // exchange_deadline.cc: what to do when time passes, and whose time it was.
   void on_deadline();
