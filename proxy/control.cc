@@ -391,7 +391,7 @@ void Control::shutdown(const Actor& actor) {
 void Control::stop_workers() {
   if (state_ == RunState::stopped) return;
   upgrade_.abandon();
-  if (state_ == RunState::running || state_ == RunState::draining) rollouts_.save_evidence();
+  rollouts_.save_evidence();
   state_ = RunState::stopped;
   changed();
   drain_deadline_.disarm();

@@ -2,6 +2,7 @@
 
 import json
 import threading
+import time
 
 from http1 import Incomplete, wait_until
 from origin import Origin
@@ -39,6 +40,7 @@ class Traffic:
                 status = client.get("/", **self.more).status
             except (Incomplete, OSError):
                 client, status = None, "broken"
+                time.sleep(0.01)
             with self.lock:
                 self.statuses[status] = self.statuses.get(status, 0) + 1
         if client is not None:
