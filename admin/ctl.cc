@@ -10,7 +10,9 @@
 #include <charconv>
 #include <cstdio>
 #include <cstring>
+#include <map>
 #include <optional>
+#include <set>
 #include <string_view>
 #include <variant>
 #include <vector>
@@ -18,6 +20,7 @@
 #include "admin/client.h"
 #include "admin/command_line.h"
 #include "admin/command_table.h"
+#include "admin/json.h"
 #include "conf/result.h"
 #include "proxy/loop.h"
 
@@ -180,7 +183,7 @@ int ask_until_answered(const std::string& path, const std::string& line, bool js
   }
 }
 
-// ---- rollout status SVC -w
+// ---- rollout status [SVC] -w
 
 constexpr std::string_view kWatchable = "rollout status ";
 constexpr std::string_view kWatch = " -w";
@@ -195,15 +198,6 @@ conf::Result<std::string> ask(const std::string& path, const std::string& line) 
   if (answer.empty()) return admin_failure("the server closed the connection without an answer; see its log");
   while (answer.ends_with('\n')) answer.pop_back();
   return answer;
-}
-
-// The state in "SVC: STATE, ..." or in {"ok":true,"rollout":[{...,"state":"STATE",...
-std::string_view state_in(std::string_view answer, bool json) {
-  const std::string_view before = json ? R"("state":")" : ": ";
-  const size_t begin = answer.find(before);
-  if (begin == std::string_view::npos) return {};
-  const std::string_view rest = answer.substr(begin + before.size());
-  return rest.substr(0, rest.find_first_of(json ? "\"" : ","));
 }
 
 bool is_refusal(std::string_view answer, bool json) {
@@ -240,34 +234,80 @@ class Screen {
   std::string shown_;
 };
 
-// Asks once a second until the rollout has ended: 0 when it is complete.
+// Whether what is watched goes on, and how it ended.
+class Watched {
+ public:
+  // `answer` is that of `json rollout status`. False: it is none.
+  bool take(const std::string& answer) {
+    const Json found = Json::parse(answer, nullptr, false);
+    if (!found.is_object() || !found.contains("rollout")) return false;
+    states_.clear();
+    for (const Json& row : found["rollout"]) {
+      const std::string service = row.value("service", "");
+      states_[service] = row.value("state", "");
+      if (runs(states_[service])) ran_.insert(service);
+    }
+    return true;
+  }
+  bool over() const {
+    return std::none_of(states_.begin(), states_.end(), [](const auto& one) { return runs(one.second); });
+  }
+  // Did all complete that ran while they were watched, or, if none did, before?
+  bool completed() const {
+    bool any = false;
+    for (const auto& [service, state] : states_) {
+      if (ran_.empty() ? state == "idle" : !ran_.contains(service)) continue;
+      if (state != "completed") return false;
+      any = true;
+    }
+    const bool all_there = std::all_of(ran_.begin(), ran_.end(),
+                                       [&](const std::string& service) { return states_.contains(service); });
+    return any && all_there;
+  }
+
+ private:
+  static bool runs(std::string_view state) {
+    return state == "preflight" || state == "holding" || state == "paused" || state == "returning";
+  }
+
+  std::map<std::string, std::string> states_;  // by service
+  std::set<std::string> ran_;
+};
+
+// Asks once a second until no rollout that it shows runs any more: 0 when all
+// are complete. `line` is the command without its `json`.
 int watch(const std::string& path, const std::string& line, bool json) {
   constexpr int kMostSilences = 5;  // a process that takes over answers in that time
+  // One line of both, so that the text and the states are of the same moment.
+  const std::string both = (json ? "" : line + "; ") + "json " + line + "\n";
   Screen screen;
+  Watched watched;
   for (int silences = 0;; sleep(1)) {
-    const conf::Result<std::string> answer = ask(path, line);
-    if (!answer.ok()) {
-      if (screen.empty() || ++silences == kMostSilences) return complain(answer.error().detail);
+    const conf::Result<std::string> answer = ask(path, both);
+    const std::string text = answer.ok() ? *answer : std::string();
+    const size_t end = json ? 0 : text.rfind("\n\n");
+    const bool refused = is_refusal(text, json);
+    if (refused) {
+      std::fprintf(json ? stdout : stderr, "%s\n", text.substr(0, json ? text.size() : end).c_str());
+      return kRefused;
+    }
+    if (end == std::string::npos || !watched.take(text.substr(json ? 0 : end + 2))) {
+      if (screen.empty() || ++silences == kMostSilences) {
+        return complain(answer.ok() ? "the server's answer is cut off; see its log" : answer.error().detail);
+      }
       continue;
     }
     silences = 0;
-    if (is_refusal(*answer, json)) {
-      std::fprintf(json ? stdout : stderr, "%s\n", answer->c_str());
-      return kRefused;
-    }
-    screen.show(*answer);
-    const std::string_view state = state_in(*answer, json);
-    if (state == "completed") return kDone;
-    if (state == "idle" || state == "aborted" || state == "tripped") return kRefused;
+    screen.show(json ? text : text.substr(0, end));
+    if (watched.over()) return watched.completed() ? kDone : kRefused;
   }
 }
 
-// `line` without the -w, if it asks to watch a rollout.
-std::string watched(const std::string& line, bool json) {
-  const std::string prefix = json ? "json " : "";
-  const std::string_view command = std::string_view(line).substr(0, line.size() - 1);
-  if (!command.starts_with(prefix + std::string(kWatchable)) || !command.ends_with(kWatch)) return {};
-  return std::string(command.substr(0, command.size() - kWatch.size())) + "\n";
+// `line` without its end, `json` and -w, if it asks to watch rollouts.
+std::string watched_command(const std::string& line) {
+  const std::string_view command = command_in(std::string_view(line).substr(0, line.size() - 1));
+  if (!command.starts_with(kWatchable) || !command.ends_with(kWatch)) return {};
+  return std::string(command.substr(0, command.size() - kWatch.size()));
 }
 
 // What this binary knows itself, where there is no process to ask.
@@ -317,7 +357,7 @@ int run_ctl(const CtlOptions& options) {
   const conf::Result<std::string> path = admin_socket_path(options.socket);
   if (!path.ok() && options.words.front() == "help" && !options.json) return help_offline(options);
   if (!path.ok()) return complain(path.error().detail);
-  if (const std::string watching = watched(line, options.json); !watching.empty()) {
+  if (const std::string watching = watched_command(line); !watching.empty()) {
     return watch(*path, watching, options.json);
   }
   return ask_until_answered(*path, line, options.json);

@@ -24,10 +24,15 @@ Outcome describe(const proxy::ReloadReport& report, Format format) {
                                  report.needs_restart.size());
   for (const conf::Change& change : report.applied) text += "  " + change.to_string() + "\n";
   for (const conf::Change& change : report.needs_restart) text += "  " + change.to_string() + "\n";
+  for (const conf::Change& change : report.next_start) {
+    text +=
+        "  " + change.to_string() + " (from the next start of the rollout, which goes on by its old plan)\n";
+  }
   for (const std::string& value : report.run_time_values) text += "  kept: " + value + "\n";
   return either(format,
                 {{"applied", changes_as_json(report.applied)},
                  {"needs_restart", changes_as_json(report.needs_restart)},
+                 {"next_start", changes_as_json(report.next_start)},
                  {"kept", report.run_time_values}},
                 text);
 }

@@ -70,6 +70,7 @@ Json rollout_json(const Call& call, const std::string& service, const proxy::Ser
   if (rollout == nullptr) return idle_json(call, service, entry);
   const uint64_t now_ms = call.control().loop().now_ms();
   const std::optional<uint64_t> earliest = rollout->earliest_step_ms();
+  const std::optional<uint64_t> left = rollout->least_left_ms(now_ms);
   const balancer::RolloutReport& report = rollout->report();
   return {{"service", service},
           {"state", to_string(rollout->state())},
@@ -79,6 +80,8 @@ Json rollout_json(const Call& call, const std::string& service, const proxy::Ser
           {"waiting_for", waiting_json(rollout->waiting_for(), now_ms)},
           {"held_s", seconds(rollout->evidence().held_ms)},
           {"hold_s", seconds(rollout->plan().hold_ms)},
+          {"left_s", left ? Json(seconds(*left)) : Json()},
+          {"promotion_asked", rollout->promotion_asked()},
           {"earliest_s", earliest ? Json(seconds(*earliest - std::min(now_ms, *earliest))) : Json()},
           {"min_requests", rollout->plan().min_requests},
           {"auto_promote", rollout->plan().auto_promote},
@@ -152,6 +155,10 @@ std::string status_text(const Call& call, const std::string& service, const prox
     text += fmt::format("  hold        {} {} of {}\n", bar(share),
                         balancer::duration_text(rollout->evidence().held_ms),
                         balancer::duration_text(rollout->plan().hold_ms));
+  }
+  if (const auto left = rollout->least_left_ms(now_ms); left.has_value()) {
+    text +=
+        fmt::format("  left        {} at least, to the end of the rollout\n", balancer::duration_text(*left));
   }
   if (!rollout->report().reason.empty()) text += fmt::format("  why         {}\n", rollout->report().reason);
   text += fmt::format("  {:<8}{:>10}{:>8}{:>11}{:>10}{:>10}{:>10}\n", "", "attempts", "errors", "rate", "p50",
@@ -238,14 +245,14 @@ std::variant<proxy::Rollouts::Wishes, Refusal> wishes_argument(const Call& call)
   return wishes;
 }
 
-Outcome done(const Call& call, const conf::Status& status) {
+Outcome done(const Call& call, const conf::Status& status, const std::string& note = "") {
   if (!status.ok()) return Refusal{status.error()};
   const std::string& service = call.arguments[0];
   const proxy::ServiceEntry& entry = *call.control().registry().find(service);
   Json row = rollout_json(call, service, entry);
   const std::string text = fmt::format("{}: {}, green has {} %", service, row["state"].get<std::string>(),
                                        conf::format_percent(entry.state->split().get().green));
-  return either(call.format, row, text);
+  return change(call, std::move(row), text + note);
 }
 
 Outcome start(const Call& call) {
@@ -270,7 +277,10 @@ Outcome promote(const Call& call) {
   const std::string* const option = call.argument(1);
   if (option != nullptr && *option != "--full")
     return Refusal{"usage", "write: rollout promote SVC [--full]"};
-  return done(call, call.control().rollouts().promote(call.arguments[0], option != nullptr));
+  const conf::Status promoted = call.control().rollouts().promote(call.arguments[0], option != nullptr);
+  if (!promoted.ok()) return Refusal{promoted.error()};
+  const bool asked = call.control().rollouts().find(call.arguments[0])->promotion_asked();
+  return done(call, promoted, asked ? "; the gate is asked first, its yes promotes" : "");
 }
 
 Outcome freeze(const Call& call) {
@@ -298,15 +308,18 @@ constexpr Command kCommands[] = {
     {"rollout resume", "SVC", "Goes on after a pause, at the split of the step that was held.", true,
      at_once<obey<&proxy::Rollouts::resume>>},
     {"rollout promote", "SVC [--full]",
-     "Goes to the next step whatever is missing, or with --full to the last. The report keeps what was missing.",
+     "Goes to the next step whatever is missing, but not past a gate; or with --full to the last, whatever "
+     "the gate says. The report keeps what was missing.",
      true, at_once<promote>},
     {"rollout abort", "SVC",
      "Goes back to blue: at once, or over the time that `return` says. Wins in every state.", true,
      at_once<obey<&proxy::Rollouts::abort>>},
-    {"rollout retry", "SVC", "Begins the plan of a rollout that was aborted or has tripped once more.", true,
-     at_once<obey<&proxy::Rollouts::retry>>},
+    {"rollout retry", "SVC",
+     "Begins a rollout that was aborted or has tripped once more: by the plan of the configuration as it is now, "
+     "but for what the command that started it gave.",
+     true, at_once<obey<&proxy::Rollouts::retry>>},
     {"rollout status", "[SVC]",
-     "How far it is, what both colours did at this step, and what it waits for. `sluice ctl rollout status SVC -w` "
+     "How far it is, what both colours did at this step, and what it waits for. `sluice ctl rollout status [SVC] -w` "
      "shows it live.",
      false, at_once<status>},
     {"rollout report", "SVC",

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cassert>
+#include <utility>
 
 #include "balancer/rollout_text.h"
 
@@ -12,27 +13,6 @@ using Kind = RolloutAction::Kind;
 
 conf::Error refused(std::string why) {
   return {conf::Error::Kind::refused, conf::Error::Source::operator_, false, std::move(why)};
-}
-
-std::string names_of(const std::vector<Waiting>& waiting) {
-  std::string names;
-  for (const Waiting& one : waiting) names += (names.empty() ? "" : ", ") + one.what;
-  return names;
-}
-
-std::string sentences_of(const std::vector<Waiting>& waiting) {
-  std::string text;
-  for (const Waiting& one : waiting) text += (text.empty() ? "" : " ") + one.why;
-  return text;
-}
-
-// Does blue hold so many connections that it should not get more at once?
-bool blue_is_full(const Observation& seen) {
-  const UpstreamObservation& blue = seen.of(conf::Colour::blue);
-  if (blue.max_connections != 0 && blue.connections >= kOwnWarnAt * blue.max_connections) return true;
-  return std::any_of(seen.caps.begin(), seen.caps.end(), [](const SharedCap& cap) {
-    return cap.counts[static_cast<size_t>(conf::Colour::blue)] && cap.used >= cap.warn_at * cap.max;
-  });
 }
 
 }  // namespace
@@ -53,8 +33,7 @@ Rollout::Rollout(std::string service, conf::BasisPoints split)
     : service_(std::move(service)), split_(split) {}
 
 size_t Rollout::step_entered() const {
-  const RolloutState place = state_ == RolloutState::paused ? paused_from_ : state_;
-  return place == RolloutState::holding || place == RolloutState::returning ? step_ + 1 : 0;
+  return place() == RolloutState::holding || place() == RolloutState::returning ? step_ + 1 : 0;
 }
 
 bool Rollout::running() const {
@@ -78,6 +57,32 @@ std::optional<uint64_t> Rollout::earliest_step_ms() const {
   return waiting_.empty() ? std::nullopt : latest;
 }
 
+std::optional<uint64_t> Rollout::least_left_ms(uint64_t now_ms) const {
+  uint64_t step_ms = 0;
+  size_t to_come = plan_.steps.size();
+  if (place() == RolloutState::holding) {
+    step_ms = plan_.hold_ms - std::min(plan_.hold_ms, evidence_.held_ms);
+    to_come -= step_ + 1;
+  } else if (place() != RolloutState::preflight) {
+    return std::nullopt;
+  }
+  if (const auto earliest = earliest_step_ms(); earliest && *earliest > now_ms) {
+    step_ms = std::max(step_ms, *earliest - now_ms);
+  }
+  return step_ms + to_come * plan_.hold_ms;
+}
+
+double Rollout::granted(std::string_view cap) const {
+  if (place() != RolloutState::holding || split_ != plan_.steps[step_] ||
+      evidence_.held_ms >= plan_.hold_ms) {
+    return 0;
+  }
+  for (const CapForecast& one : grants_) {
+    if (one.cap == cap) return one.ours;
+  }
+  return 0;
+}
+
 // ---- commands
 
 conf::Result<RolloutActions> Rollout::start(const RolloutPlan& plan, Moment at) {
@@ -93,12 +98,12 @@ conf::Result<RolloutActions> Rollout::start(const RolloutPlan& plan, Moment at) 
   return begin(plan, at);
 }
 
-conf::Result<RolloutActions> Rollout::retry(Moment at) {
+conf::Result<RolloutActions> Rollout::retry(const RolloutPlan& plan, Moment at) {
   if (state_ != RolloutState::aborted && state_ != RolloutState::tripped) {
     return refused("Only a rollout that was aborted or has tripped can be retried; this one is " +
                    std::string(to_string(state_)) + ".");
   }
-  return start(RolloutPlan(plan_), at);
+  return start(plan, at);
 }
 
 RolloutActions Rollout::begin(const RolloutPlan& plan, Moment at) {
@@ -109,9 +114,12 @@ RolloutActions Rollout::begin(const RolloutPlan& plan, Moment at) {
   evidence_ = {};
   blue_before_ = {};
   waiting_.clear();
-  gate_ = {};
+  foreseen_.clear();
+  grants_.clear();
+  forget_gate();
   smoke_ = {};
   told_hold_.clear();
+  saved_ms_ = at.now_ms;
   report_ = {};
   report_.service = service_;
   report_.plan = plan.steps;
@@ -129,7 +137,8 @@ conf::Result<RolloutActions> Rollout::pause(Moment at, const std::string& reason
   paused_from_ = state_;
   state_ = RolloutState::paused;
   waiting_.clear();
-  gate_ = {};
+  foreseen_.clear();
+  forget_gate();
   if (smoke_.state != Question::State::yes) smoke_ = {};
   actions.push_back({.kind = Kind::save});
   tell(Notice::pause, "Paused: " + reason, at, actions);
@@ -175,7 +184,18 @@ conf::Result<RolloutActions> Rollout::promote(Moment at, bool full) {
   if (conf::Status may = may_rise_to(plan_.steps[target]); !may) return may.error();
 
   RolloutActions actions;
+  const bool asks = plan_.ask_gate && !(state_ == RolloutState::holding && at_last_step());
+  if (asks && !full && !(gate_.state == Question::State::yes && gate_is_fresh(at))) {
+    if (gate_.state == Question::State::no && gate_is_fresh(at)) {
+      return refused("The gate said no: " + gate_.reason + " It is asked again after a minute; " +
+                     "`rollout promote --full` goes to the last step without it.");
+    }
+    if (gate_.state != Question::State::asked) ask_gate(plan_.steps[target], at, actions);
+    promotion_asked_ = true;
+    return actions;
+  }
   std::string reason = "Promoted by hand.";
+  if (asks && full) reason += past_gate();
   if (!waiting_.empty()) reason += " Missing: " + sentences_of(waiting_);
   report_.add_event(at.unix_ms, reason);
   leave_step("promoted", reason, at);
@@ -234,7 +254,39 @@ RolloutActions Rollout::gate_answered(uint64_t number, bool allowed, const std::
   if (number != gate_number_ || gate_.state != Question::State::asked) return actions;
   gate_ = {allowed ? Question::State::yes : Question::State::no, at.now_ms, reason};
   if (!allowed) tell(Notice::veto, "The gate said no: " + reason, at, actions);
+  if (!std::exchange(promotion_asked_, false) || !allowed) return actions;
+  const conf::Result<RolloutActions> promoted = promote(at, false);
+  if (promoted.ok()) return *promoted;
+  report_.add_event(at.unix_ms, "Not promoted: " + promoted.error().detail);
   return actions;
+}
+
+void Rollout::forget_gate() {
+  gate_ = {};
+  promotion_asked_ = false;
+}
+
+void Rollout::ask_gate(conf::BasisPoints next, Moment at, RolloutActions& actions) {
+  gate_ = {Question::State::asked, at.now_ms, ""};
+  actions.push_back({.kind = Kind::ask_gate, .green = next, .number = ++gate_number_});
+  if (std::any_of(waiting_.begin(), waiting_.end(), [](const Waiting& one) { return one.what == "gate"; }))
+    return;
+  waiting_.push_back({"gate", 0, 0, "", "The gate is being asked.", at.now_ms});
+}
+
+// What the report says of a promotion that went past the gate.
+std::string Rollout::past_gate() const {
+  switch (gate_.state) {
+    case Question::State::none:
+      return " The gate was not asked.";
+    case Question::State::asked:
+      return " The gate had not answered.";
+    case Question::State::no:
+      return " The gate had said no: " + gate_.reason;
+    case Question::State::yes:
+      return "";
+  }
+  return "";
 }
 
 RolloutActions Rollout::smoke_finished(bool passed, const std::string& reason, Moment at) {
@@ -266,7 +318,8 @@ void Rollout::enter_step(size_t step, Moment at, RolloutActions& actions) {
   step_ = step;
   state_ = RolloutState::holding;
   waiting_ = {held_for(plan_, 0, at.now_ms)};  // the rest is known at the next tick
-  gate_ = {};
+  grants_ = std::exchange(foreseen_, {});
+  forget_gate();
   told_hold_.clear();
   saved_ms_ = at.now_ms;
   set_split(plan_.steps[step], actions);
@@ -297,6 +350,7 @@ void Rollout::complete(const char* outcome, const std::string& reason, Moment at
   leave_step(outcome, reason, at);
   state_ = RolloutState::completed;
   waiting_.clear();
+  forget_gate();
   report_.ended_unix_ms = at.unix_ms;
   report_.outcome = to_string(state_);
   report_.reason = reason;
@@ -313,6 +367,7 @@ void Rollout::go_back(const std::string& reason, Moment at, RolloutActions& acti
   }
   state_ = RolloutState::returning;
   waiting_.clear();
+  forget_gate();
   return_from_ = split_;
   return_reason_ = reason;
   returned_ms_ = 0;
@@ -326,6 +381,7 @@ void Rollout::finish(RolloutState state, const std::string& reason, Moment at, R
   set_split(0, actions);
   state_ = state;
   waiting_.clear();
+  forget_gate();
   report_.ended_unix_ms = at.unix_ms;
   report_.outcome = to_string(state);
   report_.reason = told_already ? return_reason_ : reason;
@@ -338,145 +394,6 @@ void Rollout::finish(RolloutState state, const std::string& reason, Moment at, R
          actions);
   }
   actions.push_back({.kind = Kind::finish_report});
-}
-
-// ---- time
-
-RolloutActions Rollout::tick(Moment at, const Observation& seen) {
-  RolloutActions actions;
-  const uint64_t passed_ms = last_tick_ms_ ? at.now_ms - *last_tick_ms_ : 0;
-  last_tick_ms_ = at.now_ms;
-  if (state_ == RolloutState::preflight || state_ == RolloutState::holding) {
-    evidence_.held_ms += passed_ms;
-    for (const conf::Colour colour : conf::kColours) {
-      evidence_.by_colour[static_cast<size_t>(colour)].add(seen.of(colour));
-    }
-  }
-  if (state_ == RolloutState::preflight)
-    tick_preflight(at, seen, actions);
-  else if (state_ == RolloutState::holding)
-    tick_holding(at, seen, actions);
-  else if (state_ == RolloutState::returning)
-    tick_returning(passed_ms, at, seen, actions);
-  return actions;
-}
-
-void Rollout::tick_preflight(Moment at, const Observation& seen, RolloutActions& actions) {
-  waiting_ = judge_preflight(seen, evidence_.of(conf::Colour::blue), split_);
-  const bool ready = waiting_.empty();
-  wait_for_operators(plan_.steps.front());
-  if (ready && plan_.smoke_requests != 0) wait_for_smoke(at, actions);
-  if (waiting_.empty()) {
-    enter_step(0, at, actions);
-  } else if (past_deadline()) {
-    go_back("The deadline passed in the pre-flight. " + sentences_of(waiting_), at, actions);
-  }
-}
-
-void Rollout::tick_holding(Moment at, const Observation& seen, RolloutActions& actions) {
-  const std::optional<conf::BasisPoints> next =
-      at_last_step() ? std::nullopt : std::optional(plan_.steps[step_ + 1]);
-  waiting_ = judge_step({plan_, evidence_, blue_reference(), seen, split_, next, at.now_ms});
-  if (next) wait_for_operators(next);
-  if (next && plan_.ask_gate && waiting_.empty()) wait_for_gate(at, *next, actions);
-  if (waiting_.empty()) {
-    if (!next) {
-      complete("passed", "All steps have passed.", at, actions);
-    } else {
-      leave_step("passed", "All that was asked for was met.", at);
-      enter_step(step_ + 1, at, actions);
-    }
-    return;
-  }
-  if (past_deadline()) {
-    go_back("The deadline passed. " + sentences_of(waiting_), at, actions);
-    return;
-  }
-  if (evidence_.held_ms >= plan_.hold_ms) tell_hold(at, actions);
-  if (at.now_ms - saved_ms_ >= kSaveEvidenceMs) {
-    saved_ms_ = at.now_ms;
-    actions.push_back({.kind = Kind::save});
-  }
-}
-
-void Rollout::wait_for_operators(std::optional<conf::BasisPoints> next) {
-  if (frozen_ && next && *next > split_) {
-    waiting_.push_back({"freeze", 0, 0, "", "A freeze is on: no split may rise.", std::nullopt});
-  }
-  if (!plan_.auto_promote && state_ == RolloutState::holding) {
-    waiting_.push_back(
-        {"promote", 0, 0, "", "auto_promote is off: `rollout promote` goes on.", std::nullopt});
-  }
-}
-
-void Rollout::wait_for_gate(Moment at, conf::BasisPoints next, RolloutActions& actions) {
-  const uint64_t waited_ms = at.now_ms - gate_.since_ms;
-  if (gate_.state == Question::State::asked && waited_ms >= kGateTimeoutMs) {
-    gate_ = {Question::State::no, at.now_ms, "it did not answer."};
-    tell(Notice::veto, "The gate did not answer.", at, actions);
-  } else if (gate_.state != Question::State::none && waited_ms >= kAskAgainMs) {
-    gate_ = {};  // also a yes grows stale while other things are missing
-  }
-  if (gate_.state == Question::State::yes) return;
-  if (gate_.state == Question::State::none) {
-    gate_ = {Question::State::asked, at.now_ms, ""};
-    actions.push_back({.kind = Kind::ask_gate, .green = next, .number = ++gate_number_});
-  }
-  if (gate_.state == Question::State::no) {
-    waiting_.push_back({"gate", 0, 0, "", "The gate said no: " + gate_.reason, gate_.since_ms + kAskAgainMs});
-  } else {
-    waiting_.push_back({"gate", 0, 0, "", "The gate is being asked.", at.now_ms});
-  }
-}
-
-void Rollout::wait_for_smoke(Moment at, RolloutActions& actions) {
-  if (smoke_.state == Question::State::yes) return;
-  if (at.now_ms - smoke_.since_ms >= kAskAgainMs) smoke_ = {};  // also a round that never ended
-  if (smoke_.state == Question::State::none) {
-    smoke_ = {Question::State::asked, at.now_ms, ""};
-    actions.push_back({.kind = Kind::smoke, .number = plan_.smoke_requests});
-  }
-  if (smoke_.state == Question::State::no) {
-    waiting_.push_back(
-        {"smoke", 0, 0, "", "The smoke requests failed: " + smoke_.reason, smoke_.since_ms + kAskAgainMs});
-  } else {
-    waiting_.push_back({"smoke", 0, 0, "", "The smoke requests are under way.", at.now_ms});
-  }
-}
-
-void Rollout::tell_hold(Moment at, RolloutActions& actions) {
-  const std::string names = names_of(waiting_);
-  const bool again = !told_hold_.empty() && (names == told_hold_ || at.now_ms - told_hold_ms_ < kAskAgainMs);
-  if (again) return;
-  told_hold_ = names;
-  told_hold_ms_ = at.now_ms;
-  tell(Notice::hold, "Held at " + percent(split_) + ": " + sentences_of(waiting_), at, actions);
-}
-
-void Rollout::tick_returning(uint64_t passed_ms, Moment at, const Observation& seen,
-                             RolloutActions& actions) {
-  // A cold blue is given time, but not for ever: at most as long again.
-  if (blue_is_full(seen) && stalled_ms_ < plan_.return_ms) {
-    stalled_ms_ += passed_ms;
-  } else {
-    returned_ms_ += passed_ms;
-  }
-  const uint64_t done = std::min(kReturnSteps, returned_ms_ * kReturnSteps / plan_.return_ms);
-  const auto target = static_cast<conf::BasisPoints>(return_from_ * (kReturnSteps - done) / kReturnSteps);
-  if (target == 0) {
-    finish(RolloutState::aborted, return_reason_, at, actions);
-  } else if (target < split_) {
-    set_split(target, actions);
-    actions.push_back({.kind = Kind::save});
-  }
-}
-
-const ColourEvidence& Rollout::blue_reference() {
-  const ColourEvidence& here = evidence_.of(conf::Colour::blue);
-  if (here.attempts >= plan_.min_requests || blue_before_.attempts == 0) return here;
-  blue_combined_ = blue_before_;
-  blue_combined_.add(here);
-  return blue_combined_;
 }
 
 }  // namespace sluice::balancer

@@ -22,6 +22,8 @@
 //     `promote --full`.
 //   - A step passes only with all that judge_step() wants; want of data,
 //     an unsaved state or a gate that does not answer is no pass.
+//   - Where there is a gate, no step is entered without its yes, by `promote`
+//     neither; only `promote --full` goes past it.
 //   - The last step is held and judged like the others; passing it completes.
 //   - Going back is never refused.
 //
@@ -81,7 +83,7 @@ struct RolloutAction {
     set_split,      // put `green` in force in all workers
     save,           // keep Rollout::save() with the split in the journal
     notify,         // log the event `notice` with `text`; POST it if for_webhook
-    ask_gate,       // ask whether `green` may follow; answer by gate_answered(number)
+    ask_gate,       // may `green` follow? Answer by gate_answered(number), later
     smoke,          // send `number` requests to green; answer by smoke_finished
     finish_report,  // write report() to state_dir
   };
@@ -99,8 +101,13 @@ class Rollout {
   // that failed, and two notices of the same hold.
   static constexpr uint64_t kAskAgainMs = 60'000;
   static constexpr uint64_t kGateTimeoutMs = 10'000;
-  // The evidence is saved this often: what a crash can lose of a hold.
-  static constexpr uint64_t kSaveEvidenceMs = 30'000;
+  // The evidence is saved ten times in a hold within these bounds: what a crash
+  // can lose of it.
+  static constexpr uint64_t kSaveAtMostEachMs = 1'000;
+  static constexpr uint64_t kSaveAtLeastEachMs = 30'000;
+  // A tick that comes later counts for no more: the process did not run, so
+  // nothing was watched.
+  static constexpr uint64_t kMostTickMs = 1'000;
   // Going back over a time moves in steps of 1/20.
   static constexpr uint64_t kReturnSteps = 20;
 
@@ -114,11 +121,14 @@ class Rollout {
   conf::Result<RolloutActions> start(const RolloutPlan& plan, Moment at);
   conf::Result<RolloutActions> pause(Moment at, const std::string& reason);
   conf::Result<RolloutActions> resume(Moment at);
-  // To the next step, or with `full` to the last, whatever is missing.
+  // To the next step, or with `full` to the last, whatever is missing. Without
+  // `full` not past a gate: refused while it has said no, and where it has not
+  // been asked lately it is asked first; its yes promotes (promotion_asked()).
   conf::Result<RolloutActions> promote(Moment at, bool full);
   // While returning: at once. Nothing to do when green has gone already.
   conf::Result<RolloutActions> abort(Moment at, const std::string& reason);
-  conf::Result<RolloutActions> retry(Moment at);
+  // By a plan that may be another than before.
+  conf::Result<RolloutActions> retry(const RolloutPlan& plan, Moment at);
 
   // What happened elsewhere. `split_changed` is told after a change by hand,
   // `tripped` and `reset` follow the trip breaker's latch.
@@ -131,6 +141,8 @@ class Rollout {
 
   // To be called some times a second, with what was seen since the last call.
   RolloutActions tick(Moment at, const Observation& seen);
+  // The same where nothing may follow from it: before the last save.
+  void gather(Moment at, const Observation& seen);
 
   const std::string& service() const { return service_; }
   RolloutState state() const { return state_; }
@@ -151,6 +163,15 @@ class Rollout {
   // have one.
   const std::vector<Waiting>& waiting_for() const { return waiting_; }
   std::optional<uint64_t> earliest_step_ms() const;
+  // The least time until it completes if nothing holds it up: what is left of
+  // the step and the holds of those to come. Nothing unless preflight, holding
+  // or paused.
+  std::optional<uint64_t> least_left_ms(uint64_t now_ms) const;
+  // A promotion waits for the gate's word. A restart forgets it.
+  bool promotion_asked() const { return promotion_asked_; }
+  // The connections that the step was granted under a shared cap, until its
+  // hold has shown what it needs; 0: none.
+  double granted(std::string_view cap) const;
   const RolloutReport& report() const { return report_; }
   std::string save() const;
 
@@ -174,10 +195,18 @@ class Rollout {
   void set_split(conf::BasisPoints split, RolloutActions& actions);
   void tell(Notice notice, std::string text, Moment at, RolloutActions& actions);
 
+  uint64_t pass_time(Moment at);
+  void add_evidence(uint64_t passed_ms, const Observation& seen);
   void tick_preflight(Moment at, const Observation& seen, RolloutActions& actions);
   void tick_holding(Moment at, const Observation& seen, RolloutActions& actions);
   void tick_returning(uint64_t passed_ms, Moment at, const Observation& seen, RolloutActions& actions);
-  void wait_for_operators(std::optional<conf::BasisPoints> next);
+  RolloutState place() const { return state_ == RolloutState::paused ? paused_from_ : state_; }
+  uint64_t save_each_ms() const;
+  void wait_for_freeze(conf::BasisPoints next);
+  bool gate_is_fresh(Moment at) const { return at.now_ms - gate_.since_ms < kAskAgainMs; }
+  void forget_gate();
+  void ask_gate(conf::BasisPoints next, Moment at, RolloutActions& actions);
+  std::string past_gate() const;
   void wait_for_gate(Moment at, conf::BasisPoints next, RolloutActions& actions);
   void wait_for_smoke(Moment at, RolloutActions& actions);
   void tell_hold(Moment at, RolloutActions& actions);
@@ -199,8 +228,11 @@ class Rollout {
   ColourEvidence blue_before_;    // of the last step at which blue was seen enough
   ColourEvidence blue_combined_;  // scratch of blue_reference()
   std::vector<Waiting> waiting_;
+  std::vector<CapForecast> foreseen_;  // of the next step, as of the last tick
+  std::vector<CapForecast> grants_;    // `foreseen_` of this step, when it was entered
   Question gate_;
   uint64_t gate_number_ = 0;
+  bool promotion_asked_ = false;
   Question smoke_;
 
   // Going back over a time.

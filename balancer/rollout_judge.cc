@@ -118,18 +118,19 @@ void judge_endpoints(const Observation& now, std::vector<Waiting>& missing) {
                      std::max(1.0, static_cast<double>(green.endpoints)), "endpoints", why, std::nullopt});
 }
 
+std::string cap_text(const CapForecast& forecast) {
+  return forecast.own ? "green's max_connections" : "cap." + forecast.cap;
+}
+
 std::string forecast_text(const CapForecast& forecast, const char* when) {
-  const std::string name = forecast.cap == "green" ? "green's max_connections" : "cap." + forecast.cap;
-  return "Under " + name + ", " + std::to_string(forecast.now) + " connections now would be up to " +
-         whole(forecast.expected) + " " + when + "; at most " +
+  return "Under " + cap_text(forecast) + ", " + std::to_string(forecast.now) +
+         " connections in use would be up to " + whole(forecast.expected) + " " + when + "; at most " +
          std::to_string(static_cast<uint64_t>(forecast.limit)) + " may.";
 }
 
 void judge_forecast(const StepQuestion& q, std::vector<Waiting>& missing) {
   if (!q.next) return;
-  ColourLoad loads[2];
-  fill_loads(loads, q.seen.of(Colour::blue), q.seen.of(Colour::green), q.now);
-  const auto forecasts = forecast_split(loads, q.now.caps, q.split, *q.next);
+  const auto forecasts = foresee(q);
   if (!forecasts) {
     missing.push_back(
         {"forecast", 0, 0, "", "Nothing was seen to foresee green's connections from.", std::nullopt});
@@ -160,6 +161,12 @@ Waiting held_for(const RolloutPlan& plan, uint64_t held_ms, uint64_t now_ms) {
           now_ms + plan.hold_ms - held_ms};
 }
 
+std::optional<std::vector<CapForecast>> foresee(const StepQuestion& q) {
+  ColourLoad loads[2];
+  fill_loads(loads, q.seen.of(Colour::blue), q.seen.of(Colour::green), q.now);
+  return forecast_split(loads, q.now.caps, q.split, *q.next);
+}
+
 double allowed_excess(const RolloutPlan& plan) {
   return std::max(plan.margin, wilson(0, static_cast<double>(least_requests(plan))).upper);
 }
@@ -168,7 +175,7 @@ void ColourEvidence::add(const UpstreamObservation& seen) {
   attempts += seen.attempts;
   errors += seen.errors;
   if (seen.latency != nullptr) latency += *seen.latency;
-  connections.add(seen.connections);
+  connections.add(seen.connections, seen.idle);
 }
 
 void ColourEvidence::add(const ColourEvidence& other) {
@@ -200,19 +207,45 @@ std::vector<Waiting> judge_step(const StepQuestion& question) {
   return missing;
 }
 
-std::vector<Waiting> judge_preflight(const Observation& now, const ColourEvidence& blue,
-                                     conf::BasisPoints split) {
+std::vector<Waiting> judge_preflight(const Observation& now, const StepEvidence& seen,
+                                     conf::BasisPoints split, uint64_t now_ms) {
   std::vector<Waiting> missing;
   judge_endpoints(now, missing);
   ColourLoad loads[2];
-  fill_loads(loads, blue, {}, now);
-  for (const CapForecast& forecast : forecast_both_full(loads, now.caps, split)) {
+  fill_loads(loads, seen.of(Colour::blue), seen.of(Colour::green), now);
+  const Colour known = split == conf::kFullSplit ? Colour::green : Colour::blue;
+  const ColourEvidence& evidence = seen.of(known);
+  const bool enough =
+      evidence.attempts >= kMinBlueRequests && evidence.connections.samples() >= kMinConnectionSamples;
+  const FullForecast full = forecast_both_full(loads, now.caps, split, enough);
+  for (const CapForecast& forecast : full.caps) {
     if (forecast.fits()) continue;
     missing.push_back({"caps", forecast.expected, forecast.limit, "connections",
                        forecast_text(forecast, "with both colours at full size"), std::nullopt});
   }
+  for (const CapForecast& cap : full.unknown) {
+    const auto have = static_cast<double>(evidence.attempts);
+    missing.push_back(
+        {"caps", have, kMinBlueRequests, "requests",
+         std::string("Too little of ") + to_string(known) +
+             " was seen to foresee what both colours need under " + cap_text(cap) +
+             "; their max_connections do not keep them within it.",
+         have < kMinBlueRequests ? when_counted(have, kMinBlueRequests, seen.held_ms, now_ms) : now_ms});
+  }
   judge_circumstances(now, missing);
   return missing;
+}
+
+std::string names_of(const std::vector<Waiting>& waiting) {
+  std::string names;
+  for (const Waiting& one : waiting) names += (names.empty() ? "" : ", ") + one.what;
+  return names;
+}
+
+std::string sentences_of(const std::vector<Waiting>& waiting) {
+  std::string text;
+  for (const Waiting& one : waiting) text += (text.empty() ? "" : " ") + one.why;
+  return text;
 }
 
 }  // namespace sluice::balancer

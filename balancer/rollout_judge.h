@@ -25,7 +25,8 @@ struct UpstreamObservation {
   const HistogramSnapshot* latency = nullptr;  // of those; null: none
   uint32_t endpoints = 0;
   uint32_t endpoints_out = 0;    // of those, not usable: unknown, down, ejected, drained
-  uint32_t connections = 0;      // at this moment, idle ones counted
+  uint32_t connections = 0;      // in use at this moment
+  uint32_t idle = 0;             // the others in the pools
   uint32_t max_connections = 0;  // 0: no limit
 };
 
@@ -83,6 +84,8 @@ struct StepQuestion {
 inline constexpr uint64_t kMinBlueRequests = 100;
 // With more of blue's own requests failing no step passes.
 inline constexpr double kMostBlueErrorRate = 0.25;
+// For as many observations blue's connections are watched before its peak counts.
+inline constexpr uint64_t kMinConnectionSamples = 10;
 // Green requests below which nothing is concluded, whatever min_requests says.
 inline constexpr uint64_t kMinGreenRequests = 50;
 
@@ -98,9 +101,17 @@ Waiting held_for(const RolloutPlan& plan, uint64_t held_ms, uint64_t now_ms);
 
 std::vector<Waiting> judge_step(const StepQuestion& question);
 
-// Before the first step: green is healthy, and both colours at full size fit.
-std::vector<Waiting> judge_preflight(const Observation& now, const ColourEvidence& blue,
-                                     conf::BasisPoints split);
+// All caps that count green, at the next split, which there must be.
+std::optional<std::vector<CapForecast>> foresee(const StepQuestion& question);
+
+// Before the first step, with what was seen since the start: green is healthy,
+// and both colours at full size fit.
+std::vector<Waiting> judge_preflight(const Observation& now, const StepEvidence& seen,
+                                     conf::BasisPoints split, uint64_t now_ms);
+
+// The words, with commas between; and the sentences.
+std::string names_of(const std::vector<Waiting>& waiting);
+std::string sentences_of(const std::vector<Waiting>& waiting);
 
 // The loads that the forecasts want.
 void fill_loads(ColourLoad (&loads)[2], const ColourEvidence& blue, const ColourEvidence& green,

@@ -22,6 +22,9 @@ struct RolloutPlan {
   uint64_t return_ms = 0;       // going back takes this long; 0: at once
   bool ask_gate = false;        // a gate may veto each step
   uint32_t smoke_requests = 0;  // sent to green before the first step; 0: none
+  // By the command that started it, not by the configuration.
+  bool steps_given = false;
+  bool hold_given = false;
 
   static RolloutPlan from(const conf::Rollout& settings);
   bool operator==(const RolloutPlan&) const = default;

@@ -1,4 +1,6 @@
 // What the journal keeps of a Rollout; see balancer/fields.h for the format.
+#include <algorithm>
+
 #include "balancer/fields.h"
 #include "balancer/rollout.h"
 
@@ -21,6 +23,9 @@ std::string save_histogram(const HistogramSnapshot& histogram) {
   return bytes;
 }
 
+// Of a record that another wrote: no service has so many caps.
+constexpr uint64_t kMostGrants = 1000;
+
 HistogramSnapshot read_histogram(std::string_view bytes) {
   HistogramSnapshot histogram;
   for (; bytes.size() >= 12; bytes.remove_prefix(12)) {
@@ -37,6 +42,7 @@ void save_evidence(FieldWriter& fields, const std::string& prefix, const ColourE
   fields.number(prefix + ".samples", seen.connections.samples());
   fields.number(prefix + ".connections", seen.connections.sum());
   fields.number(prefix + ".peak", seen.connections.peak());
+  fields.number(prefix + ".least_idle", seen.connections.least_idle());
 }
 
 void read_evidence(const FieldReader& fields, const std::string& prefix, ColourEvidence& seen) {
@@ -45,7 +51,8 @@ void read_evidence(const FieldReader& fields, const std::string& prefix, ColourE
   seen.latency = read_histogram(fields.text(prefix + ".latency"));
   seen.connections =
       ConnectionSeries(fields.number(prefix + ".samples"), fields.number(prefix + ".connections"),
-                       static_cast<uint32_t>(fields.number(prefix + ".peak")));
+                       static_cast<uint32_t>(fields.number(prefix + ".peak")),
+                       static_cast<uint32_t>(fields.number(prefix + ".least_idle")));
 }
 
 void save_plan(FieldWriter& fields, const RolloutPlan& plan) {
@@ -61,6 +68,8 @@ void save_plan(FieldWriter& fields, const RolloutPlan& plan) {
   fields.number("plan.return_ms", plan.return_ms);
   fields.number("plan.ask_gate", plan.ask_gate ? 1 : 0);
   fields.number("plan.smoke_requests", plan.smoke_requests);
+  fields.number("plan.steps_given", plan.steps_given ? 1 : 0);
+  fields.number("plan.hold_given", plan.hold_given ? 1 : 0);
 }
 
 }  // namespace
@@ -78,6 +87,11 @@ std::string Rollout::save() const {
   save_evidence(fields, "green", evidence_.of(conf::Colour::green));
   save_evidence(fields, "blue_before", blue_before_);
   fields.number("smoke_passed", smoke_.state == Question::State::yes ? 1 : 0);
+  fields.number("grants", grants_.size());
+  for (size_t i = 0; i < grants_.size(); ++i) {
+    fields.text("grant." + std::to_string(i), grants_[i].cap);
+    fields.real("grant." + std::to_string(i), grants_[i].ours);
+  }
   fields.number("return_from", return_from_);
   fields.number("returned_ms", returned_ms_);
   fields.number("stalled_ms", stalled_ms_);
@@ -100,6 +114,8 @@ void Rollout::restore_plan(const FieldReader& fields) {
   plan_.return_ms = fields.number("plan.return_ms");
   plan_.ask_gate = fields.number("plan.ask_gate") != 0;
   plan_.smoke_requests = static_cast<uint32_t>(fields.number("plan.smoke_requests"));
+  plan_.steps_given = fields.number("plan.steps_given") != 0;
+  plan_.hold_given = fields.number("plan.hold_given") != 0;
 }
 
 void Rollout::restore_position(const FieldReader& fields) {
@@ -109,6 +125,10 @@ void Rollout::restore_position(const FieldReader& fields) {
   read_evidence(fields, "green", evidence_.by_colour[static_cast<size_t>(conf::Colour::green)]);
   read_evidence(fields, "blue_before", blue_before_);
   if (fields.number("smoke_passed") != 0) smoke_.state = Question::State::yes;
+  for (uint64_t i = 0; i < std::min(fields.number("grants"), kMostGrants); ++i) {
+    const std::string name = "grant." + std::to_string(i);
+    grants_.push_back({.cap = fields.text(name), .ours = fields.real(name)});
+  }
   return_from_ = static_cast<conf::BasisPoints>(fields.number("return_from"));
   returned_ms_ = fields.number("returned_ms");
   stalled_ms_ = fields.number("stalled_ms");

@@ -383,6 +383,7 @@ void Control::drain(const Actor& actor) {
                 " s to finish",
             {{"source", actor.source}, {"who", actor.who}});
   changed();
+  rollouts_.save_evidence();
   loop_.arm(drain_deadline_, config_.drain_ms);
   for (const OpenListener& one : listeners_) remove_path(one);
   const auto countdown = std::make_shared<Countdown>(worker_count(), [this] { stop_workers(); });
@@ -414,10 +415,12 @@ void Control::cut_off() {
 void Control::stop_workers() {
   if (state_ == RunState::stopped) return;
   upgrade_.abandon();
+  rollouts_.save_evidence();
   state_ = RunState::stopped;
   changed();
   drain_deadline_.disarm();
-  const auto countdown = std::make_shared<Countdown>(worker_count(), [this] { finish(); });
+  const auto countdown =
+      std::make_shared<Countdown>(worker_count(), [this] { webhooks_.finish([this] { finish(); }); });
   for (const auto& worker : workers_) {
     worker->post([this, one = worker.get(), countdown] {
       one->close_all();

@@ -70,6 +70,7 @@ struct ListenerInfo {
 struct ReloadReport {
   std::vector<conf::Change> applied;
   std::vector<conf::Change> needs_restart;  // kept as they were
+  std::vector<conf::Change> next_start;     // of a rollout that is under way by its old plan
   // Values set at run time that the file would set differently; they stay.
   std::vector<std::string> run_time_values;
 };

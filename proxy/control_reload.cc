@@ -48,7 +48,10 @@ void Control::reload(const Actor& actor, std::function<void(conf::Result<ReloadR
   conf::Config next = std::move(*outcome.config);
   ReloadReport report;
   for (conf::Change& change : conf::diff(config_, next)) {
-    (change.needs_restart() ? report.needs_restart : report.applied).push_back(std::move(change));
+    std::vector<conf::Change>& list = change.needs_restart()              ? report.needs_restart
+                                      : rollouts_.waits_for_start(change) ? report.next_start
+                                                                          : report.applied;
+    list.push_back(std::move(change));
   }
   // What can only change with a restart stays as it is.
   next.workers = config_.workers;
@@ -77,17 +80,22 @@ void Control::reload(const Actor& actor, std::function<void(conf::Result<ReloadR
   report.run_time_values = values_by_hand(next);
   daemon_log_.set_level(parse_log_level(next.log.level).value_or(LogLevel::info));
   apply_file_splits(next);
+  rollouts_.leave(next);
   config_ = std::move(next);
   traces_.configure(config_.trace);
   resolver_.watch(dns_names());
   publish_plan([this, actor, report = std::move(report), done = std::move(done)]() mutable {
     add_event("reloaded", "",
               "the configuration was read again: " + std::to_string(report.applied.size()) +
-                  " changes in force, " + std::to_string(report.needs_restart.size()) + " need a restart",
+                  " changes in force, " + std::to_string(report.needs_restart.size()) + " need a restart" +
+                  (report.next_start.empty() ? ""
+                                             : ", " + std::to_string(report.next_start.size()) +
+                                                   " count from the next start of a rollout"),
               {{"source", actor.source},
                {"who", actor.who},
                {"applied", texts_of(report.applied)},
                {"needs_restart", texts_of(report.needs_restart)},
+               {"next_start", texts_of(report.next_start)},
                {"kept", joined(report.run_time_values)}});
     changed();
     done(std::move(report));

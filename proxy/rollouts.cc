@@ -4,7 +4,6 @@
 #include <nlohmann/json.hpp>
 #include <utility>
 
-#include "balancer/judged_outcome.h"
 #include "balancer/rollout_report.h"
 #include "balancer/rollout_text.h"
 #include "conf/units.h"
@@ -14,57 +13,27 @@
 namespace sluice::proxy {
 
 using balancer::Moment;
-using balancer::Outcome;
 using balancer::RolloutAction;
 using balancer::RolloutActions;
 using balancer::RolloutState;
-using conf::Colour;
 using conf::Error;
 using Json = nlohmann::ordered_json;
 
 namespace {
 
-struct Counted {
-  uint64_t attempts = 0;
-  uint64_t errors = 0;
-};
-
-// What the lot placed and what failed, over all workers. Errors that the lot
-// did not place (retries, overrides) are counted as well: better too careful.
-Counted counted(const balancer::UpstreamState& upstream, const conf::Trip& trip) {
-  Counted sum;
-  for (uint32_t worker = 0; worker < upstream.workers(); ++worker) {
-    const balancer::UpstreamCounters& counters = upstream.stats(worker).counters;
-    for (size_t i = 0; i < balancer::kOutcomes; ++i) {
-      const auto outcome = static_cast<Outcome>(i);
-      if (outcome == Outcome::cancelled) continue;
-      const uint64_t count = counters.attempts[i].get();
-      const bool error = balancer::counts_as_error(trip, outcome);
-      sum.attempts += count;
-      if (error) sum.errors += count;
-    }
-    sum.attempts -= std::min(sum.attempts, counters.ok_not_by_lot.get());
-  }
-  return sum;
-}
-
-// For a moment a counter may seem to shrink; see Judge.
-uint64_t grown(uint64_t now, uint64_t& before) {
-  const uint64_t fresh = now > before ? now - before : 0;
-  before = std::max(now, before);
-  return fresh;
-}
-
-std::string body_of(const std::string& event, const balancer::Rollout& rollout, uint64_t generation,
-                    conf::BasisPoints green, const std::string& text, int64_t unix_ms) {
+// `rollout` is null where the service has had none.
+std::string body_of(const std::string& event, const std::string& service, const balancer::Rollout* rollout,
+                    const balancer::Split::Value& split, const std::string& text, int64_t unix_ms) {
   Json steps = Json::array();
-  for (const conf::BasisPoints step : rollout.plan().steps) steps.push_back(step / 100.0);
+  if (rollout != nullptr) {
+    for (const conf::BasisPoints step : rollout->plan().steps) steps.push_back(step / 100.0);
+  }
   const Json body = {{"event", event},
-                     {"service", rollout.service()},
-                     {"green", green / 100.0},
-                     {"generation", generation},
-                     {"state", to_string(rollout.state())},
-                     {"step", rollout.step() + 1},
+                     {"service", service},
+                     {"green", split.green / 100.0},
+                     {"generation", split.generation},
+                     {"state", to_string(rollout == nullptr ? RolloutState::idle : rollout->state())},
+                     {"step", rollout == nullptr ? 0 : rollout->step() + 1},
                      {"steps", std::move(steps)},
                      {"text", text},
                      {"at", balancer::rfc3339(unix_ms)}};
@@ -82,8 +51,44 @@ bool Rollouts::observes(RolloutState state) {
          state == RolloutState::returning;
 }
 
+void Rollouts::leave(const conf::Config& next) {
+  for (const auto& [service, one] : cases_) {
+    if (next.services.contains(service) || control_.registry().find(service) == nullptr) continue;
+    const conf::Result<RolloutActions> paused =
+        one->rollout->pause(now(), "the service left the configuration.");
+    if (paused.ok()) carry_out(*one, *paused);
+  }
+}
+
 void Rollouts::configure() {
-  std::erase_if(cases_, [&](const auto& one) { return !control_.config().services.contains(one.first); });
+  for (const auto& [service, one] : cases_) {
+    const ServiceEntry* const entry = control_.registry().find(service);
+    if (entry == nullptr) {
+      one->observing = false;  // its counters begin anew if it comes back
+      continue;
+    }
+    // The file may have moved the split of one that came back.
+    const conf::BasisPoints green = entry->state->split().get().green;
+    if (green != one->rollout->split()) carry_out(*one, one->rollout->split_changed(green, now()));
+  }
+}
+
+bool Rollouts::waits_for_start(const conf::Change& change) const {
+  constexpr std::string_view kOfThePlan[] = {
+      "steps",        "hold",     "min_requests", "max_latency_ratio", "margin",
+      "auto_promote", "deadline", "return",       "smoke_requests"};
+  for (const auto& [service, one] : cases_) {
+    const std::string section = "service." + service + ".rollout";
+    if (!one->rollout->running() || !change.path.starts_with(section)) continue;
+    const std::string_view rest = std::string_view(change.path).substr(section.size());
+    if (rest.empty()) return true;
+    if (rest.front() != '.') continue;
+    const std::string_view key = rest.substr(1);
+    // Another gate is asked from now on, but whether there is one is of the plan.
+    if (key == "gate" && (change.before.empty() || change.after.empty())) return true;
+    if (std::find(std::begin(kOfThePlan), std::end(kOfThePlan), key) != std::end(kOfThePlan)) return true;
+  }
+  return false;
 }
 
 conf::Status Rollouts::restore(const std::string& service, const std::string& saved) {
@@ -114,17 +119,12 @@ conf::Status Rollouts::start(const std::string& service, const Wishes& wishes) {
   if (!settings.has_green) {
     return refusal(Error::Kind::refused, "service '" + service + "' has no green upstream to roll out");
   }
-  if (!settings.rollout.enabled && !wishes.steps) {
-    return refusal(Error::Kind::invalid, "there is no plan: the configuration has no [service." + service +
-                                             ".rollout] and no steps=… were given");
-  }
+  const conf::Result<balancer::RolloutPlan> plan = plan_for(service, wishes);
+  if (!plan.ok()) return plan.error();
   if (entry->state->tripped()) {
     return refusal(Error::Kind::refused,
                    "service '" + service + "' is tripped; 'reset " + service + "' first");
   }
-  balancer::RolloutPlan plan = balancer::RolloutPlan::from(settings.rollout);
-  if (wishes.steps) plan.steps = *wishes.steps;
-  if (wishes.hold_ms) plan.hold_ms = *wishes.hold_ms;
   std::unique_ptr<Case>& one = cases_[service];
   const bool fresh = one == nullptr;
   if (fresh) {
@@ -132,9 +132,24 @@ conf::Status Rollouts::start(const std::string& service, const Wishes& wishes) {
         std::make_unique<balancer::Rollout>(service, entry->state->split().get().green));
     one->rollout->set_frozen(control_.freeze().on);
   }
-  const conf::Status started = obey(*one, one->rollout->start(plan, now()));
+  const conf::Status started = obey(*one, one->rollout->start(*plan, now()));
   if (!started.ok() && fresh) cases_.erase(service);
   return started;
+}
+
+conf::Result<balancer::RolloutPlan> Rollouts::plan_for(const std::string& service,
+                                                       const Wishes& wishes) const {
+  const conf::Rollout& settings = control_.service_conf(service).rollout;
+  if (!settings.enabled && !wishes.steps) {
+    return refusal(Error::Kind::invalid, "there is no plan: the configuration has no [service." + service +
+                                             ".rollout] and no steps=… were given");
+  }
+  balancer::RolloutPlan plan = balancer::RolloutPlan::from(settings);
+  plan.steps_given = wishes.steps.has_value();
+  plan.hold_given = wishes.hold_ms.has_value();
+  if (wishes.steps) plan.steps = *wishes.steps;
+  if (wishes.hold_ms) plan.hold_ms = *wishes.hold_ms;
+  return plan;
 }
 
 conf::Result<Rollouts::Case*> Rollouts::existing(const std::string& service) {
@@ -177,7 +192,13 @@ conf::Status Rollouts::abort(const std::string& service) {
 conf::Status Rollouts::retry(const std::string& service) {
   const conf::Result<Case*> one = existing(service);
   if (!one.ok()) return one.error();
-  return obey(**one, (*one)->rollout->retry(now()));
+  const balancer::RolloutPlan& before = (*one)->rollout->plan();
+  Wishes wishes;
+  if (before.steps_given) wishes.steps = before.steps;
+  if (before.hold_given) wishes.hold_ms = before.hold_ms;
+  const conf::Result<balancer::RolloutPlan> plan = plan_for(service, wishes);
+  if (!plan.ok()) return plan.error();
+  return obey(**one, (*one)->rollout->retry(*plan, now()));
 }
 
 conf::Status Rollouts::obey(Case& one, const conf::Result<RolloutActions>& actions) {
@@ -195,7 +216,13 @@ void Rollouts::split_changed(const std::string& service, conf::BasisPoints green
 
 void Rollouts::tripped(const std::string& service, const std::string& reason) {
   const auto found = cases_.find(service);
-  if (found != cases_.end()) carry_out(*found->second, found->second->rollout->tripped(reason, now()));
+  bool told = false;
+  if (found != cases_.end()) {
+    balancer::Rollout& rollout = *found->second->rollout;
+    told = rollout.running() || rollout.state() == RolloutState::completed;
+    carry_out(*found->second, rollout.tripped(reason, now()));
+  }
+  if (!told) tell_trip(service, reason);
 }
 
 void Rollouts::reset(const std::string& service) {
@@ -212,7 +239,7 @@ void Rollouts::set_frozen(bool frozen) {
 void Rollouts::tick() {
   for (const auto& [service, one] : cases_) {
     const ServiceEntry* const entry = control_.registry().find(service);
-    if (entry == nullptr) continue;
+    if (entry == nullptr) continue;  // paused, or on a way back that waits for its service
     const bool observing = observes(one->rollout->state());
     balancer::Observation seen;
     if (observing) seen = observe(*one, *entry);
@@ -223,59 +250,12 @@ void Rollouts::tick() {
   }
 }
 
-balancer::Observation Rollouts::observe(Case& one, const ServiceEntry& entry) {
-  balancer::Observation seen;
-  for (const Colour colour : conf::kColours) {
-    observe_upstream(one, entry, colour, seen.upstreams[static_cast<size_t>(colour)]);
-  }
-  observe_caps(one.rollout->service(), seen.caps);
-  const balancer::TripBreaker* const breaker = control_.judge().find(one.rollout->service());
-  if (breaker != nullptr && breaker->verdict().kind == balancer::Verdict::Kind::hold) {
-    seen.judge_hold = breaker->verdict().reason;
-  }
-  seen.state_saved = control_.state_saved();
-  return seen;
-}
-
-void Rollouts::observe_upstream(Case& one, const ServiceEntry& entry, Colour colour,
-                                balancer::UpstreamObservation& seen) {
-  const auto i = static_cast<size_t>(colour);
-  const balancer::UpstreamState& upstream = *entry.upstreams[i];
-  Seen& before = one.seen[i];
-  const Counted total = counted(upstream, control_.service_conf(one.rollout->service()).trip);
-  balancer::HistogramSnapshot latency;
-  for (uint32_t worker = 0; worker < upstream.workers(); ++worker) {
-    upstream.stats(worker).upstream_duration.add_to(latency);
-  }
-  if (one.observing) {
-    seen.attempts = grown(total.attempts, before.attempts);
-    seen.errors = std::min(seen.attempts, grown(total.errors, before.errors));
-    one.fresh[i] = latency.since(before.latency);
-    seen.latency = &one.fresh[i];
-  } else {
-    before.attempts = total.attempts;
-    before.errors = total.errors;
-  }
-  before.latency = latency;
-  seen.endpoints = static_cast<uint32_t>(entry.endpoints[i].size());
-  seen.endpoints_out = static_cast<uint32_t>(
-      std::count_if(entry.endpoints[i].begin(), entry.endpoints[i].end(),
-                    [](const auto& endpoint) { return !endpoint.state->condition().usable(); }));
-  const balancer::Cap& cap = *upstream.connections();
-  seen.connections = cap.used();
-  seen.max_connections = cap.max() == balancer::Cap::kUnlimited ? 0 : cap.max();
-}
-
-void Rollouts::observe_caps(const std::string& service, std::vector<balancer::SharedCap>& caps) const {
-  for (const auto& [name, settings] : control_.config().caps) {
-    const auto state = control_.registry().caps().find(name);
-    if (state == control_.registry().caps().end()) continue;
-    balancer::SharedCap cap{
-        name, state->second->max(), state->second->used(), settings.warn_at, {false, false}};
-    for (const conf::Cap::Member& member : settings.members) {
-      if (member.service == service) cap.counts[static_cast<size_t>(member.colour)] = true;
-    }
-    if (cap.counts[0] || cap.counts[1]) caps.push_back(std::move(cap));
+void Rollouts::save_evidence() {
+  for (const auto& [service, one] : cases_) {
+    const ServiceEntry* const entry = control_.registry().find(service);
+    if (entry == nullptr || !one->observing || !observes(one->rollout->state())) continue;
+    one->rollout->gather(now(), observe(*one, *entry));
+    control_.save_service(service);
   }
 }
 
@@ -327,8 +307,19 @@ void Rollouts::notify(const Case& one, const RolloutAction& action) {
   const conf::Rollout& settings = control_.service_conf(rollout.service()).rollout;
   if (!for_webhook(action.notice) || settings.webhook.empty()) return;
   const uint64_t generation = control_.registry().find(rollout.service())->state->split().get().generation;
-  control_.webhooks().post(rollout.service(), {settings.webhook, settings.webhook_secret}, event,
-                           body_of(event, rollout, generation, action.green, action.text, now().unix_ms));
+  control_.webhooks().post(
+      rollout.service(), {settings.webhook, settings.webhook_secret}, event,
+      body_of(event, rollout.service(), &rollout, {action.green, generation}, action.text, now().unix_ms));
+}
+
+void Rollouts::tell_trip(const std::string& service, const std::string& reason) {
+  const conf::Rollout& settings = control_.service_conf(service).rollout;
+  if (settings.webhook.empty()) return;
+  const std::string event = to_string(balancer::Notice::trip);
+  const balancer::Split::Value split = control_.registry().find(service)->state->split().get();
+  control_.webhooks().post(service, {settings.webhook, settings.webhook_secret}, event,
+                           body_of(event, service, find(service), split,
+                                   "Tripped, all requests go to blue: " + reason, now().unix_ms));
 }
 
 void Rollouts::ask_gate(const Case& one, const RolloutAction& action) {
@@ -339,7 +330,7 @@ void Rollouts::ask_gate(const Case& one, const RolloutAction& action) {
                            balancer::percent(action.green) + "?";
   control_.webhooks().ask(
       {settings.gate, settings.webhook_secret},
-      body_of("gate", rollout, generation, action.green, text, now().unix_ms),
+      body_of("gate", rollout.service(), &rollout, {action.green, generation}, text, now().unix_ms),
       [this, service = rollout.service(), number = action.number](bool allowed, const std::string& reason) {
         const auto found = cases_.find(service);
         if (found == cases_.end()) return;

@@ -7,11 +7,17 @@
 //            the report
 //
 // A service has a rollout from its first start on; it outlives restarts, in the
-// journal, as state and evidence.
+// journal, as state and evidence. It outlives its service as well: while the
+// configuration has it no more the rollout is paused.
+//
+// What one rollout's step was granted under a shared cap counts as used when
+// another's is judged, until the hold has shown what it really uses: two that
+// fit alone need not fit together.
 //
 // Thread: the control thread. Owner: Control.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <map>
 #include <memory>
@@ -19,8 +25,10 @@
 #include <string>
 #include <vector>
 
+#include "balancer/counters.h"
 #include "balancer/rollout.h"
 #include "conf/config.h"
+#include "conf/diff.h"
 #include "conf/result.h"
 
 namespace sluice::proxy {
@@ -40,8 +48,12 @@ class Rollouts {
   Rollouts(const Rollouts&) = delete;
   Rollouts& operator=(const Rollouts&) = delete;
 
-  // Lets go of those whose services are gone.
+  // Pauses those whose services `next` lacks, which is not in force yet.
+  void leave(const conf::Config& next);
+  // Another configuration is in force.
   void configure();
+  // Is it a change of a plan that a rollout under way goes on without?
+  bool waits_for_start(const conf::Change& change) const;
   // What the journal kept; the split and the latch are in force already.
   conf::Status restore(const std::string& service, const std::string& saved);
   // For the journal; empty: there was none.
@@ -62,15 +74,17 @@ class Rollouts {
   void set_frozen(bool frozen);
 
   void tick();
+  // What was seen until now goes into the journal: nothing more is to be seen.
+  void save_evidence();
 
   // Null: there was none.
   const balancer::Rollout* find(const std::string& service) const;
 
  private:
-  // The counters of one upstream when they were last looked at.
+  // The counters of one upstream when they were last looked at; by outcome,
+  // since a reload may change which of them are errors.
   struct Seen {
-    uint64_t attempts = 0;
-    uint64_t errors = 0;
+    std::array<uint64_t, balancer::kOutcomes> attempts{};
     balancer::HistogramSnapshot latency;
   };
   struct Case {
@@ -83,6 +97,7 @@ class Rollouts {
 
   balancer::Moment now() const;
   static bool observes(balancer::RolloutState state);
+  conf::Result<balancer::RolloutPlan> plan_for(const std::string& service, const Wishes& wishes) const;
   conf::Result<Case*> existing(const std::string& service);
   conf::Status obey(Case& one, const conf::Result<balancer::RolloutActions>& actions);
   void carry_out(Case& one, const balancer::RolloutActions& actions);
@@ -92,9 +107,13 @@ class Rollouts {
   void observe_upstream(Case& one, const ServiceEntry& entry, conf::Colour colour,
                         balancer::UpstreamObservation& seen);
   void observe_caps(const std::string& service, std::vector<balancer::SharedCap>& caps) const;
+  // Of what others' steps were granted under the cap, what they do not use yet.
+  double granted_to_others(const std::string& service, const conf::Cap& cap, const std::string& name) const;
 
   void set_split(const std::string& service, conf::BasisPoints green);
   void notify(const Case& one, const balancer::RolloutAction& action);
+  // A trip where no rollout is that would tell of it.
+  void tell_trip(const std::string& service, const std::string& reason);
   void ask_gate(const Case& one, const balancer::RolloutAction& action);
   // Sends one request after the other until `left` have passed or one has not.
   void smoke(const std::string& service, uint64_t left);

@@ -1,7 +1,9 @@
 #include "proxy/webhooks.h"
 
+#include <fmt/format.h>
 #include <openssl/hmac.h>
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 #include <utility>
 
@@ -59,6 +61,13 @@ std::string hmac_sha256_hex(std::string_view key, std::string_view text) {
   return hex;
 }
 
+Webhooks::Webhooks(Loop& loop, HttpClient& client, Failed failed)
+    : loop_(loop),
+      client_(client),
+      failed_(std::move(failed)),
+      boot_(fmt::format("{:016x}", loop.random().next())),
+      last_tries_([](void* self) { static_cast<Webhooks*>(self)->end_last_tries(); }, this) {}
+
 Webhooks::Line::Line(Webhooks& the_owner, std::string the_service)
     : owner(the_owner),
       service(std::move(the_service)),
@@ -84,21 +93,23 @@ void Webhooks::send_first(Line& line) {
   const conf::Result<HttpUrl> url = HttpUrl::parse(first.target.url);
   if (!url.ok()) {
     failed_(line.service, url.error().detail);
-    line.waiting.pop_front();
-    if (!line.waiting.empty()) send_first(line);
-    return;
+    return next(line);
   }
   ++first.tries;
   HttpCall call = message(first.target, *url, first.event, first.body);
-  call.fields.emplace_back("X-Sluice-Delivery", std::to_string(first.number));
+  call.fields.emplace_back("X-Sluice-Delivery", boot_ + "-" + std::to_string(first.number));
   client_.send(*url, std::move(call), [this, &line, number = first.number](const HttpAnswer& answer) {
     taken(line, number, answer);
   });
 }
 
 void Webhooks::taken(Line& line, uint64_t number, const HttpAnswer& answer) {
+  if (line.waiting.empty() || line.waiting.front().number != number) return;
   Message& first = line.waiting.front();
-  if (first.number != number) return;
+  if (!answer.success() && finished_) {
+    give_up_first(line);
+    return next(line);
+  }
   if (!answer.success() && first.tries < kTries) {
     loop_.arm(line.pause, kFirstPauseMs << (first.tries - 1));
     return;
@@ -107,8 +118,49 @@ void Webhooks::taken(Line& line, uint64_t number, const HttpAnswer& answer) {
     failed_(line.service, "The webhook " + first.target.url + " was not told of '" + first.event + "' in " +
                               std::to_string(kTries) + " tries: " + what_went_wrong(answer) + ".");
   }
+  next(line);
+}
+
+// The first is done with.
+void Webhooks::next(Line& line) {
   line.waiting.pop_front();
-  if (!line.waiting.empty()) send_first(line);
+  if (!line.waiting.empty()) return send_first(line);
+  if (finished_) finish_if_empty();
+}
+
+void Webhooks::give_up_first(Line& line) {
+  line.undelivered += (line.undelivered.empty() ? "'" : ", '") + line.waiting.front().event + "'";
+}
+
+void Webhooks::finish(std::function<void()> done) {
+  finished_ = std::move(done);
+  loop_.arm(last_tries_, kLastTriesMs);
+  for (const auto& [service, line] : lines_) {
+    // What is under way has its last try already.
+    if (line->waiting.empty() || !line->pause.armed()) continue;
+    line->pause.disarm();
+    send_first(*line);
+  }
+  finish_if_empty();
+}
+
+void Webhooks::finish_if_empty() {
+  const bool empty =
+      std::all_of(lines_.begin(), lines_.end(), [](const auto& one) { return one.second->waiting.empty(); });
+  if (empty) end_last_tries();
+}
+
+void Webhooks::end_last_tries() {
+  last_tries_.disarm();
+  const std::function<void()> done = std::exchange(finished_, nullptr);
+  if (!done) return;
+  for (const auto& [service, line] : lines_) {
+    line->pause.disarm();
+    for (; !line->waiting.empty(); line->waiting.pop_front()) give_up_first(*line);
+    if (line->undelivered.empty()) continue;
+    failed_(service, "The process stops, and the webhook was not told of " + line->undelivered + ".");
+  }
+  done();
 }
 
 void Webhooks::ask(const Target& target, std::string body, Answered answered) {

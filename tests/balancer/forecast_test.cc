@@ -72,15 +72,58 @@ TEST_CASE("forecast: says nothing of a green that was not seen") {
 
 TEST_CASE("forecast: both colours at full size are compared with the whole cap before the start") {
   const ColourLoad small[2] = {steady(40, 1000000), steady(0, 0)};
-  CHECK(forecast_both_full(small, {database(40)}, 0).front().fits());
+  CHECK(forecast_both_full(small, {database(40)}, 0, true).caps.front().fits());
   const ColourLoad large[2] = {steady(58, 1000000), steady(0, 0)};
-  CHECK(!forecast_both_full(large, {database(58)}, 0).front().fits());
+  CHECK(!forecast_both_full(large, {database(58)}, 0, true).caps.front().fits());
   // A limit of its own keeps green from needing more in the shared cap.
   const ColourLoad limited[2] = {steady(58, 1000000), steady(0, 0, 35)};
-  const auto forecasts = forecast_both_full(limited, {database(58)}, 0);
+  const std::vector<CapForecast> forecasts = forecast_both_full(limited, {database(58)}, 0, true).caps;
   REQUIRE(forecasts.size() == 2);
   CHECK(!forecasts[0].fits());  // but then it cannot carry blue's traffic alone
   CHECK(forecasts[1].fits());
+}
+
+TEST_CASE("forecast: idle connections of the pools do not grow with the share") {
+  ColourLoad green;
+  for (int i = 0; i < 100; ++i) green.connections.add(2, i < 50 ? 8 : 3);
+  green.now = 2;
+  green.requests = 1000000;
+  const ColourLoad loads[2] = {steady(0, 0), green};
+  const auto in_use = forecast_connections(green, 0.5, 1.0);
+  CHECK(*in_use == Approx(4).epsilon(0.01));
+  const auto forecasts = forecast_split(loads, {database(2)}, 5000, conf::kFullSplit);
+  CHECK(forecasts->front().expected == Approx(4 + 3).epsilon(0.01));
+}
+
+TEST_CASE("forecast: what other rollouts were granted under a cap is as good as used") {
+  const ColourLoad loads[2] = {steady(0, 0), steady(10, 1000000)};
+  SharedCap cap = database(20);
+  CHECK(forecast_split(loads, {cap}, 2500, conf::kFullSplit)->front().fits());
+  cap.granted = 25;
+  const CapForecast crowded = forecast_split(loads, {cap}, 2500, conf::kFullSplit)->front();
+  CHECK(crowded.expected == Approx(10 + 25 + 40).epsilon(0.01));
+  CHECK(crowded.ours == Approx(40).epsilon(0.01));
+  CHECK(!crowded.fits());
+}
+
+TEST_CASE("forecast: both at full size fit by their own limits, or by what was seen, or nothing is said") {
+  const auto idle = [](uint32_t max) { return steady(0, 0, max); };
+  const ColourLoad within[2] = {idle(5), idle(5)};
+  CHECK(forecast_both_full(within, {{"db", 10, 0, 0.7, {true, true}}}, 0, false).unknown.empty());
+  const ColourLoad beyond[2] = {idle(8), idle(8)};
+  const FullForecast unknown = forecast_both_full(beyond, {{"db", 10, 0, 0.7, {true, true}}}, 0, false);
+  CHECK(unknown.caps.empty());
+  REQUIRE(unknown.unknown.size() == 1);
+  CHECK(unknown.unknown.front().cap == "db");
+  // Others use what the two would need.
+  CHECK(forecast_both_full(within, {{"db", 10, 1, 0.7, {true, true}}}, 0, false).unknown.size() == 1);
+  // A green that takes less than blue may need to carry it.
+  const ColourLoad smaller[2] = {idle(5), idle(4)};
+  CHECK(forecast_both_full(smaller, {}, 0, false).unknown.front().own);
+  const ColourLoad unbounded[2] = {idle(0), idle(4)};
+  CHECK(forecast_both_full(unbounded, {}, 0, false).unknown.front().own);
+  const ColourLoad none[2] = {idle(0), idle(0)};
+  CHECK(forecast_both_full(none, {}, 0, false).unknown.empty());
 }
 
 // The connections of a stream of requests that arrive at random and are held

@@ -31,6 +31,7 @@ struct FakeService {
   std::string judge_hold;
   bool state_saved = true;
   uint32_t green_max = 0;
+  uint32_t idle[2] = {0, 0};
 
   // The latencies of the last observation, which points here.
   HistogramSnapshot latency[2];
@@ -50,6 +51,7 @@ struct FakeService {
       draw_latencies(latency[colour], upstream.attempts, latency_ms[colour], random);
       upstream.latency = &latency[colour];
       upstream.endpoints = 2;
+      upstream.idle = idle[colour];
       upstream.connections = ours[colour] = static_cast<uint32_t>(std::lround(per_ms * held_ms[colour]));
     }
     seen.upstreams[1].endpoints_out = endpoints_out;
@@ -127,5 +129,15 @@ struct Bench {
     return conf::Done{};
   }
 };
+
+// Ticks until the gate is asked, says yes to it, and ticks on to the split.
+inline void pass_gate(Bench& bench, conf::BasisPoints split) {
+  while (find(bench.done, RolloutAction::Kind::ask_gate) == nullptr) bench.tick();
+  const uint64_t number = find(bench.done, RolloutAction::Kind::ask_gate)->number;
+  bench.keep(bench.rollout.gate_answered(number, true, "", bench.at));
+  bench.run_until_split(split);
+  bench.tick();
+  bench.done.clear();
+}
 
 }  // namespace sluice::balancer

@@ -31,12 +31,13 @@ class World {
       split += 1 + static_cast<conf::BasisPoints>(random_.below(conf::kFullSplit - split));
       plan.steps.push_back(split);
     } while (split < conf::kFullSplit && plan.steps.size() < 5);
-    plan.hold_ms = 1000 + random_.below(120'000);
+    // Ticks come late, and each counts for a second at most.
+    plan.hold_ms = 1 + random_.below(6000);
     plan.min_requests = random_.below(1000);
     plan.margin = 0.001 + random_.unit() * 0.05;
     plan.auto_promote = random_.below(8) != 0;
-    if (one_in(3)) plan.deadline_ms = plan.hold_ms + 1 + random_.below(600'000);
-    if (one_in(3)) plan.return_ms = 1 + random_.below(60'000);
+    if (one_in(3)) plan.deadline_ms = plan.hold_ms + 1 + random_.below(30'000);
+    if (one_in(3)) plan.return_ms = 1 + random_.below(3000);
     plan.ask_gate = one_in(4);
     plan.smoke_requests = one_in(4) ? 5 : 0;
     auto actions = rollout_->start(plan, at_);
@@ -88,7 +89,7 @@ class World {
     if (state() == RolloutState::holding) {
       green_seen_ += seen_.upstreams[1].attempts;
       green_errors_ += seen_.upstreams[1].errors;
-      if (ticked_) held_ms_ += passed_ms;
+      if (ticked_) held_ms_ += std::min(passed_ms, Rollout::kMostTickMs);
     }
     ticked_ = true;
     perform(rollout_->tick(at_, seen_), Cause::tick);
@@ -125,7 +126,7 @@ class World {
         if (rollout_->latched()) reset();
         break;
       case 10:
-        attempt(rollout_->retry(at_), Cause::other);
+        attempt(rollout_->retry(rollout_->plan(), at_), Cause::other);
         break;
       default:
         set_by_hand();
@@ -190,7 +191,8 @@ class World {
     gate_allows_ = one_in(2);
     const uint64_t number = gate_asked_;
     gate_asked_ = 0;
-    perform(rollout_->gate_answered(number, gate_allows_, "test", at_), Cause::other);
+    const Cause cause = rollout_->promotion_asked() ? Cause::promote : Cause::other;
+    perform(rollout_->gate_answered(number, gate_allows_, "test", at_), cause);
   }
 
   void answer_smoke() {
@@ -264,7 +266,7 @@ class World {
       REQUIRE(state() == state_before);
       REQUIRE(rollout_->latched() == latched_before);
     }
-    unsaved_ = frozen_unsaved_ = ticked_ = smoke_asked_ = false;
+    unsaved_ = frozen_unsaved_ = ticked_ = smoke_asked_ = gate_allows_ = false;
     gate_asked_ = 0;
     green_seen_ = rollout_->evidence().of(conf::Colour::green).attempts;
     green_errors_ = rollout_->evidence().of(conf::Colour::green).errors;
@@ -349,6 +351,9 @@ class World {
     }
     const bool moved = (holds && (last_state_ != RolloutState::holding || rollout_->step() != last_step_)) ||
                        (now == RolloutState::completed && last_state_ == RolloutState::holding);
+    const bool by_step = cause == Cause::tick || cause == Cause::promote;
+    if (moved && holds && by_step && rollout_->plan().ask_gate) REQUIRE(gate_allows_);
+    if (moved) gate_allows_ = false;
     if (moved && cause == Cause::tick) {
       ++steps_passed_;
       check_earned(last_state_ == RolloutState::preflight, now == RolloutState::completed);
@@ -378,7 +383,6 @@ class World {
     REQUIRE(rate <= 0.2 + allowed_excess(plan));  // no blue here fails more often
     if (completed) return;
     REQUIRE(plan.auto_promote);
-    if (plan.ask_gate) REQUIRE(gate_allows_);
     for (const SharedCap& cap : seen_.caps) {
       const uint32_t ours = seen_.upstreams[0].connections + seen_.upstreams[1].connections;
       REQUIRE(cap.used - ours <= cap.warn_at * cap.max);  // what others use is in every forecast

@@ -231,7 +231,7 @@ TEST_CASE("rollout: a gate is asked once all else is met, and vetoes by a no or 
   RolloutPlan plan = plan_of({1000, 10000});
   plan.ask_gate = true;
   REQUIRE(bench.start(plan));
-  REQUIRE(bench.run_until_split(1000));
+  pass_gate(bench, 1000);
   bench.run(50'000);
   CHECK(find(bench.done, Kind::ask_gate) == nullptr);
   bench.run(15'000);
@@ -339,9 +339,9 @@ TEST_CASE("rollout: abort goes back at once, from any state, and can be retried"
   CHECK(bench.rollout.state() == RolloutState::aborted);
   CHECK(bench.rollout.split() == 0);
   CHECK(bench.rollout.abort(bench.at, "again")->empty());
-  CHECK(!bench.rollout.retry(bench.at));  // frozen
+  CHECK(!bench.rollout.retry(bench.rollout.plan(), bench.at));  // frozen
   bench.rollout.set_frozen(false);
-  bench.keep(*bench.rollout.retry(bench.at));
+  bench.keep(*bench.rollout.retry(bench.rollout.plan(), bench.at));
   CHECK(bench.rollout.state() == RolloutState::preflight);
   REQUIRE(bench.run_until_split(10000));
 }
@@ -405,14 +405,14 @@ TEST_CASE("rollout: a trip wins in every state and holds until the reset") {
   CHECK(bench.done.front().kind == Kind::set_split);
   CHECK(bench.done.front().green == 0);
   CHECK(bench.rollout.state() == RolloutState::tripped);
-  CHECK(!bench.rollout.retry(bench.at));
+  CHECK(!bench.rollout.retry(bench.rollout.plan(), bench.at));
   CHECK(!bench.rollout.resume(bench.at));
   CHECK(!bench.rollout.promote(bench.at, true));
   CHECK(!bench.start(plan_of({1000})));
   bench.run(600'000);
   CHECK(bench.rollout.split() == 0);
   bench.rollout.reset();
-  CHECK(bench.rollout.retry(bench.at));
+  CHECK(bench.rollout.retry(bench.rollout.plan(), bench.at));
 }
 
 TEST_CASE("rollout: a trip without a rollout takes the split that was set by hand") {

@@ -3,7 +3,11 @@ that of the one command under way, and never more green than that.
 
 With --times N (200) it dies so often. Each life begins with what the last left
 behind, gives seeded random commands one after the other, and is killed at a
-random moment, mostly in the middle of one.
+random moment, mostly in the middle of one. In some lives a rollout with a short
+hold goes on by itself meanwhile, on real traffic.
+
+What may be found is what a model of the process allows: split, generation,
+latch, freeze and the rollout's position are all compared.
 """
 
 import random
@@ -12,23 +16,138 @@ import tempfile
 import threading
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "wire"))
 from harness import Failure, Sluice, arguments, expect, run  # noqa: E402
 from http1 import Incomplete, Silence  # noqa: E402
 from origin import pair  # noqa: E402
+from rolling import Traffic  # noqa: E402
 
 SEED = 20240501
-PLAN = {"rollout": {"steps": [10, 50, 100], "hold": "1h", "min_requests": 50}}
+STEPS = [10.0, 50.0, 100.0]
+PLAN = {"rollout": {"steps": [10, 50, 100], "hold": "1h", "min_requests": 50, "max_latency_ratio": 1000}}
+BRIEF = "rollout start web hold=20ms"
+
+
+class State(NamedTuple):
+    green: float
+    generation: int
+    tripped: bool
+    frozen: bool
+    rollout: str
+    step: int  # from 1; 0: none was entered
+    brief: bool  # the rollout's hold
+
+    def moved(self, green, **more):
+        """With another split, if it is another."""
+        return self._replace(green=green, generation=self.generation + (green != self.green), **more)
+
+    def may_rise_to(self, green):
+        return green <= self.green or not (self.frozen or self.tripped)
 
 
 def state_of(sluice):
     (split,) = sluice.admin.show("split web")
     (trip,) = sluice.admin.show("trip web")
     (rollout,) = sluice.admin.show("rollout web")
-    frozen = sluice.admin.show("info")[0]["frozen"]
-    return {"green": split["green"], "generation": split["generation"], "trip": trip["state"],
-            "rollout": rollout["state"], "frozen": frozen}
+    return State(split["green"], split["generation"], trip["state"] == "tripped",
+                 sluice.admin.show("info")[0]["frozen"], rollout["state"], rollout["step"],
+                 rollout.get("hold_s", 3600.0) < 1)
+
+
+def steady_state_of(sluice):
+    """A look that no step fell into."""
+    while True:
+        state = state_of(sluice)
+        if state == state_of(sluice):
+            return state
+
+
+def by_itself(state):
+    """What may become of it without a command, itself included."""
+    found = [state]
+    while True:
+        last = found[-1]
+        goes_on = last.rollout == "preflight" or (last.rollout == "holding" and last.brief)
+        if not goes_on:
+            return found
+        if last.step == len(STEPS):
+            found.append(last._replace(rollout="completed"))
+        elif last.may_rise_to(STEPS[last.step]):
+            found.append(last.moved(STEPS[last.step], rollout="holding", step=last.step + 1))
+        else:
+            return found
+
+
+def begun(state, brief):
+    running = state.rollout in ("preflight", "holding", "paused")
+    if running or state.green > STEPS[0] or state.frozen or state.tripped:
+        return None
+    return state._replace(rollout="preflight", step=0, brief=brief)
+
+
+def promoted(state):
+    if state.rollout == "holding" and state.step == len(STEPS):
+        return state._replace(rollout="completed")
+    if state.rollout not in ("preflight", "holding") or not state.may_rise_to(STEPS[state.step]):
+        return None
+    return state.moved(STEPS[state.step], rollout="holding", step=state.step + 1)
+
+
+def resumed(state):
+    if state.rollout != "paused":
+        return None
+    if state.step == 0:
+        return None if state.green > STEPS[0] else state._replace(rollout="preflight")
+    green = STEPS[state.step - 1]
+    return state.moved(green, rollout="holding") if state.may_rise_to(green) else None
+
+
+def aborted(state):
+    if state.rollout == "idle":
+        return None
+    return state if state.rollout in ("aborted", "tripped") else state.moved(0.0, rollout="aborted")
+
+
+def weighted(state, green):
+    if green > 0 and state.tripped or green > state.green and state.frozen:
+        return None
+    rollout = "paused" if state.rollout in ("preflight", "holding") else state.rollout
+    return state._replace(green=green, generation=state.generation + 1, rollout=rollout)
+
+
+def tripped(state):
+    if state.tripped:
+        return state
+    ends = state.rollout not in ("idle", "aborted", "tripped")
+    return state._replace(green=0.0, generation=state.generation + 1, tripped=True,
+                          rollout="tripped" if ends else state.rollout)
+
+
+def after(command, state):
+    """The state that a command leads to; None: it is refused."""
+    if command.startswith("set weight"):
+        return weighted(state, float(command.rpartition("=")[2]))
+    if command.startswith("trip"):
+        return tripped(state)
+    if command.startswith("reset"):
+        return state._replace(tripped=False) if state.tripped else None
+    if command.startswith("freeze on"):
+        return state._replace(frozen=True)
+    if command.startswith("freeze off"):
+        return state._replace(frozen=False) if state.frozen else None
+    if command.startswith("rollout start"):
+        return begun(state, command == BRIEF)
+    if command.startswith("rollout pause"):
+        return state._replace(rollout="paused") if state.rollout in ("preflight", "holding") else None
+    return {"rollout resume web": resumed, "rollout promote web": promoted, "rollout abort web": aborted}[command](state)
+
+
+def outcomes(command, states):
+    """All states in which it may leave one of these, which may have gone on first."""
+    found = {after(command, one) for state in states for one in by_itself(state)}
+    return found - {None}
 
 
 def command(chance):
@@ -41,6 +160,7 @@ def command(chance):
         "freeze on a test",
         "freeze off",
         "rollout start web",
+        BRIEF,
         "rollout pause web",
         "rollout resume web",
         "rollout promote web",
@@ -54,62 +174,92 @@ class Life:
     def __init__(self, sluice, chance):
         self.sluice = sluice
         self.chance = chance
-        self.known = state_of(sluice)  # acknowledged
-        self.asked = None              # not acknowledged
+        self.asked = None  # not acknowledged
+        # What may be on the disk: each of these may have gone on by itself.
+        self.states = {steady_state_of(sluice)}
 
-    def live(self):
-        delay = self.chance.uniform(0.0, 0.03)
-        killer = threading.Timer(delay, self.sluice.process.kill)
+    def live(self, seconds, commands):
+        killer = threading.Timer(seconds, self.sluice.process.kill)
         killer.start()
         try:
+            for one in commands:
+                self.give(one)
             while True:
-                self.asked = command(self.chance)
-                self.sluice.admin.json(self.asked)
-                self.asked = None
-                self.known = state_of(self.sluice)
-        except (Failure, Incomplete, Silence, OSError, ValueError):
+                self.look()  # until it is killed
+        except (Incomplete, Silence, OSError, ValueError):
             pass
-        killer.join()
-        self.sluice.process.wait()
+        finally:
+            killer.join()
+            self.sluice.process.wait()
+
+    def give(self, one):
+        self.asked = one
+        done = self.sluice.admin.json(one)["ok"]
+        self.asked = None
+        results = outcomes(one, self.states)
+        if done:
+            expect(results, f"'{one}' was done in {self.states}")
+            self.states = results
+        self.look()
+
+    def look(self):
+        """Narrows down what is there to what may have led to what is seen."""
+        for _ in range(3):  # a step may fall into a look
+            seen = state_of(self.sluice)
+            states = {state for state in self.states if seen in by_itself(state)}
+            if states:
+                self.states = states
+                return
+        raise Failure(f"{seen} is there, which cannot have come from {self.states}")
 
     def check(self, found):
-        if self.asked is None:
-            # Killed between an acknowledgement and our look at what it did.
-            return
-        if found == self.known:
-            return
-        # The command under way may have come through, and a pre-flight have ended.
-        by_itself = self.known["rollout"] == "preflight"
-        most = self.known["generation"] + 1 + by_itself
-        expect(self.known["generation"] <= found["generation"] <= most,
-               f"after '{self.asked}': {found}, before it {self.known}")
-        wanted = max(self.known["green"], 10.0 if by_itself else 0.0)
-        if self.asked.startswith("set weight"):
-            wanted = max(wanted, float(self.asked.rpartition("=")[2]))
-        if self.asked.startswith("rollout"):
-            wanted = max(wanted, 100.0 if "promote" in self.asked else 50.0 if "resume" in self.asked else 10.0)
-        expect(found["green"] <= wanted, f"after '{self.asked}' green has {found['green']}, at most {wanted} was allowed")
+        allowed = set(self.states)
+        if self.asked is not None:
+            allowed |= outcomes(self.asked, self.states)
+        allowed = {one for state in allowed for one in by_itself(state)}
+        expect(found in allowed, f"after '{self.asked}': {found}, but only {sorted(allowed)} may be")
+
+
+def endless(chance):
+    while True:
+        yield command(chance)
+
+
+def brief_life(chance):
+    """A rollout that goes on by itself, now and then with a command on its way."""
+    yield from ["reset web", "freeze off", "rollout abort web", "set weight web green=0", BRIEF]
+    while chance.random() < 0.5:
+        time.sleep(chance.uniform(0, 0.3))
+        yield command(chance)
 
 
 def die(times):
     chance = random.Random(SEED)
     checked = 0
+    passed = 0
     blue, green = pair()
     with blue, green, tempfile.TemporaryDirectory() as state:
         config = {"state_dir": state, "log": {"access": "off", "level": "warning"}}
-        with Sluice(blue, green, service=PLAN, config=config, workers=1) as sluice:
+        with Sluice(blue, green, service=PLAN, config=config, workers=1) as sluice, Traffic(sluice, clients=2):
             began = time.monotonic()
             for number in range(times):
-                life = Life(sluice, chance)
-                life.live()
-                sluice.start()
                 try:
-                    life.check(state_of(sluice))
+                    life = Life(sluice, chance)
+                    if number % 5 == 4:
+                        life.live(chance.uniform(0.05, 1.5), brief_life(chance))
+                    else:
+                        life.live(chance.uniform(0.0, 0.03), endless(chance))
+                    sluice.start()
+                    found = steady_state_of(sluice)
+                    life.check(found)
                 except Failure as failure:
                     raise Failure(f"seed {SEED}, death {number}: {failure}") from None
                 checked += life.asked is not None
-            print(f"{times} deaths in {time.monotonic() - began:.0f} s, {checked} within a command")
-        expect(checked > times // 4, f"only {checked} of {times} deaths came within a command")
+                passed += found.brief and found.step > 1
+            print(f"{times} deaths in {time.monotonic() - began:.0f} s, {checked} within a command, "
+                  f"{passed} in a rollout that had passed steps")
+        expect(checked > times // 8, f"only {checked} of {times} deaths came within a command")
+        expect(passed > times // 40, f"only {passed} of {times} deaths came after steps that passed by themselves")
 
 
 def main():

@@ -10,100 +10,9 @@ import threading
 from pathlib import Path
 
 from harness import Sluice, binary, equal, expect, main, refused
-from http1 import Incomplete, wait_until
+from http1 import wait_until
 from origin import Origin, pair
-
-# Nothing here depends on how fast the machine is: no latency is too high.
-PLAN = {"steps": [10, 25, 50, 100], "hold": "200ms", "min_requests": 30, "max_latency_ratio": 1000}
-
-
-class Traffic:
-    """Clients that ask one request after the other until they are told to stop."""
-
-    def __init__(self, sluice, clients=4):
-        self.sluice = sluice
-        self.statuses = {}
-        self.lock = threading.Lock()
-        self.ending = threading.Event()
-        self.threads = [threading.Thread(target=self._run, daemon=True) for _ in range(clients)]
-
-    def __enter__(self):
-        for thread in self.threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_):
-        self.ending.set()
-        for thread in self.threads:
-            thread.join(20)
-
-    def _run(self):
-        client = None
-        while not self.ending.is_set():
-            try:
-                client = client or self.sluice.client()
-                status = client.get("/").status
-            except (Incomplete, OSError):
-                client, status = None, "broken"
-            with self.lock:
-                self.statuses[status] = self.statuses.get(status, 0) + 1
-        if client is not None:
-            client.close()
-
-
-class Hook:
-    """Takes webhook messages; `answers` are the statuses or bodies of the first."""
-
-    def __init__(self, answers=(), otherwise=b""):
-        self.answers = list(answers)
-        self.otherwise = otherwise
-        self.taken = []
-        self.raw = []
-        self.origin = Origin(self._script, name="hook")
-        self.url = f"http://{self.origin.address}/hook"
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.origin.close()
-
-    def _script(self, connection):
-        request = connection.request()
-        if request is None:
-            return
-        answer = self.answers.pop(0) if self.answers else self.otherwise
-        self.raw.append(request)
-        if isinstance(answer, int):
-            connection.reply(answer)
-            return
-        self.taken.append(json.loads(request.body))
-        connection.reply(200, body=answer)
-
-    def events(self):
-        return [one["event"] for one in self.taken]
-
-
-def rolled(plan=None, **more):
-    return {"rollout": {**PLAN, **(plan or {})}, **more}
-
-
-def status(sluice):
-    (row,) = sluice.admin.show("rollout web")
-    return row
-
-
-def waits(sluice):
-    return [one["what"] for one in status(sluice)["waiting_for"]]
-
-
-def until_waiting_for(sluice, what):
-    wait_until(lambda: what in waits(sluice), 30, f"a rollout that waits for {what}")
-
-
-def until_step(sluice, step):
-    wait_until(lambda: status(sluice)["step"] == step, 60, f"step {step}")
-
+from rolling import Hook, Traffic, failing_when, rolled, status, until_step, until_waiting_for
 
 def test_all_steps_pass_without_a_failed_request():
     blue, green = pair()
@@ -122,17 +31,6 @@ def test_all_steps_pass_without_a_failed_request():
             files = sorted(path.suffix for path in Path(state, "reports").iterdir())
             equal(files, [".json", ".txt"], "the report's files")
             expect("All steps have passed" in sluice.admin.text("rollout report web"), "the report for people")
-
-
-def failing_when(event, name):
-    def script(connection):
-        while connection.request() is not None:
-            if event.is_set():
-                connection.reply(500, reason="Broken")
-            else:
-                connection.reply(200, [("X-Origin", name)])
-
-    return script
 
 
 def test_green_that_breaks_at_50_trips_back():
@@ -194,8 +92,8 @@ def test_gate_may_veto_and_says_why():
             sluice.admin.do("rollout start web")
             until_waiting_for(sluice, "gate")
             wait_until(lambda: "Friday" in str(status(sluice)["waiting_for"]), 20, "the gate's reason")
-            equal(status(sluice)["green"], 10.0, "the split under a veto")
-            equal((gate.taken[0]["event"], gate.taken[0]["green"]), ("gate", 25.0), "the question")
+            equal((status(sluice)["state"], status(sluice)["green"]), ("preflight", 0.0), "under a veto")
+            equal((gate.taken[0]["event"], gate.taken[0]["green"]), ("gate", 10.0), "the question")
             expect(sluice.admin.show("events", type="rollout_veto"), "no event tells of the veto")
             sluice.admin.do("rollout abort web")
             equal((status(sluice)["state"], status(sluice)["green"]), ("aborted", 0.0), "after the abort")
