@@ -1,9 +1,11 @@
 #!/usr/bin/env python3
 """Is a cap exact, and is its queue fair, under changing load?
 
-4 workers, 500 clients, max_connections = 40, for 30 s. The origin counts the
-connections that it has open at each accept; clients measure how long a refusal
-took. Bars: the origin never sees a 41st connection; no refusal comes more than
+4 workers, 500 clients, max_connections = 40, for 30 s. Some clients reset their
+connection while they wait, and some answers take longer than first_byte. The
+origin counts the connections that it has open at each accept, and has one open
+until its work for it is done; clients measure how long a refusal took. Bars: the
+origin never sees a 41st connection; no refusal comes more than
 50 ms after queue_timeout (minus what this machine's own scheduling adds, which a
 timer in the client measures meanwhile); the queue ends empty.
 
@@ -15,6 +17,8 @@ import asyncio
 import json
 import multiprocessing
 import random
+import socket
+import struct
 import sys
 import time
 from pathlib import Path
@@ -23,11 +27,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "wire"))
 from harness import Sluice  # noqa: E402
 
 QUEUE_TIMEOUT_MS = 200
+FIRST_BYTE_MS = 300
 
 
 def origin_main(listener, most_open, served, seed):
-    """Answers after a random pause, and now and then closes instead of keeping
-    the connection."""
+    """Answers after a random pause, now and then too late, and now and then
+    closes instead of keeping the connection."""
     chance = random.Random(seed)
     state = {"open": 0}
 
@@ -36,7 +41,8 @@ def origin_main(listener, most_open, served, seed):
         most_open.value = max(most_open.value, state["open"])
         try:
             while await reader.readuntil(b"\r\n\r\n"):
-                await asyncio.sleep(chance.uniform(0.002, 0.06))
+                late = chance.random() < 0.003
+                await asyncio.sleep(2 * FIRST_BYTE_MS / 1000 if late else chance.uniform(0.002, 0.06))
                 last = chance.random() < 0.05
                 writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n"
                              + (b"Connection: close\r\n" if last else b"") + b"\r\nok")
@@ -63,6 +69,7 @@ class Clients:
         self.address, self.count, self.seconds = address, count, seconds
         self.chance = random.Random(seed)
         self.statuses = {}
+        self.resets = 0
         self.slowest_refusal_ms = 0.0
         self.slowest_tick_ms = 0.0  # what the scheduling here adds by itself
         self.until = time.monotonic() + seconds
@@ -88,6 +95,14 @@ class Clients:
                 reader, writer = await asyncio.open_connection(*self.address)
             began = time.monotonic()
             writer.write(b"GET / HTTP/1.1\r\nHost: a.test\r\n\r\n")
+            if self.chance.random() < 0.02:
+                await asyncio.sleep(self.chance.uniform(0, 0.06))
+                self.resets += 1
+                linger = struct.pack("ii", 1, 0)
+                writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+                writer.close()
+                writer = None
+                continue
             head = await reader.readuntil(b"\r\n\r\n")
             status = int(head[9:12])
             length = int(head.lower().split(b"content-length:")[1].split(b"\r\n")[0])
@@ -104,8 +119,6 @@ class Clients:
 
 
 def measure(seconds, clients, cap, workers, seed=1):
-    import socket
-
     listener = socket.socket()
     listener.bind(("127.0.0.1", 0))
     address = "127.0.0.1:%d" % listener.getsockname()[1]
@@ -113,7 +126,7 @@ def measure(seconds, clients, cap, workers, seed=1):
     most_open, served = fork.Value("i", 0, lock=False), fork.Value("Q", 0, lock=False)
     origin = fork.Process(target=origin_main, args=(listener, most_open, served, seed), daemon=True)
     origin.start()
-    service = {"trip": {"enabled": False},
+    service = {"trip": {"enabled": False}, "timeouts": {"first_byte": f"{FIRST_BYTE_MS}ms"},
                "blue": {"max_connections": cap, "max_queue": 1000, "queue_timeout": f"{QUEUE_TIMEOUT_MS}ms"}}
     try:
         with Sluice(address, service=service, config={"log": {"access": "off", "level": "info"}},
@@ -127,7 +140,7 @@ def measure(seconds, clients, cap, workers, seed=1):
         listener.close()
     return {
         "seconds": seconds, "clients": clients, "cap": cap, "workers": workers, "seed": seed,
-        "statuses": load.statuses, "served": served.value, "most_open_at_origin": most_open.value,
+        "statuses": load.statuses, "resets": load.resets, "served": served.value, "most_open_at_origin": most_open.value,
         "refused": row["rejected"], "queue_at_end": row["queue_depth"],
         "slowest_refusal_ms": round(load.slowest_refusal_ms, 1),
         "slowest_scheduling_ms": round(load.slowest_tick_ms, 1),

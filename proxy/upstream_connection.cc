@@ -127,7 +127,11 @@ void UpstreamConnection::on_connected(int error) {
 }
 
 void UpstreamConnection::on_read(char* data, size_t size) {
-  if (state_ == State::ending) return;
+  if (state_ == State::ending) {
+    unwanted_ += size;
+    if (unwanted_ > kMostUnwanted) stream_->reset();
+    return;
+  }
   if (state_ == State::idle) {
     // Nobody asked for anything: whatever this is, it answers no request.
     end();
@@ -242,7 +246,7 @@ void UpstreamConnection::on_deadline() {
 void UpstreamConnection::fail(const UpstreamFailure& failure, Peer peer) {
   Exchange* const exchange = std::exchange(exchange_, nullptr);
   if (peer == Peer::there) {
-    end();
+    end_within(pool_.let_go_ms());
   } else {
     close();
   }
@@ -261,7 +265,7 @@ void UpstreamConnection::abandon() {
   if (state_ == State::connecting) {
     close();
   } else {
-    end();
+    end_within(pool_.let_go_ms());
   }
 }
 
@@ -277,13 +281,17 @@ void UpstreamConnection::become_idle(uint32_t idle_timeout_ms) {
 }
 
 void UpstreamConnection::end() {
+  end_within(kCloseWaitMs);
+}
+
+void UpstreamConnection::end_within(uint64_t wait_ms) {
   if (state_ == State::ending || state_ == State::closed) return;
   if (state_ == State::idle) pool_.unlink_idle(*this);
   state_ = State::ending;
   out_.flush();
   stream_->shutdown_write();
   stream_->start_reading();
-  context_.loop.arm(timer_, kCloseWaitMs);
+  context_.loop.arm(timer_, wait_ms);
 }
 
 void UpstreamConnection::close() {

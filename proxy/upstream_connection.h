@@ -4,10 +4,14 @@
 //        \-----------\-----------------/
 //
 // Busy it belongs to one exchange and tells it what arrives; idle it lies in
-// its pool; closing it has said that it will send no more and waits, for a
-// moment, for the peer to say the same, so that the place under the caps is
-// given back only when the peer has let go too: that is what makes a cap exact
-// as the origin counts.
+// its pool; closing it has said that it will send no more and waits for the
+// peer to say the same, so that the place under the caps is given back only
+// when the peer has let go too: that is what makes a cap exact as the origin
+// counts. A peer that owes no answer has kCloseWaitMs for that. One that does,
+// because its client left or its time was up, may still be at work: it has
+// UpstreamPool::let_go_ms(), for as long as it does not send more than
+// kMostUnwanted of an answer that nobody wants. Then the connection is reset,
+// which a peer notices when it next reads or writes.
 //
 // The pool owns it; it is destroyed when its stream has closed. Thread: the
 // worker's.
@@ -42,6 +46,7 @@ struct UpstreamFailure {
 class UpstreamConnection final : public Stream::Handler {
  public:
   static constexpr uint64_t kCloseWaitMs = 250;
+  static constexpr size_t kMostUnwanted = 256 * 1024;
 
   UpstreamConnection(WorkerContext& context, UpstreamPool& pool, PooledEndpoint& endpoint,
                      balancer::Permit permit);
@@ -79,7 +84,7 @@ class UpstreamConnection final : public Stream::Handler {
   // For the pool.
   void become_idle(uint32_t idle_timeout_ms);
   void close();  // at once
-  void end();    // in order; see above
+  void end();    // in order, when no answer is owed; see above
   bool idle() const { return state_ == State::idle; }
 
   void on_connected(int error) override;
@@ -94,6 +99,7 @@ class UpstreamConnection final : public Stream::Handler {
   enum class State : uint8_t { connecting, busy, idle, ending, closed };
 
   void process(Input& input);
+  void end_within(uint64_t wait_ms);
   bool client_is_full() const;
   void on_deadline();
   enum class Peer : uint8_t { there, gone };
@@ -115,6 +121,7 @@ class UpstreamConnection final : public Stream::Handler {
   bool answered_ = false;
   uint32_t terms_ = 0;
   uint32_t requests_ = 0;
+  size_t unwanted_ = 0;  // octets that came while it was ending
   UpstreamConnection* next_idle_ = nullptr;
   UpstreamConnection* previous_idle_ = nullptr;
 };

@@ -33,6 +33,7 @@ void UpstreamPool::update(const balancer::ServicePlan& service, conf::Colour col
   settings_ = service.conf.upstream(colour);
   connect_timeout_ms_ = service.conf.timeouts.connect_ms;
   idle_timeout_ms_ = service.conf.timeouts.idle_ms;
+  let_go_ms_ = std::max(kLeastLetGoMs, service.conf.timeouts.first_byte_ms);
   for (auto& [state, endpoint] : endpoints_) endpoint->in_plan = false;
   std::vector<balancer::Picker::Entry> entries;
   entries.reserve(plan.endpoints.size());

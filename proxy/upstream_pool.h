@@ -38,6 +38,7 @@ struct PooledEndpoint : balancer::EndpointLoad {
 class UpstreamPool {
  public:
   static constexpr uint64_t kFairnessUs = 10'000;
+  static constexpr uint32_t kLeastLetGoMs = 5000;
   static constexpr double kFirstRetries = 10;    // in hand at the beginning
   static constexpr double kMostRetries = 100;    // that can be saved up
   static constexpr uint32_t kLeastRescues = 10;  // at once, however little goes on
@@ -62,6 +63,10 @@ class UpstreamPool {
   // Goes up with each change of how connections are secured and of which budgets
   // they count under; what was made before is not used again.
   uint32_t terms() const { return terms_; }
+  // How long an endpoint that owes an answer keeps its place when nobody waits
+  // for that any more: as long as the answer may take to begin (first_byte), but
+  // kLeastLetGoMs at least, as one that was impatiently given up is at work still.
+  uint32_t let_go_ms() const { return let_go_ms_; }
   bool has_usable_endpoint() { return picker_->eligible_count(state_->epoch()) > 0; }
   // There is none, but a first check that is not over may bring one.
   bool awaits_first_check() { return picker_->awaits_first_check(state_->epoch()); }
@@ -127,6 +132,7 @@ class UpstreamPool {
   uint32_t terms_ = 0;
   uint32_t connect_timeout_ms_ = 1000;
   uint32_t idle_timeout_ms_ = 60000;
+  uint32_t let_go_ms_ = kLeastLetGoMs;
   std::unordered_map<balancer::EndpointState*, std::unique_ptr<PooledEndpoint>> endpoints_;
   std::unique_ptr<balancer::Picker> picker_;
   std::unordered_map<UpstreamConnection*, std::unique_ptr<UpstreamConnection>> connections_;

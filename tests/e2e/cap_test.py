@@ -13,9 +13,12 @@ def test_origin_never_sees_one_connection_too_many():
     found = caps.measure(seconds=6, clients=500, cap=40, workers=4, seed=7)
     equal(found["most_open_at_origin"], 40, "connections at the origin")
     equal(found["queue_at_end"], 0, "the queue at the end")
-    expect(set(found["statuses"]) <= {200, 503}, f"statuses {found['statuses']}")
-    equal(found["refused"]["queue_full"] + found["refused"]["queue_timeout"], found["statuses"].get(503, 0), "refusals")
-    equal(found["served"], found["statuses"][200], "answers")
+    expect(set(found["statuses"]) <= {200, 503, 504}, f"statuses {found['statuses']}")
+    refusals = found["refused"]["queue_full"] + found["refused"]["queue_timeout"]
+    told, left = found["statuses"].get(503, 0), found["resets"]
+    expect(told <= refusals <= told + left, f"{refusals} refusals, {told} seen, {left} clients that left")
+    answers, late = found["statuses"][200], found["statuses"].get(504, 0)
+    expect(answers <= found["served"] <= answers + late + left, f"{found['served']} served, {answers} seen")
 
 
 sys.exit(main(globals()))

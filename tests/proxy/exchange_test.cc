@@ -542,7 +542,8 @@ TEST_CASE("exchange: a client may leave at any moment, and the upstream is given
     path.run();
     CHECK(client->was_closed());
     CHECK(path.origin(0).saw_end());
-    path.pass_ms(UpstreamConnection::kCloseWaitMs + 50);
+    path.origin(0).end();
+    path.run();
     CHECK(path.origin(0).was_closed());
     CHECK(path.cap(Colour::blue).used() == 0);
   }
@@ -570,8 +571,7 @@ TEST_CASE("exchange: a client may leave at any moment, and the upstream is given
     client->fail(UV_EPIPE);
     path.run();
     CHECK(client->was_closed());
-    path.pass_ms(300);
-    CHECK(path.origin(0).was_closed());
+    CHECK(path.origin(0).was_closed());  // it sent more than is read for nobody
   }
 }
 

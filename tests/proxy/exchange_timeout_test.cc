@@ -1,4 +1,6 @@
 // Everything that may take too long, by virtual time.
+#include <algorithm>
+
 #include "fixtures.h"
 
 using namespace sluice;
@@ -185,6 +187,54 @@ TEST_CASE("exchange_timeout: an upstream that does not let go is reset") {
   path.pass_ms(310);
   CHECK(path.origin(0).saw_end());
   path.pass_ms(UpstreamConnection::kCloseWaitMs + 20);
+  CHECK(path.origin(0).was_reset());
+  CHECK(path.cap(Colour::blue).used() == 0);
+}
+
+TEST_CASE("exchange_timeout: an upstream that owes an answer keeps its place until it lets go") {
+  for (const uint32_t first_byte_ms : {200U, 8000U}) {
+    for (const bool client_leaves : {false, true}) {
+      for (const bool lets_go : {false, true}) {
+        CAPTURE(first_byte_ms, client_leaves, lets_go);
+        conf::Config config = impatient();
+        web(config).timeouts.first_byte_ms = first_byte_ms;
+        DataPath path(config);
+        auto client = path.connect();
+        client->send(kGet);
+        path.run();
+        if (client_leaves) client->fail(UV_ECONNRESET);
+        path.pass_ms(client_leaves ? 0 : first_byte_ms + 20);
+        CHECK((client_leaves || status_of(client->received()) == 504));
+        CHECK(path.origin(0).saw_end());
+        path.pass_ms(std::max(first_byte_ms, UpstreamPool::kLeastLetGoMs) - 50);
+        CHECK(path.origin(0).open());
+        CHECK(path.cap(Colour::blue).used() == 1);
+        if (lets_go) {
+          path.origin(0).send(kOk);
+          path.origin(0).end();
+        }
+        path.pass_ms(lets_go ? 0 : 100);
+        CHECK(path.origin(0).was_reset() != lets_go);
+        CHECK(path.cap(Colour::blue).used() == 0);
+      }
+    }
+  }
+}
+
+TEST_CASE("exchange_timeout: an upstream that goes on with a long answer for nobody is reset") {
+  DataPath path(impatient());
+  auto client = path.connect();
+  client->send(kGet);
+  path.run();
+  path.origin(0).send("HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n");
+  path.run();
+  client->fail(UV_ECONNRESET);
+  path.run();
+  path.origin(0).send(pattern(UpstreamConnection::kMostUnwanted));
+  path.run();
+  CHECK(path.origin(0).open());
+  path.origin(0).send("x");
+  path.run();
   CHECK(path.origin(0).was_reset());
   CHECK(path.cap(Colour::blue).used() == 0);
 }
@@ -519,6 +569,7 @@ TEST_CASE("exchange_timeout: a tunnel that is silent on both sides ends") {
   path.pass_ms(320);
   CHECK(client->was_closed());
   CHECK(path.origin(0).saw_end());
-  path.pass_ms(300);
+  path.origin(0).end();
+  path.run();
   CHECK(path.origin(0).was_closed());
 }

@@ -213,7 +213,7 @@ void Simulation::check_accounts() {
 void Simulation::finish() {
   path_.run();
   for (int i = 0; i < 60; ++i) {
-    path_.loop.set_time_us(path_.loop.now_us() + 50'000);
+    path_.loop.set_time_us(path_.loop.now_us() + 150'000);
     path_.run();
     meet_origins();
     check();

@@ -2,6 +2,7 @@
 
 import sys
 import threading
+import time
 
 from harness import CALM, LATER, Sluice, equal, expect, main, run_at_once
 from http1 import proxy_error, wait_until
@@ -17,6 +18,26 @@ class Gate:
     def script(self, connection):
         while connection.request() is not None:
             connection.wait(self.go)
+            connection.reply(200, body=b"ok")
+
+
+class Worker:
+    """An origin that does its work whether anybody waits for it or not; `most`
+    is how many requests it ever had at work at once."""
+
+    def __init__(self, seconds):
+        self.seconds = seconds
+        self.at_work = self.most = 0
+        self.lock = threading.Lock()
+
+    def script(self, connection):
+        while connection.request() is not None:
+            with self.lock:
+                self.at_work += 1
+                self.most = max(self.most, self.at_work)
+            time.sleep(self.seconds)
+            with self.lock:
+                self.at_work -= 1
             connection.reply(200, body=b"ok")
 
 
@@ -157,6 +178,49 @@ def test_cap_is_never_exceeded():
             expect(origin.most_open <= 4, f"the origin saw {origin.most_open} connections at once")
             expect(row["peak_connections"] <= 4, f"the cap was at {row['peak_connections']}")
             equal((row["attempts"]["ok"], row["queue_depth"]), (600, 0), "answers and the queue at the end")
+
+
+def test_cap_holds_when_clients_reset():
+    work = Worker(0.6)
+    service = {**CALM, "blue": {"max_connections": 2, "queue_timeout": "20s"}}
+    with Origin(work.script) as origin, Sluice(origin, service=service) as sluice:
+
+        def leave():
+            for _ in range(4):
+                client = sluice.client(timeout=20)
+                client.ask("GET", "/")
+                time.sleep(0.1)
+                client.reset()
+
+        run_at_once(leave, 2)
+        with sluice.client(timeout=20) as client:
+            equal(client.get("/").status, 200, "the status of who stays")
+        equal((work.most, origin.most_open), (2, 2), "requests at work and connections at the origin")
+
+
+def test_cap_holds_when_the_upstream_takes_too_long():
+    work = Worker(1)
+    service = {**CALM, "timeouts": {"first_byte": "200ms"}, "retry": {"max": 0},
+               "blue": {"max_connections": 2, "queue_timeout": "20s"}}
+    with Origin(work.script) as origin, Sluice(origin, service=service) as sluice:
+
+        def ask():
+            for _ in range(3):
+                with sluice.client(timeout=20) as client:
+                    equal(client.get("/").status, 504, "the status")
+
+        run_at_once(ask, 2)
+        equal((work.most, origin.most_open), (2, 2), "requests at work and connections at the origin")
+
+
+def test_a_drain_does_not_wait_for_an_origin_that_owes_an_answer_to_nobody():
+    gate = Gate()
+    with Origin(gate.script) as origin, Sluice(origin, service=CALM) as sluice:
+        client = ask_from(sluice)
+        origin.wait_for_requests(1)
+        client.reset()
+        wait_until(lambda: sluice.admin.show("info")[0]["connections"] == 0, what="the client's leaving")
+        sluice.stop(seconds=4)
 
 
 def test_lowered_cap_is_reached_and_a_raised_one_used():
