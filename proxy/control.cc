@@ -300,6 +300,7 @@ struct Countdown {
 
 void Control::tick() {
   loop_.arm(ticker_, Judge::kTickMs);
+  save_again();
   if (state_ != RunState::running) return;
   accept_when_ready();
   health_.tick();

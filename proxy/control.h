@@ -78,6 +78,8 @@ struct ReloadReport {
 class Control {
  public:
   static constexpr int64_t kWarnDays = 14;  // before a certificate expires
+  // What the disk refused is tried again as often.
+  static constexpr uint64_t kSaveAgainMs = 1000;
 
   // `inheritance`: what a process that this one takes over from leaves to it.
   Control(conf::Config config, std::string version, Inheritance inheritance = {});
@@ -186,10 +188,10 @@ class Control {
 
   void add_event(std::string type, std::string service, std::string message,
                  std::vector<std::pair<std::string, std::string>> fields = {});
-  // Is everything that was acknowledged also on the disk? False after a failed
-  // write, until one succeeds, and while another process has the state; true
-  // without a state_dir.
-  bool state_saved() const { return store_ == nullptr ? config_.state_dir.empty() : !store_->failing(); }
+  // Is everything that was acknowledged also on the disk? False while anything
+  // that the disk refused is still to be saved, and while another process has
+  // the state; true without a state_dir.
+  bool state_saved() const { return store_ == nullptr ? config_.state_dir.empty() : unsaved_.empty(); }
 
   // For the parts that leave a report in state_dir; a failure is an event.
   void write_report(std::string_view kind, const std::string& service, int64_t unix_ms,
@@ -213,6 +215,7 @@ class Control {
 
  private:
   class WorkerReporter;
+  static constexpr const char* kFreeze = "";  // among services
   struct OpenListener {
     uint64_t id = 0;
     conf::Listener conf;
@@ -258,6 +261,9 @@ class Control {
   void restore_states();
   void restore_rollouts();
   conf::Status change_freeze(balancer::SavedFreeze next, const Actor& actor);
+  void save_freeze();
+  void note_saved(const std::string& what, const conf::Status& status);
+  void save_again();
   void tick();
   void watch_caps();
   void watch_clients();
@@ -308,7 +314,9 @@ class Control {
   std::unique_ptr<balancer::StateStore> store_;
   balancer::ReportFiles reports_;
   balancer::SavedFreeze freeze_;
-  bool save_failed_ = false;
+  // What the disk refused and has not taken since: services, and kFreeze.
+  std::set<std::string> unsaved_;
+  uint64_t save_again_ms_ = 0;
   FileWatch config_file_;
   uint64_t config_looked_ms_ = 0;
   std::set<std::string> warned_caps_;

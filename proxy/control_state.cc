@@ -91,14 +91,40 @@ balancer::SavedService Control::saved_of(const std::string& service) const {
 
 void Control::save_service(const std::string& service) {
   if (store_ == nullptr || registry_.find(service) == nullptr) return;
-  const conf::Status status = store_->save(service, saved_of(service));
-  if (!status.ok() && !save_failed_) {
-    add_event("state_not_saved", service,
-              status.error().detail + "; traffic goes on, but a restart would not know the last changes");
-  } else if (status.ok() && save_failed_) {
-    add_event("state_saved_again", service, "the state is on the disk again");
+  note_saved(service, store_->save(service, saved_of(service)));
+}
+
+void Control::save_freeze() {
+  if (store_ != nullptr) note_saved(kFreeze, store_->save_freeze(freeze_));
+}
+
+// One event for each thing that a restart would not know, and one when there is
+// none left.
+void Control::note_saved(const std::string& what, const conf::Status& status) {
+  if (!status.ok()) {
+    if (!unsaved_.insert(what).second) return;
+    add_event("state_not_saved", what,
+              status.error().detail + "; traffic goes on, but a restart would not know " +
+                  (what == kFreeze ? "of the freeze" : "the last changes") +
+                  " until the disk takes them, which is tried again each second");
+  } else if (unsaved_.erase(what) > 0 && unsaved_.empty()) {
+    add_event("state_saved_again", "", "the state is on the disk again, whole");
   }
-  save_failed_ = !status.ok();
+}
+
+// Nobody else may come by to save it.
+void Control::save_again() {
+  if (unsaved_.empty() || loop_.now_ms() < save_again_ms_) return;
+  save_again_ms_ = loop_.now_ms() + kSaveAgainMs;
+  for (const std::string& what : std::set<std::string>(unsaved_)) {
+    if (what == kFreeze) {
+      save_freeze();
+    } else if (registry_.find(what) != nullptr) {
+      save_service(what);
+    } else {
+      unsaved_.erase(what);  // the configuration has it no more
+    }
+  }
 }
 
 conf::Status Control::freeze(const std::string& reason, const Actor& actor) {
@@ -115,11 +141,7 @@ conf::Status Control::unfreeze(const Actor& actor) {
 conf::Status Control::change_freeze(balancer::SavedFreeze next, const Actor& actor) {
   freeze_ = std::move(next);
   rollouts_.set_frozen(freeze_.on);
-  if (store_ != nullptr) {
-    if (const conf::Status saved = store_->save_freeze(freeze_); !saved.ok()) {
-      add_event("state_not_saved", "", saved.error().detail + "; a restart would not know of the freeze");
-    }
-  }
+  save_freeze();
   add_event(freeze_.on ? "frozen" : "unfrozen", "",
             freeze_.on ? "no split may rise: " + freeze_.reason : "splits may rise again",
             {{"reason", freeze_.reason}, {"source", actor.source}, {"who", actor.who}});

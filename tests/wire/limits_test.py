@@ -67,28 +67,70 @@ def test_unreadable_page_is_one_clear_line_and_a_reload_of_it_changes_nothing():
         equal((run.returncode, len(run.stderr.splitlines())), (1, 1), f"code and lines of {run.stderr!r}")
 
 
+def limit_files(sluice, size):
+    """A disk that takes nothing more, or takes all again."""
+    resource.prlimit(sluice.process.pid, resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
+
+
+def kill_and_start(sluice):
+    sluice.process.kill()
+    sluice.process.wait()
+    sluice.start()
+
+
+def with_state(sluice):
+    sluice.tree["state_dir"] = f"{sluice.folder}/state"
+    return sluice
+
+
 def test_full_disk_is_told_with_each_change_and_traffic_goes_on():
     blue, green = pair()
-    with blue, green, Sluice(blue, green, service=CALM) as sluice:
-        sluice.stop()
-        sluice.tree["state_dir"] = f"{sluice.folder}/state"
-        sluice.start()
-
-        def limit_files(size):
-            resource.prlimit(sluice.process.pid, resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
-
-        limit_files(0)
+    with blue, green, with_state(Sluice(blue, green, service=CALM)) as sluice:
+        limit_files(sluice, 0)
         equal(sluice.admin.do("set weight web green=50").get("saved"), False, "what the answer says about saving")
         expect("NOT saved" in sluice.admin.text("set weight web green=100"), "the text does not say so")
         expect("state_not_saved" in event_types(sluice), "no event says so")
         equal(sluice.get("/").get("x-origin"), "green", "who answers")
-        limit_files(resource.RLIM_INFINITY)
+        limit_files(sluice, resource.RLIM_INFINITY)
         reply = sluice.admin.do("set weight web green=42")
         expect("saved" not in reply, f"with space again the answer is {reply}")
-        sluice.process.kill()
-        sluice.process.wait()
-        sluice.start()
+        kill_and_start(sluice)
         equal(sluice.admin.show("split")[0]["green"], 42.0, "the split after a restart")
+
+
+def test_what_a_full_disk_refused_is_saved_when_there_is_room():
+    """Also where another service is saved meanwhile, and nobody touches this one again."""
+    blue, green = pair()
+    with blue, green:
+        other = {"blue": {"endpoints": [blue.address]}, "green": {"endpoints": [green.address]}}
+        config = {"service": {"other": other},
+                  "route": [{"host": "other.test", "service": "other"}, {"path": "/", "service": "web"}]}
+        with with_state(Sluice(blue, green, service=CALM, config=config)) as sluice:
+            sluice.admin.do("set weight web green=50")
+            limit_files(sluice, 0)
+            equal(sluice.admin.do("trip web bad").get("saved"), False, "what the trip's answer says")
+            equal(sluice.admin.do("freeze on the weekend").get("saved"), False, "what the freeze's answer says")
+            limit_files(sluice, resource.RLIM_INFINITY)
+            sluice.admin.do("set weight other green=0")
+            wait_until(lambda: "state_saved_again" in event_types(sluice), 10, "the state to be whole again")
+            equal(event_types(sluice).count("state_saved_again"), 1, "how often it was told")
+            kill_and_start(sluice)
+            equal(sluice.admin.show("trip web")[0]["state"], "tripped", "the latch after a restart")
+            equal(sluice.admin.show("split web")[0]["green"], 0.0, "the split after a restart")
+            equal(sluice.admin.show("info")[0]["frozen"], True, "the freeze after a restart")
+
+
+def test_a_rollout_that_began_on_a_full_disk_goes_on_when_there_is_room():
+    blue, green = pair()
+    with blue, green, with_state(Sluice(blue, green, service=CALM)) as sluice:
+        def rollout():
+            return sluice.admin.show("rollout web")[0]
+
+        limit_files(sluice, 0)
+        sluice.admin.do("rollout start web steps=10,50 hold=1h")
+        wait_until(lambda: [one["what"] for one in rollout()["waiting_for"]] == ["journal"], 10, "what it waits for")
+        limit_files(sluice, resource.RLIM_INFINITY)
+        wait_until(lambda: rollout()["state"] == "holding", 10, "the first step")
 
 
 def test_a_service_holds_its_clients_to_its_own_time_for_a_body():
