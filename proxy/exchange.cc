@@ -519,8 +519,7 @@ bool Exchange::on_downstream_half_closed() {
     end_tunnel_direction();
     return true;
   }
-  // A client that waits for a place and says no more has most likely left.
-  return request_complete_ && phase_ != Phase::queued;
+  return request_complete_;
 }
 
 // The response has begun and can't be completed.

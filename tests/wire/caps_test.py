@@ -94,7 +94,7 @@ def test_client_that_leaves_gives_up_its_place():
         origin.wait_for_requests(1)
         gone, patient = ask_from(sluice), ask_from(sluice)
         queue_of(sluice, 2)
-        gone.close()
+        gone.reset()
         queue_of(sluice, 1)
         gate.go.set()
         for client in (first, patient):
@@ -102,6 +102,27 @@ def test_client_that_leaves_gives_up_its_place():
             client.close()
         equal(len(origin.requests), 2, "requests at the origin")
         equal(sluice.admin.upstream()["rejected"]["client_gone"], 1, "those that left")
+
+
+def test_client_that_half_closes_keeps_its_place():
+    gate = Gate()
+    request = b"POST / HTTP/1.1\r\nHost: a\r\n"
+    with Origin(gate.script) as origin, Sluice(origin, service=capped()) as sluice:
+        first = ask_from(sluice)
+        origin.wait_for_requests(1)
+        waiting = []
+        for rest in (b"\r\n", b"Content-Length: 5\r\n\r\nhello",
+                     b"Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"):
+            client = sluice.client(timeout=20)
+            client.send(request + rest)
+            client.half_close()
+            waiting.append(client)
+            queue_of(sluice, len(waiting))
+        gate.go.set()
+        for client in (first, *waiting):
+            equal(client.answer().status, 200, "the status")
+            client.close()
+        equal(len(origin.requests), 4, "requests at the origin")
 
 
 def test_client_that_leaves_in_the_middle_of_its_body_gives_up_its_place():
