@@ -229,7 +229,8 @@ constexpr Key kKeys[] = {
      "0.2",
      {0, 1},
      reload,
-     "The share of live requests that may be retries."},
+     "The share of the requests of the last 10 s that may be retries; a burst has the same share of its own moment. "
+     "Three in 10 s are allowed beside it. 0: none."},
     {"service.*.retry.on", whole<Retry, RetryOnType>(), R"(["connect", "reset", "503"])", kAny, reload,
      "Which failures are tried again."},
 

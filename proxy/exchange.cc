@@ -84,7 +84,7 @@ void Exchange::route() {
     if (++context_.attempts_seen % Reporter::kSampleEvery == 0) {
       context_.reporter.attempt_sampled(*service_->plan->state, downstream_->client_ip(), head_.path());
     }
-    pool_->earn_retry(conf().retry.budget);
+    pool_->count_request();
     arm_deadline();
     attempt();
   }
