@@ -363,7 +363,9 @@ constexpr Key kKeys[] = {
      "50",
      {0, 100},
      reload,
-     "With fewer endpoints in service than this, in percent, requests are spread over all of them."},
+     "With fewer endpoints in service than this, in percent of those that were ever up and are not taken out by hand, "
+     "requests are spread over all of these; blue's also with none in service. In force without this section too. "
+     "0: never."},
 
     {"service.*.rollout.steps", member<&Rollout::steps, StepsType>(), kRequired, kAny, reload,
      "The splits, one after the other."},
