@@ -244,6 +244,42 @@ def test_a_drain_does_not_wait_for_an_origin_that_owes_an_answer_to_nobody():
         sluice.stop(seconds=4)
 
 
+def events_of(sluice, kind):
+    return [(row["service"], row["fields"]) for row in sluice.admin.show("events", type=kind)]
+
+
+def test_warning_at_an_upstreams_own_limit():
+    gate = Gate()
+    with Origin(gate.script) as origin, Sluice(origin, service=capped(max_connections=4)) as sluice:
+        clients = [ask_from(sluice) for _ in range(2)]
+        origin.wait_for_requests(2)
+        sluice.admin.do("set maxconn web/blue 3")  # 2 of 3 is below 70 %
+        time.sleep(0.3)
+        equal(events_of(sluice, "cap_warning"), [], "warnings below the line")
+        clients.append(ask_from(sluice))
+        wait_until(lambda: events_of(sluice, "cap_warning"), what="the warning")
+        equal(events_of(sluice, "cap_warning"), [("web", {"upstream": "blue", "used": "3", "max": "3"})], "warnings")
+        sluice.admin.do("set maxconn web/blue 10")
+        wait_until(lambda: events_of(sluice, "cap_calm"), 30, "the end of the warning")
+        equal(events_of(sluice, "cap_calm"), [("web", {"upstream": "blue"})], "the end of it")
+        gate.go.set()
+        for client in clients:
+            equal(client.answer().status, 200, "the status")
+            client.close()
+
+
+def test_warning_at_a_shared_cap_for_a_burst_between_two_looks():
+    def script(connection):
+        connection.request()
+        connection.reply(200, [("Connection", "close")])
+
+    cap = {"cap": {"db": {"members": ["web/blue"], "max_connections": 2, "warn_at": 0.5}}}
+    with Origin(script) as origin, Sluice(origin, service=CALM, config=cap) as sluice:
+        equal(sluice.get("/").status, 200, "the status")
+        wait_until(lambda: events_of(sluice, "cap_warning"), what="the warning")
+        equal(events_of(sluice, "cap_warning"), [("", {"cap": "db", "used": "1", "max": "2"})], "warnings")
+
+
 def test_lowered_cap_is_reached_and_a_raised_one_used():
     gate = Gate()
     service = {**CALM, "blue": {"max_connections": 3, "queue_timeout": "20s"}}
