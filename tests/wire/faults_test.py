@@ -436,8 +436,8 @@ def test_each_attempt_goes_to_another_endpoint():
 
 
 def test_retries_stay_within_their_budget():
-    """An upstream that is down altogether gets a fifth more, and a little for
-    the beginning; not several times as much."""
+    """An upstream that is down altogether gets a fifth more, and a little
+    beside it; not several times as much."""
     requests, at_once = 400, 20
     with refusing() as address, Sluice(address, service={**CALM, "retry": {"max": 3, "budget": 0.2}}) as sluice:
 
