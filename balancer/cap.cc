@@ -14,15 +14,24 @@ void Cap::set_max(uint32_t max) {
   ask_to_shrink();
 }
 
+namespace {
+
+void raise(std::atomic<uint32_t>& peak, uint32_t used) {
+  uint32_t before = peak.load(std::memory_order_relaxed);
+  while (used > before && !peak.compare_exchange_weak(before, used, std::memory_order_relaxed)) {
+  }
+}
+
+}  // namespace
+
 bool Cap::try_acquire(uint64_t since_us) {
   if (has_waiters() && oldest_waiter() < since_us) return false;
   uint32_t used = used_.load(std::memory_order_seq_cst);
   do {
     if (used >= max_.load(std::memory_order_relaxed)) return false;
   } while (!used_.compare_exchange_weak(used, used + 1, std::memory_order_seq_cst));
-  uint32_t peak = peak_.load(std::memory_order_relaxed);
-  while (used + 1 > peak && !peak_.compare_exchange_weak(peak, used + 1, std::memory_order_relaxed)) {
-  }
+  raise(peak_, used + 1);
+  raise(recent_peak_, used + 1);
   return true;
 }
 

@@ -25,6 +25,7 @@
 // Thread: any. Owner: shared_ptr, from the plan and from every permit.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <cstdint>
 #include <functional>
@@ -54,6 +55,11 @@ class Cap {
   uint32_t used() const { return used_.load(std::memory_order_relaxed); }
   // The most places that were ever taken at once.
   uint32_t peak() const { return peak_.load(std::memory_order_relaxed); }
+  // The most since the last call, by whoever watches it.
+  uint32_t take_recent_peak() {
+    const uint32_t now = used();
+    return std::max(recent_peak_.exchange(now, std::memory_order_relaxed), now);
+  }
 
   // Takes effect at once in both directions; a raised cap wakes waiters.
   void set_max(uint32_t max);
@@ -104,6 +110,7 @@ class Cap {
   std::atomic<uint32_t> max_;
   std::atomic<uint32_t> used_{0};
   std::atomic<uint32_t> peak_{0};
+  std::atomic<uint32_t> recent_peak_{0};
   std::atomic<uint32_t> waiting_workers_{0};
   std::vector<Slot> slots_;
 };

@@ -64,7 +64,7 @@ struct EndpointCondition {
 
   // May new requests go there?
   bool usable() const { return health == EndpointHealth::up && mode == EndpointMode::ready && !ejected; }
-  // May they in a panic, when nearly all others are out?
+  // May they in a panic, when nearly all or all are out?
   bool usable_in_panic() const { return health != EndpointHealth::unknown && mode == EndpointMode::ready; }
   // Is it worth waiting for, where no other may be used?
   bool worth_waiting() const { return awaited && mode == EndpointMode::ready; }

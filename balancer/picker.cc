@@ -12,21 +12,26 @@ bool was_tried(const EndpointLoad* load, const EndpointLoad* const* tried, size_
 
 }  // namespace
 
-Picker::Picker(std::vector<Entry> entries, conf::Balance balance, uint32_t panic_percent)
-    : entries_(std::move(entries)), balance_(balance), panic_percent_(panic_percent) {}
+Picker::Picker(std::vector<Entry> entries, conf::Balance balance, Panic panic)
+    : entries_(std::move(entries)), balance_(balance), panic_(panic) {}
 
 void Picker::refresh(uint64_t epoch) {
   seen_epoch_ = epoch;
   eligible_.clear();
   size_t usable = 0;
-  for (const Entry& entry : entries_) usable += entry.load->state->condition().usable() ? 1 : 0;
-  in_panic_ = usable > 0 && usable * 100 < entries_.size() * panic_percent_;
+  size_t in_panic = 0;  // that would be usable then
+  for (const Entry& entry : entries_) {
+    const EndpointCondition condition = entry.load->state->condition();
+    usable += condition.usable() ? 1 : 0;
+    in_panic += condition.usable_in_panic() ? 1 : 0;
+  }
+  in_panic_ = (usable > 0 || panic_.at_none) && usable * 100 < in_panic * panic_.below_percent;
   uint64_t sum = 0;
   bool awaited = false;
   for (const Entry& entry : entries_) {
     const EndpointCondition condition = entry.load->state->condition();
     awaited = awaited || condition.worth_waiting();
-    if (!(in_panic_ ? condition.usable_in_panic() : condition.usable())) continue;
+    if (!may_use(condition)) continue;
     const uint32_t ramp = std::max<uint32_t>(1, condition.ramp_percent);
     const uint32_t weight = entry.weight * ramp;
     sum += weight;
@@ -46,6 +51,11 @@ void Picker::refresh(uint64_t epoch) {
 size_t Picker::eligible_count(uint64_t epoch) {
   if (epoch != seen_epoch_) refresh(epoch);
   return eligible_.size();
+}
+
+bool Picker::may_use(const EndpointState& endpoint, uint64_t epoch) {
+  if (epoch != seen_epoch_) refresh(epoch);
+  return may_use(endpoint.condition());
 }
 
 bool Picker::awaits_first_check(uint64_t epoch) {

@@ -13,8 +13,9 @@
 //                Envoy, but a heap, so O(log n))
 //   random       drawn by weight
 //
-// When fewer than panic_percent of the endpoints are usable, all that are not
-// taken out by the operator share the requests rather than bury the rest.
+// When too few of the endpoints that were ever up, and that the operator has
+// not taken out, are usable, all of these share the requests rather than bury
+// the rest: Panic.
 // Endpoints that were already tried for the request are avoided while any other
 // is left. Where none may be used but the first check of one is not over, the
 // request may wait: awaits_first_check().
@@ -42,8 +43,12 @@ class Picker {
     uint32_t weight = 1;  // as configured, 1..1000
   };
 
-  // panic_percent 0: never panic.
-  Picker(std::vector<Entry> entries, conf::Balance balance, uint32_t panic_percent);
+  struct Panic {
+    uint32_t below_percent = 0;  // 0: never
+    bool at_none = false;        // also with none usable: there is no other colour to go to
+  };
+
+  Picker(std::vector<Entry> entries, conf::Balance balance, Panic panic);
 
   // The chosen endpoint, or null if none may be used. `epoch` is the upstream's
   // current one; `tried` the endpoints that this request has been at before.
@@ -51,6 +56,8 @@ class Picker {
 
   // How many endpoints may be used at `epoch`.
   size_t eligible_count(uint64_t epoch);
+  // May requests go to this one at `epoch`?
+  bool may_use(const EndpointState& endpoint, uint64_t epoch);
   // None may be used at `epoch`, but one that was never checked may be soon.
   bool awaits_first_check(uint64_t epoch);
   bool in_panic() const { return in_panic_; }
@@ -65,6 +72,9 @@ class Picker {
   };
 
   void refresh(uint64_t epoch);
+  bool may_use(const EndpointCondition& condition) const {
+    return in_panic_ ? condition.usable_in_panic() : condition.usable();
+  }
   Eligible& draw(Random& random);
   Eligible& draw_another(Random& random, const Eligible* first);
   Eligible* pick_two_choices(Random& random, const EndpointLoad* const* tried, size_t tried_count);
@@ -73,7 +83,7 @@ class Picker {
 
   std::vector<Entry> entries_;
   const conf::Balance balance_;
-  const uint32_t panic_percent_;
+  const Panic panic_;
   uint64_t seen_epoch_ = ~uint64_t{0};
   bool in_panic_ = false;
   bool awaits_first_check_ = false;

@@ -25,6 +25,7 @@
 #include "balancer/endpoint.h"
 #include "balancer/histogram.h"
 #include "balancer/permit.h"
+#include "balancer/retry_budget.h"
 #include "balancer/routes.h"
 #include "balancer/split.h"
 #include "conf/config.h"
@@ -63,6 +64,8 @@ class UpstreamState {
   // Requests waiting for a place, over all workers.
   std::atomic<uint32_t>& queued() { return queued_; }
 
+  RetryFloor& retry_floor() { return retry_floor_; }
+
   UpstreamStats& stats(uint32_t worker) { return *stats_[worker]; }
   const UpstreamStats& stats(uint32_t worker) const { return *stats_[worker]; }
   uint32_t workers() const { return static_cast<uint32_t>(stats_.size()); }
@@ -74,6 +77,7 @@ class UpstreamState {
   std::atomic<uint64_t> epoch_{1};
   std::atomic<uint32_t> queued_{0};
   std::shared_ptr<Cap> connections_;
+  RetryFloor retry_floor_;
   std::vector<std::unique_ptr<UpstreamStats>> stats_;
 };
 

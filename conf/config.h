@@ -173,7 +173,7 @@ struct Outlier {
   uint32_t eject_ms = 30000;       // the first ejection; grows with each further one
   uint32_t max_eject_ms = 300000;  // and never past this
   uint32_t max_ejected_percent = 50;
-  uint32_t panic_percent = 50;  // fewer in service than this: spread over all
+  uint32_t panic_percent = 50;  // fewer in service than this: spread over all; whether enabled or not
   bool operator==(const Outlier&) const = default;
 };
 

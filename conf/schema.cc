@@ -229,7 +229,8 @@ constexpr Key kKeys[] = {
      "0.2",
      {0, 1},
      reload,
-     "The share of live requests that may be retries."},
+     "The share of the requests of the last 10 s that may be retries; a burst has the same share of its own moment. "
+     "Three in 10 s are allowed beside it. 0: none."},
     {"service.*.retry.on", whole<Retry, RetryOnType>(), R"(["connect", "reset", "503"])", kAny, reload,
      "Which failures are tried again."},
 
@@ -362,7 +363,9 @@ constexpr Key kKeys[] = {
      "50",
      {0, 100},
      reload,
-     "With fewer endpoints in service than this, in percent, requests are spread over all of them."},
+     "With fewer endpoints in service than this, in percent of those that were ever up and are not taken out by hand, "
+     "requests are spread over all of these; blue's also with none in service. In force without this section too. "
+     "0: never."},
 
     {"service.*.rollout.steps", member<&Rollout::steps, StepsType>(), kRequired, kAny, reload,
      "The splits, one after the other."},

@@ -337,6 +337,7 @@ void Control::publish_plan(std::function<void()> done) {
   judge_.configure();
   rollouts_.configure();
   health_.configure();
+  for (const std::string& service : registry_.take_returned()) save_service(service);
   const auto countdown = std::make_shared<Countdown>(worker_count(), std::move(done));
   for (const auto& worker : workers_) {
     worker->post([this, one = worker.get(), plan, overload = config_.overload, countdown] {

@@ -266,6 +266,14 @@ class Control {
   void save_again();
   void tick();
   void watch_caps();
+  // What events of a cap say beside their message.
+  struct CapEvent {
+    std::string service;
+    std::vector<std::pair<std::string, std::string>> fields;
+  };
+  // `warned`: those over their line at the last look, and when they last were.
+  void watch_cap(balancer::Cap& cap, double warn_at, const std::string& what,
+                 const std::map<std::string, uint64_t>& warned, CapEvent event);
   void watch_clients();
   void watch_access_log();
   conf::Status divide_connections();
@@ -319,8 +327,8 @@ class Control {
   uint64_t save_again_ms_ = 0;
   FileWatch config_file_;
   uint64_t config_looked_ms_ = 0;
-  std::set<std::string> warned_caps_;
-  std::set<std::string> warned_certificates_;  // event, user and fingerprint
+  std::map<std::string, uint64_t> warned_caps_;  // when each was last over its line, us
+  std::set<std::string> warned_certificates_;    // event, user and fingerprint
   std::vector<std::function<void()>> closers_;
   Inheritance inheritance_;
   Upgrade upgrade_;

@@ -1,5 +1,7 @@
 // How many connections there may be, and who is told when they run out.
 #include <algorithm>
+#include <map>
+#include <utility>
 
 #include "proxy/control.h"
 #include "proxy/descriptors.h"
@@ -44,22 +46,45 @@ void Control::watch_access_log() {
              {"last_error", loss->last_error}});
 }
 
-// An event when a cap's use reaches its warning line, and when it has fallen
-// well below it again.
+// An event when the use of a cap, or of an upstream's own max_connections,
+// reaches its warning line, and when it has been well below it for a while. A
+// burst between two looks counts.
 void Control::watch_caps() {
-  constexpr double kCalmBelow = 0.9;  // of the line
+  const std::map<std::string, uint64_t> warned = std::exchange(warned_caps_, {});
   for (const auto& [name, cap] : config_.caps) {
     const auto found = registry_.caps().find(name);
-    if (found == registry_.caps().end() || found->second->max() == 0) continue;
-    const double used = static_cast<double>(found->second->used()) / found->second->max();
-    if (used >= cap.warn_at && warned_caps_.insert(name).second) {
-      add_event("cap_warning", "",
-                "cap " + name + " is at " + std::to_string(found->second->used()) + " of " +
-                    std::to_string(found->second->max()) + " connections",
-                {{"cap", name}, {"used", std::to_string(found->second->used())}});
-    } else if (used < cap.warn_at * kCalmBelow && warned_caps_.erase(name) > 0) {
-      add_event("cap_calm", "", "cap " + name + " is below its warning line again", {{"cap", name}});
+    if (found == registry_.caps().end()) continue;
+    watch_cap(*found->second, cap.warn_at, "cap " + name, warned, {"", {{"cap", name}}});
+  }
+  for (const auto& [name, service] : registry_.services()) {
+    for (const auto& upstream : service.upstreams) {
+      watch_cap(*upstream->connections(), conf::Cap{}.warn_at, "upstream " + upstream->name(), warned,
+                {name, {{"upstream", to_string(upstream->colour())}}});
     }
+  }
+}
+
+void Control::watch_cap(balancer::Cap& cap, double warn_at, const std::string& what,
+                        const std::map<std::string, uint64_t>& warned, CapEvent event) {
+  constexpr double kCalmBelow = 0.9;  // of the line
+  constexpr uint64_t kCalmAfterUs = 5'000'000;
+  const uint32_t peak = cap.take_recent_peak();
+  const uint32_t max = cap.max();
+  const auto before = warned.find(what);
+  const bool was_warned = before != warned.end();
+  const double line = max * warn_at * (was_warned ? kCalmBelow : 1);
+  if (max != 0 && peak >= line) {
+    warned_caps_[what] = loop_.now_us();
+    if (was_warned) return;
+    event.fields.emplace_back("used", std::to_string(peak));
+    event.fields.emplace_back("max", std::to_string(max));
+    add_event("cap_warning", event.service,
+              what + " is at " + std::to_string(peak) + " of " + std::to_string(max) + " connections",
+              event.fields);
+  } else if (was_warned && loop_.now_us() < before->second + kCalmAfterUs) {
+    warned_caps_.insert(*before);
+  } else if (was_warned) {
+    add_event("cap_calm", event.service, what + " is below its warning line again", event.fields);
   }
 }
 

@@ -81,7 +81,7 @@ void Exchange::route() {
     if (++context_.attempts_seen % Reporter::kSampleEvery == 0) {
       context_.reporter.attempt_sampled(*service_->plan->state, downstream_->client_ip(), head_.path());
     }
-    pool_->earn_retry(conf().retry.budget);
+    pool_->count_request();
     arm_deadline();
     attempt();
   }
@@ -439,8 +439,7 @@ bool Exchange::on_downstream_half_closed() {
     end_tunnel_direction();
     return true;
   }
-  // A client that waits for a place and says no more has most likely left.
-  return request_complete_ && phase_ != Phase::queued;
+  return request_complete_;
 }
 
 // The response has begun and can't be completed.

@@ -61,6 +61,10 @@ class Exchange {
   bool wants_input() const { return phase_ == Phase::tunnel || request_outstanding(); }
   bool queued() const { return in_queue_; }
   bool may_be_repeated() const { return is_idempotent(head_.method); }
+  // It waits for a place, and what is still to come of its body is more than `size`.
+  bool waits_short_of(size_t size) const {
+    return in_queue_ && head_.body == BodyKind::length && body_bytes_ + size < head_.content_length;
+  }
   bool blocked_on_upstream() const { return phase_ >= Phase::streaming && !accepts_input(); }
   void on_request_data(const char* data, size_t size);
   // The body waits for the upstream to take what it was given.

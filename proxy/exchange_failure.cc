@@ -56,9 +56,8 @@ bool Exchange::try_again(const UpstreamFailure& failure, uint16_t status) {
     restart(Colour::blue);
     return true;
   }
-  if (retry_permitted(failure, status)) {
+  if (retry_permitted(failure, status) && pool_->take_retry(conf().retry.budget)) {
     stats().counters.retries.add();
-    pool_->spend_retry();
     settle_attempt(Outcome::ok, status);  // a 4xx is no failure, though it is tried again
     leave_upstream(false);
     ++retries_;
@@ -72,7 +71,6 @@ bool Exchange::try_again(const UpstreamFailure& failure, uint16_t status) {
 bool Exchange::retry_permitted(const UpstreamFailure& failure, uint16_t status) const {
   const conf::Retry& retry = conf().retry;
   if (retries_ >= retry.max || attempts_ >= kMostAttempts || !may_replay()) return false;
-  if (!pool_->retry_allowed()) return false;
   if (failure.outcome == Outcome::connect) return retry.on_connect;
   if (!is_idempotent(head_.method)) return false;
   if (status != 0) {

@@ -58,6 +58,7 @@ void Registry::update_service(const conf::Service& service, uint64_t wall_us) {
     // Nobody would expect what was set by hand before it left.
     const conf::BasisPoints green = !service.has_green || back->second.state->tripped() ? 0 : service.split;
     if (green != now.green) split.set({green, now.generation + 1});
+    returned_.push_back(service.name);
     back->second.split_source = "config";
     back->second.split_since_us = wall_us;
     back->second.maintenance_by_hand.reset();

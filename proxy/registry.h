@@ -13,6 +13,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "balancer/plan.h"
@@ -63,6 +64,9 @@ class Registry {
   // What the limit of open files leaves for all upstreams together.
   uint32_t most_upstream_connections() const { return all_connections_->max(); }
 
+  // Services that the last builds brought back, whose state is to be saved.
+  std::vector<std::string> take_returned() { return std::exchange(returned_, {}); }
+
   const std::map<std::string, ServiceEntry>& services() const { return services_; }
   std::map<std::string, ServiceEntry>& services() { return services_; }
   ServiceEntry* find(const std::string& service);
@@ -84,6 +88,7 @@ class Registry {
   const balancer::Cap::Wake wake_;
   uint64_t serial_ = 0;
   std::map<std::string, ServiceEntry> services_;
+  std::vector<std::string> returned_;
   std::map<std::string, ServiceEntry> dropped_;  // that the configuration has no more
   std::map<std::string, std::shared_ptr<balancer::Cap>> caps_;
   std::shared_ptr<balancer::Cap> all_connections_;  // null: no limit

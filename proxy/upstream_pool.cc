@@ -15,7 +15,7 @@ UpstreamPool::UpstreamPool(WorkerContext& context, std::shared_ptr<balancer::Ups
     : context_(context),
       state_(std::move(state)),
       picker_(std::make_unique<balancer::Picker>(std::vector<balancer::Picker::Entry>{}, conf::Balance::p2c,
-                                                 0)) {}
+                                                 balancer::Picker::Panic{})) {}
 
 UpstreamPool::~UpstreamPool() {
   assert(connections_.empty() && first_waiter_ == nullptr);
@@ -47,7 +47,8 @@ void UpstreamPool::update(const balancer::ServicePlan& service, conf::Colour col
     slot->in_plan = true;
     entries.push_back({slot.get(), one.weight});
   }
-  const uint32_t panic = service.conf.outlier.enabled ? service.conf.outlier.panic_percent : 0;
+  // All of green gone is blue's share; blue has nobody to leave its own to.
+  const balancer::Picker::Panic panic{service.conf.outlier.panic_percent, colour == conf::Colour::blue};
   picker_ = std::make_unique<balancer::Picker>(std::move(entries), settings_.balance, panic);
   drop_unused_endpoints();
   pump();
@@ -91,7 +92,7 @@ UpstreamConnection* UpstreamPool::take_idle(PooledEndpoint& endpoint) {
 UpstreamConnection* UpstreamPool::take_any_idle() {
   if (idle_total_ == 0) return nullptr;
   for (auto& [state, endpoint] : endpoints_) {
-    if (endpoint->first_idle != nullptr && endpoint->in_plan && state->condition().usable()) {
+    if (endpoint->first_idle != nullptr && endpoint->in_plan && picker_->may_use(*state, state_->epoch())) {
       return take_idle(*endpoint);
     }
   }
@@ -141,7 +142,7 @@ UpstreamConnection* UpstreamPool::acquire(PooledEndpoint& endpoint, Exchange& ex
 void UpstreamPool::release(UpstreamConnection& connection, bool reusable) {
   const PooledEndpoint& endpoint = connection.endpoint();
   if (!reusable || connection.terms() != terms_ || context_.draining || !endpoint.in_plan ||
-      !endpoint.state->condition().usable()) {
+      !picker_->may_use(*endpoint.state, state_->epoch())) {
     connection.end();
     return;
   }

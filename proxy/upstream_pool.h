@@ -17,6 +17,7 @@
 
 #include "balancer/picker.h"
 #include "balancer/plan.h"
+#include "balancer/retry_budget.h"
 #include "proxy/exemplars.h"
 #include "proxy/tls_session.h"
 #include "proxy/upstream_connection.h"
@@ -39,8 +40,6 @@ class UpstreamPool {
  public:
   static constexpr uint64_t kFairnessUs = 10'000;
   static constexpr uint32_t kLeastLetGoMs = 5000;
-  static constexpr double kFirstRetries = 10;    // in hand at the beginning
-  static constexpr double kMostRetries = 100;    // that can be saved up
   static constexpr uint32_t kLeastRescues = 10;  // at once, however little goes on
 
   UpstreamPool(WorkerContext& context, std::shared_ptr<balancer::UpstreamState> state);
@@ -97,13 +96,11 @@ class UpstreamPool {
   void close_idle();
   void close_all();
 
-  // The retry budget: each request earns the share of a retry that [retry]
-  // budget says, each retry spends a whole one (as in Twitter's Finagle).
-  void earn_retry(double share) {
-    retries_ = retries_ + share < kMostRetries ? retries_ + share : kMostRetries;
+  void count_request() { retry_budget_.count_request(context_.loop.now_us()); }
+  // Takes a retry out of the budget, if it has one; `share` as in [retry] budget.
+  bool take_retry(double share) {
+    return retry_budget_.try_take(share, context_.loop.now_us(), state_->retry_floor());
   }
-  bool retry_allowed() const { return retries_ >= 1; }
-  void spend_retry() { retries_ -= 1; }
   // May another of green's requests be replayed here? Bounded by what this
   // upstream carries anyway, so that a rescue can't drown it.
   bool rescue_allowed() const { return rescuing < kLeastRescues || rescuing < active / 2; }
@@ -137,7 +134,7 @@ class UpstreamPool {
   std::unique_ptr<balancer::Picker> picker_;
   std::unordered_map<UpstreamConnection*, std::unique_ptr<UpstreamConnection>> connections_;
   uint32_t idle_total_ = 0;
-  double retries_ = kFirstRetries;
+  balancer::RetryBudget retry_budget_;
   ExemplarPace exemplar_pace_;
   Exchange* first_waiter_ = nullptr;
   Exchange* last_waiter_ = nullptr;

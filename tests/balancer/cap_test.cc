@@ -34,6 +34,8 @@ TEST_CASE("cap: places are taken up to max, and given back") {
   cap.release();
   CHECK(cap.used() == 0);
   CHECK(cap.peak() == 2);
+  CHECK(cap.take_recent_peak() == 2);
+  CHECK(cap.take_recent_peak() == 0);
 }
 
 TEST_CASE("cap: a max of 0 lets nobody in, kUnlimited everybody") {

@@ -32,10 +32,10 @@ struct Endpoints {
     states[index]->set_condition(condition);
     ++epoch;
   }
-  Picker picker(conf::Balance balance, uint32_t panic_percent = 0) const {
+  Picker picker(conf::Balance balance, Picker::Panic panic = {}) const {
     std::vector<Picker::Entry> entries;
     for (size_t i = 0; i < loads.size(); ++i) entries.push_back({loads[i].get(), weights[i]});
-    return {entries, balance, panic_percent};
+    return {entries, balance, panic};
   }
   size_t index_of(const EndpointLoad* load) const {
     for (size_t i = 0; i < loads.size(); ++i) {
@@ -195,7 +195,7 @@ TEST_CASE("picker: slow start takes its percentage of the weight") {
 
 TEST_CASE("picker: in a panic all share that the operator did not take out") {
   Endpoints endpoints({1, 1, 1, 1});
-  Picker picker = endpoints.picker(conf::Balance::random, 50);
+  Picker picker = endpoints.picker(conf::Balance::random, {50, false});
   endpoints.set(0, kDown);
   endpoints.set(1, kDown);
   CHECK(picker.eligible_count(endpoints.epoch) == 2);  // half: not yet
@@ -209,6 +209,27 @@ TEST_CASE("picker: in a panic all share that the operator did not take out") {
   endpoints.set(2, kDown);
   endpoints.set(3, kDown);
   CHECK(picker.eligible_count(endpoints.epoch) == 0);
+  // Where there is no other colour, those that were ever up do.
+  Picker last = endpoints.picker(conf::Balance::random, {50, true});
+  endpoints.set(1, {EndpointHealth::unknown, EndpointMode::ready, false, 100, true});
+  CHECK(last.eligible_count(endpoints.epoch) == 2);
+  CHECK(last.may_use(*endpoints.states[2], endpoints.epoch));
+  CHECK_FALSE(last.may_use(*endpoints.states[0], endpoints.epoch));
+  CHECK_FALSE(last.may_use(*endpoints.states[1], endpoints.epoch));
+  CHECK_FALSE(last.awaits_first_check(endpoints.epoch));
+  Picker never = endpoints.picker(conf::Balance::random, {0, true});
+  CHECK(never.eligible_count(endpoints.epoch) == 0);
+}
+
+TEST_CASE("picker: what the operator took out, or was never up, makes no panic") {
+  Endpoints endpoints({1, 1, 1, 1, 1});
+  Picker picker = endpoints.picker(conf::Balance::random, {50, true});
+  endpoints.set(0, {EndpointHealth::up, EndpointMode::maint, false, 100});
+  endpoints.set(1, {EndpointHealth::up, EndpointMode::drain, false, 100});
+  endpoints.set(2, {EndpointHealth::unknown, EndpointMode::ready, false, 100});
+  endpoints.set(3, kDown);
+  CHECK(picker.eligible_count(endpoints.epoch) == 1);
+  CHECK_FALSE(picker.in_panic());
 }
 
 TEST_CASE("picker: endpoints that were tried are avoided while another is left") {

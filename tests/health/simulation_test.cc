@@ -162,7 +162,9 @@ class World {
   // Live traffic, as the Picker would let it through.
   void serve(Endpoint& endpoint) {
     const EndpointCondition condition = endpoint.state->condition();
-    const bool panic = monitor_->usable() > 0 && monitor_->usable() * 2 < endpoints_.size();
+    size_t in_panic = 0;
+    for (const auto& one : endpoints_) in_panic += one.state->condition().usable_in_panic() ? 1 : 0;
+    const bool panic = monitor_->usable() * 2 < in_panic;
     if (!(panic ? condition.usable_in_panic() : condition.usable())) return;
     ++served_;
     REQUIRE(condition.mode == EndpointMode::ready);

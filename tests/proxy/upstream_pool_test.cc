@@ -131,7 +131,7 @@ TEST_CASE("upstream_pool: a waiter whose patience ends is refused, and the next 
 TEST_CASE("upstream_pool: a client that leaves while it waits leaves the queue") {
   DataPath path(capped(1));
   auto clients = crowd(path, 3);
-  clients[1]->end();
+  clients[1]->fail(UV_ECONNRESET);
   path.run();
   CHECK(clients[1]->was_closed());
   CHECK(path.refusals(Colour::blue, Refusal::client_gone) == 1);
@@ -140,6 +140,41 @@ TEST_CASE("upstream_pool: a client that leaves while it waits leaves the queue")
   path.origin(0).send(kOk);
   path.run();
   CHECK(contains(path.origin(0).received(), "GET /2 "));
+}
+
+TEST_CASE("upstream_pool: a client that shuts its side after its request keeps its place and is answered") {
+  const std::string put = "PUT /2 HTTP/1.1\r\nHost: a\r\n";
+  for (const std::string& request : {get("/2"), put + "Content-Length: 5\r\n\r\nhello",
+                                     put + "Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"}) {
+    DataPath path(capped(1));
+    auto clients = crowd(path, 1);
+    auto client = path.connect();
+    client->send(request);
+    client->end();
+    path.run();
+    CHECK(client->open());
+    CHECK(path.service().upstreams[0]->queued() == 1);
+    path.origin(0).take_received();
+    path.origin(0).send(kOk);
+    path.run();
+    CHECK(contains(path.origin(0).received(), " /2 "));
+    path.origin(0).send(kOk);
+    path.run();
+    CHECK(client->received() == kOk);
+    CHECK(client->was_closed());
+  }
+}
+
+TEST_CASE("upstream_pool: a client that shuts its side within its body has left") {
+  DataPath path(capped(1));
+  auto clients = crowd(path, 1);
+  auto client = path.connect();
+  client->send("PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhell");
+  client->end();
+  path.run();
+  CHECK(client->was_closed());
+  CHECK(path.refusals(Colour::blue, Refusal::client_gone) == 1);
+  CHECK(path.service().upstreams[0]->queued() == 0);
 }
 
 TEST_CASE("upstream_pool: a waiting request's body waits with its client") {

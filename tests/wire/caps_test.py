@@ -94,7 +94,7 @@ def test_client_that_leaves_gives_up_its_place():
         origin.wait_for_requests(1)
         gone, patient = ask_from(sluice), ask_from(sluice)
         queue_of(sluice, 2)
-        gone.close()
+        gone.reset()
         queue_of(sluice, 1)
         gate.go.set()
         for client in (first, patient):
@@ -102,6 +102,27 @@ def test_client_that_leaves_gives_up_its_place():
             client.close()
         equal(len(origin.requests), 2, "requests at the origin")
         equal(sluice.admin.upstream()["rejected"]["client_gone"], 1, "those that left")
+
+
+def test_client_that_half_closes_keeps_its_place():
+    gate = Gate()
+    request = b"POST / HTTP/1.1\r\nHost: a\r\n"
+    with Origin(gate.script) as origin, Sluice(origin, service=capped()) as sluice:
+        first = ask_from(sluice)
+        origin.wait_for_requests(1)
+        waiting = []
+        for rest in (b"\r\n", b"Content-Length: 5\r\n\r\nhello",
+                     b"Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"):
+            client = sluice.client(timeout=20)
+            client.send(request + rest)
+            client.half_close()
+            waiting.append(client)
+            queue_of(sluice, len(waiting))
+        gate.go.set()
+        for client in (first, *waiting):
+            equal(client.answer().status, 200, "the status")
+            client.close()
+        equal(len(origin.requests), 4, "requests at the origin")
 
 
 def test_client_that_leaves_in_the_middle_of_its_body_gives_up_its_place():
@@ -221,6 +242,42 @@ def test_a_drain_does_not_wait_for_an_origin_that_owes_an_answer_to_nobody():
         client.reset()
         wait_until(lambda: sluice.admin.show("info")[0]["connections"] == 0, what="the client's leaving")
         sluice.stop(seconds=4)
+
+
+def events_of(sluice, kind):
+    return [(row["service"], row["fields"]) for row in sluice.admin.show("events", type=kind)]
+
+
+def test_warning_at_an_upstreams_own_limit():
+    gate = Gate()
+    with Origin(gate.script) as origin, Sluice(origin, service=capped(max_connections=4)) as sluice:
+        clients = [ask_from(sluice) for _ in range(2)]
+        origin.wait_for_requests(2)
+        sluice.admin.do("set maxconn web/blue 3")  # 2 of 3 is below 70 %
+        time.sleep(0.3)
+        equal(events_of(sluice, "cap_warning"), [], "warnings below the line")
+        clients.append(ask_from(sluice))
+        wait_until(lambda: events_of(sluice, "cap_warning"), what="the warning")
+        equal(events_of(sluice, "cap_warning"), [("web", {"upstream": "blue", "used": "3", "max": "3"})], "warnings")
+        sluice.admin.do("set maxconn web/blue 10")
+        wait_until(lambda: events_of(sluice, "cap_calm"), 30, "the end of the warning")
+        equal(events_of(sluice, "cap_calm"), [("web", {"upstream": "blue"})], "the end of it")
+        gate.go.set()
+        for client in clients:
+            equal(client.answer().status, 200, "the status")
+            client.close()
+
+
+def test_warning_at_a_shared_cap_for_a_burst_between_two_looks():
+    def script(connection):
+        connection.request()
+        connection.reply(200, [("Connection", "close")])
+
+    cap = {"cap": {"db": {"members": ["web/blue"], "max_connections": 2, "warn_at": 0.5}}}
+    with Origin(script) as origin, Sluice(origin, service=CALM, config=cap) as sluice:
+        equal(sluice.get("/").status, 200, "the status")
+        wait_until(lambda: events_of(sluice, "cap_warning"), what="the warning")
+        equal(events_of(sluice, "cap_warning"), [("", {"cap": "db", "used": "1", "max": "2"})], "warnings")
 
 
 def test_lowered_cap_is_reached_and_a_raised_one_used():

@@ -10,6 +10,7 @@ docs/faults.md is the same table for people; --markdown writes it.
 
 import sys
 import threading
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -429,14 +430,14 @@ def test_each_attempt_goes_to_another_endpoint():
     fault = after_request(reset)
     with Origin(fault) as one, Origin(fault) as two, Origin(fault) as three:
         with Sluice([one, two, three], service={**CALM, "retry": {"max": 2, "budget": 1}}) as sluice:
-            for number in range(1, 5):
+            for number in range(1, 4):
                 equal(sluice.get("/").status, 502, "the status")
                 equal([len(origin.requests) for origin in (one, two, three)], [number] * 3, "requests at each")
 
 
 def test_retries_stay_within_their_budget():
-    """An upstream that is down altogether gets a fifth more, and a little for
-    the beginning; not several times as much."""
+    """An upstream that is down altogether gets a fifth more, and a little
+    beside it; not several times as much."""
     requests, at_once = 400, 20
     with refusing() as address, Sluice(address, service={**CALM, "retry": {"max": 3, "budget": 0.2}}) as sluice:
 
@@ -445,10 +446,12 @@ def test_retries_stay_within_their_budget():
                 with sluice.client() as client:
                     equal(client.get("/").status, 502, "the status")
 
+        began = time.monotonic()
         run_at_once(ask, at_once)
+        windows = 1 + (time.monotonic() - began) // 10
         row = sluice.admin.upstream()
         equal(row["attempts_total"], requests + row["retries"], "attempts")
-        expect(row["retries"] <= requests * 0.2 + 100, f"{row['retries']} retries of {requests} requests")
+        expect(row["retries"] <= requests * 0.2 + 3 * windows, f"{row['retries']} retries of {requests} requests")
 
 
 def test_rescue_answers_from_blue_and_counts_against_green():

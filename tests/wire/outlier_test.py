@@ -1,9 +1,10 @@
-"""Ejection of endpoints by what live traffic shows."""
+"""Ejection of endpoints by what live traffic shows, and panic when too few are left."""
 
 import sys
+import threading
 
-from harness import Sluice, equal, main, run_at_once
-from http1 import wait_until
+from harness import CALM, Sluice, equal, main, run_at_once
+from http1 import proxy_error, wait_until
 from origin import Origin
 
 
@@ -48,6 +49,90 @@ def test_an_endpoint_that_begins_to_fail_most_requests_is_ejected_and_comes_back
             equal(first["fields"]["endpoint"], one.address, "who was ejected")
             sick.sick = False
             wait_until(lambda: events("endpoint_returned"), 30, "the return")
+
+
+class Checked:
+    """Origins that serve well, of which some fail their checks."""
+
+    def __init__(self, count):
+        self.failing = set()
+        self.origins = [Origin(self.script, name=str(number)) for number in range(count)]
+
+    def script(self, connection):
+        while (request := connection.request()) is not None:
+            fails = request.target == "/health" and connection.origin.name in self.failing
+            connection.reply(500 if fails else 200, [("X-Origin", connection.origin.name)])
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        for origin in self.origins:
+            origin.close()
+
+    def until(self, sluice, upstream, failing):
+        """Waits until the checks say that these fail and all others are up."""
+        wanted = {one.address: "down" if number in failing else "up" for number, one in enumerate(self.origins)}
+        wait_until(lambda: {row["endpoint"]: row["health"]
+                            for row in sluice.admin.show("endpoints", upstream=upstream)} == wanted,
+                   what="what the checks say")
+
+    def fail(self, sluice, numbers, upstream="blue"):
+        """From now on these fail, which were up before."""
+        if not self.failing:
+            self.until(sluice, upstream, set())
+        self.failing = {str(number) for number in numbers}
+        self.until(sluice, upstream, numbers)
+
+
+CHECKS = {"path": "/health", "interval": "100ms", "fall": 1, "rise": 1}
+
+
+def who_serves(sluice, requests=60):
+    with sluice.client() as client:
+        return {client.get("/").get("x-origin") for _ in range(requests)}
+
+
+def test_with_few_endpoints_left_all_serve_with_and_without_outlier_ejection():
+    for more in ({}, {"outlier": {"consecutive": 5}}):
+        service = {**CALM, "blue": {"balance": "round-robin"}, "health": CHECKS, **more}
+        with Checked(5) as checked, Sluice(checked.origins, service=service) as sluice:
+            checked.fail(sluice, {0, 1})
+            equal(who_serves(sluice), {"2", "3", "4"}, "who serves while most are up")
+            checked.fail(sluice, {0, 1, 2, 3})
+            equal(who_serves(sluice), {"0", "1", "2", "3", "4"}, "who serves in a panic")
+
+
+def test_blue_with_no_endpoint_left_serves_from_those_that_were_up():
+    with Checked(2) as checked, Sluice(checked.origins, service={**CALM, "health": CHECKS}) as sluice:
+        checked.fail(sluice, {0, 1})
+        equal(who_serves(sluice), {"0", "1"}, "who serves")
+        equal(sum(one.accepted for one in checked.origins) < 60, True, "connections are kept")
+        equal(sluice.admin.show("info")[0]["ready"], False, "ready, which is what the checks say")
+        for origin in checked.origins:
+            sluice.admin.do(f"set endpoint web/blue/{origin.address} maint")
+        answer = sluice.get("/")
+        equal((answer.status, proxy_error(answer)), (503, "destination_unavailable"), "what was taken out by hand")
+
+
+def test_without_panic_no_endpoint_left_is_503():
+    service = {**CALM, "health": CHECKS, "outlier": {"panic": 0}}
+    with Checked(2) as checked, Sluice(checked.origins, service=service) as sluice:
+        checked.fail(sluice, {0})
+        equal(who_serves(sluice), {"1"}, "who serves")
+        checked.fail(sluice, {0, 1})
+        answer = sluice.get("/")
+        equal((answer.status, proxy_error(answer)), (503, "destination_unavailable"), "what the client sees")
+
+
+def test_green_with_no_endpoint_left_leaves_its_share_to_blue():
+    service = {**CALM, "split": 100, "health": CHECKS}
+    with Checked(2) as checked, Origin(name="blue") as blue:
+        with Sluice(blue, checked.origins, service) as sluice:
+            checked.until(sluice, "green", set())
+            equal(who_serves(sluice), {"0", "1"}, "who serves before")
+            checked.fail(sluice, {0, 1}, "green")
+            equal(who_serves(sluice), {"blue"}, "who serves")
 
 
 if __name__ == "__main__":

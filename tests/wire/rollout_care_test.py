@@ -191,13 +191,14 @@ def test_rollout_whose_service_leaves_the_configuration_is_paused_until_it_is_ba
             sluice.tree["service"]["web"], sluice.tree["route"] = web, routes
             sluice.write_config()
             sluice.admin.do("reload")
-            equal((status(sluice)["state"], status(sluice)["green"]), ("paused", 30.0), "when it is back")
+            equal((status(sluice)["state"], status(sluice)["green"]), ("paused", 0.0), "when it is back")
             sluice.process.kill()
             sluice.process.wait()
             sluice.start()
-            equal((status(sluice)["state"], status(sluice)["green"]), ("paused", 30.0), "after kill -9")
+            equal((status(sluice)["state"], status(sluice)["green"]), ("paused", 0.0), "after kill -9")
             sluice.admin.do("rollout resume web")
             equal((status(sluice)["state"], status(sluice)["step"]), ("holding", 1), "after resume")
+            equal(sluice.admin.show("split web")[0]["green"], 30.0, "green's share of the step")
 
 
 def test_graceful_restart_keeps_the_evidence():
