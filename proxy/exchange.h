@@ -59,7 +59,6 @@ class Exchange {
   }
   // Would more be taken, if there were room?
   bool wants_input() const { return phase_ == Phase::tunnel || request_outstanding(); }
-  bool queued() const { return in_queue_; }
   bool may_be_repeated() const { return is_idempotent(head_.method); }
   // It waits for a place, and what is still to come of its body is more than `size`.
   bool waits_short_of(size_t size) const {

@@ -66,7 +66,7 @@ struct Upstream {
 
 void pick(benchmark::State& state, conf::Balance balance) {
   Upstream upstream(static_cast<size_t>(state.range(0)));
-  Picker picker(upstream.entries, balance, 50);
+  Picker picker(upstream.entries, balance, {.below_percent = 50});
   Random random(kSeed);
   for (auto _ : state) benchmark::DoNotOptimize(picker.pick(random, 1, nullptr, 0));
 }
