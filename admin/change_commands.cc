@@ -25,7 +25,7 @@ Outcome set_weight(const Call& call) {
   const conf::Result<balancer::Split::Value> result =
       call.control().set_weight(service, std::get<conf::BasisPoints>(green), generation, call.actor);
   if (!result.ok()) return Refusal{result.error()};
-  return change(call,
+  return either(call.format,
                 {{"service", service}, {"green", result->green / 100.0}, {"generation", result->generation}},
                 fmt::format("{}: green has {} %, generation {}", service, conf::format_percent(result->green),
                             result->generation));
@@ -106,7 +106,7 @@ constexpr Command kCommands[] = {
      "that starts from then on follows it, on all workers. With if-gen, only if N is still the generation; "
      "else the "
      "answer is a conflict and nothing changes.",
-     true, at_once<set_weight>},
+     true, once_durable<set_weight>},
     {"set maxconn", "SVC/UPSTREAM N",
      "Sets the most connections an upstream may have, over all workers. 0 means no limit. When lowered, "
      "those above "

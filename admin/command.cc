@@ -46,6 +46,21 @@ void Answer::finish(const Outcome& outcome) {
   if (Sink* const sink = std::exchange(sink_, nullptr); sink != nullptr) sink->reply(outcome);
 }
 
+void finish_once_durable(const Call& call, AnswerPtr answer, Outcome outcome) {
+  if (std::holds_alternative<Refusal>(outcome)) return answer->finish(outcome);
+  call.control().when_durable(
+      [answer = std::move(answer), outcome = std::move(outcome), format = call.format](bool durable) {
+        if (durable) return answer->finish(outcome);
+        std::string body = std::get<Output>(outcome).body;
+        if (format == Format::json) {
+          body += body.empty() ? R"("saved":false)" : R"(,"saved":false)";
+        } else {
+          body += "; NOT saved in state_dir, so a restart would not know it: see 'show events'";
+        }
+        answer->finish(Output{std::move(body)});
+      });
+}
+
 void Answer::stream(const Output& output) {
   if (sink_ != nullptr) sink_->partial(output);
 }

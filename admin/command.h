@@ -122,4 +122,15 @@ void at_once(const Call& call, AnswerPtr answer) {
   answer->finish(function(call));
 }
 
+// Finishes the answer when what was changed is on the disk; where the disk does
+// not take it, the answer says so: the change is in force, but a restart would
+// not know it.
+void finish_once_durable(const Call& call, AnswerPtr answer, Outcome outcome);
+
+// The same for one that changes what state_dir is to remember.
+template <Outcome (*function)(const Call&)>
+void once_durable(const Call& call, AnswerPtr answer) {
+  finish_once_durable(call, std::move(answer), function(call));
+}
+
 }  // namespace sluice::admin

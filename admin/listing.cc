@@ -100,12 +100,4 @@ Output either(Format format, const Json& object, const std::string& text) {
   return {format == Format::json ? dump_members(object) : text};
 }
 
-Output change(const Call& call, Json object, std::string text) {
-  if (!call.control().state_saved()) {
-    object["saved"] = false;
-    text += "; NOT saved in state_dir, so a restart would not know it: see 'show events'";
-  }
-  return either(call.format, object, text);
-}
-
 }  // namespace sluice::admin

@@ -38,8 +38,4 @@ Json as_json(const proxy::Event& event);
 // Either the members of `object`, or `text`.
 Output either(Format format, const Json& object, const std::string& text);
 
-// The same for a change that state_dir is to remember: it is in force, and where
-// the disk has not taken it the answer says so.
-Output change(const Call& call, Json object, std::string text);
-
 }  // namespace sluice::admin

@@ -38,14 +38,14 @@ Outcome describe(const proxy::ReloadReport& report, Format format) {
 }
 
 void reload(const Call& call, AnswerPtr answer) {
-  call.control().reload(call.actor, [answer = std::move(answer),
-                                     format = call.format](const conf::Result<proxy::ReloadReport>& report) {
-    if (report.ok()) {
-      answer->finish(describe(*report, format));
-    } else {
-      answer->finish(Refusal{report.error()});
-    }
-  });
+  call.control().reload(call.actor,
+                        [answer = std::move(answer), call](const conf::Result<proxy::ReloadReport>& report) {
+                          if (report.ok()) {
+                            finish_once_durable(call, answer, describe(*report, call.format));
+                          } else {
+                            answer->finish(Refusal{report.error()});
+                          }
+                        });
 }
 
 // A file is read and checked on libuv's pool, since a file system may be slow.

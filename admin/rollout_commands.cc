@@ -252,7 +252,7 @@ Outcome done(const Call& call, const conf::Status& status, const std::string& no
   Json row = rollout_json(call, service, entry);
   const std::string text = fmt::format("{}: {}, green has {} %", service, row["state"].get<std::string>(),
                                        conf::format_percent(entry.state->split().get().green));
-  return change(call, std::move(row), text + note);
+  return either(call.format, row, text + note);
 }
 
 Outcome start(const Call& call) {
@@ -293,7 +293,7 @@ Outcome freeze(const Call& call) {
   const conf::Status changed =
       on ? call.control().freeze(reason, call.actor) : call.control().unfreeze(call.actor);
   if (!changed.ok()) return Refusal{changed.error()};
-  return change(call, {{"frozen", on}, {"reason", reason}},
+  return either(call.format, {{"frozen", on}, {"reason", reason}},
                 on ? "frozen: no split may rise until 'freeze off'" : "splits may rise again");
 }
 
@@ -302,22 +302,22 @@ constexpr Command kCommands[] = {
      false, at_once<show_rollout>},
     {"rollout start", "SVC [steps=10,25,50,100] [hold=5m]",
      "Begins a rollout with its pre-flight, by the plan of [service.SVC.rollout] or the one that is given.",
-     true, at_once<start>},
+     true, once_durable<start>},
     {"rollout pause", "SVC", "Stops where it is, until resume. A change of the split by hand pauses as well.",
-     true, at_once<obey<&proxy::Rollouts::pause>>},
+     true, once_durable<obey<&proxy::Rollouts::pause>>},
     {"rollout resume", "SVC", "Goes on after a pause, at the split of the step that was held.", true,
-     at_once<obey<&proxy::Rollouts::resume>>},
+     once_durable<obey<&proxy::Rollouts::resume>>},
     {"rollout promote", "SVC [--full]",
      "Goes to the next step whatever is missing, but not past a gate; or with --full to the last, whatever "
      "the gate says. The report keeps what was missing.",
-     true, at_once<promote>},
+     true, once_durable<promote>},
     {"rollout abort", "SVC",
      "Goes back to blue: at once, or over the time that `return` says. Wins in every state.", true,
-     at_once<obey<&proxy::Rollouts::abort>>},
+     once_durable<obey<&proxy::Rollouts::abort>>},
     {"rollout retry", "SVC",
      "Begins a rollout that was aborted or has tripped once more: by the plan of the configuration as it is now, "
      "but for what the command that started it gave.",
-     true, at_once<obey<&proxy::Rollouts::retry>>},
+     true, once_durable<obey<&proxy::Rollouts::retry>>},
     {"rollout status", "[SVC]",
      "How far it is, what both colours did at this step, and what it waits for. `sluice ctl rollout status [SVC] -w` "
      "shows it live.",
@@ -327,7 +327,7 @@ constexpr Command kCommands[] = {
      at_once<report>},
     {"freeze", "on|off [REASON...]",
      "While on, no split may rise, by hand, by a reload or by a rollout. Going back to blue is always allowed.",
-     true, at_once<freeze>},
+     true, once_durable<freeze>},
 };
 
 }  // namespace

@@ -103,7 +103,7 @@ Outcome trip(const Call& call) {
   const proxy::ServiceEntry& entry = *std::get<proxy::ServiceEntry*>(found);
   // Whoever wants it to be so need not know whether somebody was faster.
   if (entry.state->tripped()) {
-    return change(call,
+    return either(call.format,
                   {{"service", service},
                    {"state", "tripped"},
                    {"green", 0.0},
@@ -117,7 +117,7 @@ Outcome trip(const Call& call) {
   const conf::Status tripped = call.control().trip(service, reason, call.actor);
   if (!tripped.ok()) return Refusal{tripped.error()};
   const uint64_t generation = entry.state->split().get().generation;
-  return change(call,
+  return either(call.format,
                 {{"service", service}, {"state", "tripped"}, {"green", 0.0}, {"generation", generation}},
                 fmt::format("{}: tripped, everything goes to blue until 'reset {}'", service, service));
 }
@@ -128,8 +128,8 @@ Outcome reset(const Call& call) {
   if (const auto* refusal = std::get_if<Refusal>(&found)) return *refusal;
   const conf::Status done = call.control().reset(service, call.actor);
   if (!done.ok()) return Refusal{done.error()};
-  return change(
-      call, {{"service", service}, {"state", "serving"}},
+  return either(
+      call.format, {{"service", service}, {"state", "serving"}},
       fmt::format("{}: the latch is cleared; green gets requests again when its weight is set", service));
 }
 
@@ -141,9 +141,9 @@ constexpr Command kCommands[] = {
     {"trip", "SVC [REASON...]",
      "Puts everything back on blue now. It stays there until reset. Wins in every state; of a "
      "service that is tripped it says why.",
-     true, at_once<trip>},
+     true, once_durable<trip>},
     {"reset", "SVC", "Clears the latch after a trip. Green's share stays 0 until it is set again.", true,
-     at_once<reset>},
+     once_durable<reset>},
 };
 
 }  // namespace

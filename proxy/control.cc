@@ -87,10 +87,15 @@ Control::Control(conf::Config config, std::string version, Inheritance inheritan
                 [this](const std::string& service, const std::string& problem) {
                   add_event("webhook_failed", service, problem);
                 }),
-      reports_(files_, config_.state_dir),
+      writer_(mailbox_,
+              {[this](const std::string& what, const conf::Status& status) { note_saved(what, status); },
+               [this](const std::string& service, const conf::Result<std::string>& path) {
+                 report_written(service, path);
+               }}),
       inheritance_(std::move(inheritance)),
       upgrade_(loop_,
-               {[this] { return let_go_of_state(); }, [this](int pid) { handed_over_to(pid); },
+               {[this] { let_go_of_state(); }, [this] { return state_in_force(); },
+                [this](int pid) { handed_over_to(pid); },
                 [this](const std::string& why, bool had_let_go) { take_back_state(why, had_let_go); }}) {
   client_caps_->push_back(std::make_shared<balancer::Cap>(
       "clients", balancer::Cap::kUnlimited, [this](uint32_t worker) { workers_[worker]->wake_for_caps(); }));
@@ -148,6 +153,7 @@ conf::Status Control::start() {
   for (const auto& worker : workers_) worker->start();
   health_.configure();
   restore_values_by_hand();
+  if (!inheritance_.any()) remembered_ = {};
   start_signals();
   loop_.arm(ticker_, Judge::kTickMs);
   state_ = RunState::running;
@@ -222,6 +228,7 @@ int Control::run() {
   }
   loop_.run();
   for (const auto& worker : workers_) worker->join();
+  writer_.end();
   access_log_.close();
   return loop_.close() == 0 ? 0 : 70;
 }
@@ -301,14 +308,17 @@ struct Countdown {
 void Control::tick() {
   loop_.arm(ticker_, Judge::kTickMs);
   save_again();
+  look_at_settling();
   if (state_ != RunState::running) return;
   accept_when_ready();
   health_.tick();
   watch_access_log();
   daemon_log_.write_suppressed();
   traces_.tick();
-  judge_.tick();
-  rollouts_.tick();
+  if (judges()) {
+    judge_.tick();
+    rollouts_.tick();
+  }
   watch_caps();
   watch_clients();
   watch_files();

@@ -8,7 +8,9 @@
 // A change of a split, a mode or a cap is a store that every request started
 // afterwards sees, so those calls return when it is in force. A change of the
 // plan (reload, DNS) is posted to every worker and is in force when all have
-// taken it; `done` is called then.
+// taken it; `done` is called then. The disk follows, on the StateWriter's thread:
+// whoever acknowledges a change does so by when_durable(); who judges never
+// waits for it.
 //
 // Thread: every member runs on the control thread, in a callback of loop(),
 // unless it says otherwise.
@@ -16,6 +18,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <deque>
 #include <functional>
 #include <map>
 #include <memory>
@@ -25,7 +28,6 @@
 #include <string_view>
 #include <vector>
 
-#include "balancer/report_files.h"
 #include "balancer/saved_state.h"
 #include "conf/config.h"
 #include "conf/diff.h"
@@ -42,6 +44,7 @@
 #include "proxy/registry.h"
 #include "proxy/resolver.h"
 #include "proxy/rollouts.h"
+#include "proxy/state_writer.h"
 #include "proxy/tls_store.h"
 #include "proxy/trace_exporter.h"
 #include "proxy/upgrade.h"
@@ -80,6 +83,8 @@ class Control {
   static constexpr int64_t kWarnDays = 14;  // before a certificate expires
   // What the disk refused is tried again as often.
   static constexpr uint64_t kSaveAgainMs = 1000;
+  // A disk that has not answered after as long counts as one that refused.
+  static constexpr uint64_t kDurableMs = 10'000;
 
   // `inheritance`: what a process that this one takes over from leaves to it.
   Control(conf::Config config, std::string version, Inheritance inheritance = {});
@@ -188,14 +193,18 @@ class Control {
 
   void add_event(std::string type, std::string service, std::string message,
                  std::vector<std::pair<std::string, std::string>> fields = {});
-  // Is everything that was acknowledged also on the disk? False while anything
-  // that the disk refused is still to be saved, and while another process has
-  // the state; true without a state_dir.
-  bool state_saved() const { return store_ == nullptr ? config_.state_dir.empty() : unsaved_.empty(); }
+  // Is everything that is in force also on the disk? False while anything is
+  // still to be written, also again, and while another process has the state;
+  // true without a state_dir.
+  bool state_saved() const { return !handing_over_ && unsaved_.empty() && !writer_.saving(); }
+  // Calls `done` when all that was to be saved until now is on the disk, or, with
+  // false, when the disk has refused some of it or took longer than kDurableMs.
+  // At once where there is nothing to wait for.
+  void when_durable(std::function<void(bool durable)> done);
 
-  // For the parts that leave a report in state_dir; a failure is an event.
-  void write_report(std::string_view kind, const std::string& service, int64_t unix_ms,
-                    const std::string& json, const std::string& text);
+  // For the parts that leave a report in state_dir; an event says how it went.
+  void write_report(std::string_view kind, const std::string& service, int64_t unix_ms, std::string json,
+                    std::string text);
   HttpClient& http_client() { return http_client_; }
   Webhooks& webhooks() { return webhooks_; }
   // Where a request of our own can come in: a listener without TLS and the
@@ -215,7 +224,6 @@ class Control {
 
  private:
   class WorkerReporter;
-  static constexpr const char* kFreeze = "";  // among services
   struct OpenListener {
     uint64_t id = 0;
     conf::Listener conf;
@@ -225,6 +233,17 @@ class Control {
   struct Watcher {
     uint64_t token;
     std::function<void()> call;
+  };
+  // Of what was asked of the writer.
+  struct Settling {
+    uint64_t through;
+    uint64_t latest_ms;
+    std::function<void(bool in_time)> call;
+  };
+  // What is in force and not in the configuration.
+  struct InForce {
+    std::map<std::string, balancer::SavedService> services;
+    balancer::SavedFreeze freeze;
   };
 
   conf::Result<ServiceEntry*> find_service(const std::string& service);
@@ -238,8 +257,13 @@ class Control {
   // Each service has an endpoint that may be used, or knows that it has none.
   bool first_checks_over() const;
   void accept_when_ready();
-  std::string let_go_of_state();
+  void let_go_of_state();
+  std::string state_in_force() const;
   conf::Status read_handover(const std::string& state);
+  // What the predecessor changed after its first word.
+  void take_last_word(const std::string& state);
+  // Does this process decide already, or does a predecessor?
+  bool judges() const { return accepting_ || !inheritance_.any(); }
   void restore_values_by_hand();
   void take_back_state(const std::string& why, bool had_let_go);
   void handed_over_to(int pid);
@@ -257,9 +281,13 @@ class Control {
   void apply_file_splits(const conf::Config& next);
   conf::Status open_store();
   void tell_of_recovery(const balancer::Journal::Recovery& recovery);
+  void report_written(const std::string& service, const conf::Result<std::string>& path);
+  void when_settled(uint64_t most_ms, std::function<void(bool in_time)> done);
+  void look_at_settling();
   balancer::SavedService saved_of(const std::string& service) const;
   void restore_states();
-  void restore_rollouts();
+  void put_in_force(ServiceEntry& entry, const balancer::SavedService& saved);
+  void restore_rollout(const std::string& service, const std::string& saved);
   conf::Status change_freeze(balancer::SavedFreeze next, const Actor& actor);
   void save_freeze();
   void note_saved(const std::string& what, const conf::Status& status);
@@ -318,11 +346,12 @@ class Control {
   TraceExporter traces_;
   Webhooks webhooks_;
   Rollouts rollouts_{*this};
-  balancer::PosixFileSystem files_;
-  std::unique_ptr<balancer::StateStore> store_;
-  balancer::ReportFiles reports_;
+  StateWriter writer_;
+  std::deque<Settling> settling_;
+  bool handing_over_ = false;  // from letting go of the state until it is taken back
   balancer::SavedFreeze freeze_;
-  // What the disk refused and has not taken since: services, and kFreeze.
+  // What the disk refused and has not taken since: services, and
+  // StateWriter::kFreeze.
   std::set<std::string> unsaved_;
   uint64_t save_again_ms_ = 0;
   FileWatch config_file_;
@@ -344,12 +373,9 @@ class Control {
     std::optional<uint32_t> max_connections[2];
     std::string modes;  // lines of COLOUR MODE ENDPOINT, of those that are not ready
   };
-  struct HandedOver {
-    std::map<std::string, balancer::SavedService> services;
-    balancer::SavedFreeze freeze;
-    std::map<std::string, ByHand> by_hand;
-  };
-  HandedOver handed_over_;
+  std::map<std::string, ByHand> by_hand_;  // from its first word until it is in force here
+  // From the journal, and over it from a predecessor.
+  InForce remembered_;
 };
 
 }  // namespace sluice::proxy

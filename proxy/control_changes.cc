@@ -138,7 +138,7 @@ void Control::endpoints_changed(const std::string& service, conf::Colour colour)
   entry->upstreams[static_cast<size_t>(colour)]->bump_epoch();
   // Requests that wait may have somewhere to go now, or nowhere.
   for (const auto& worker : workers_) worker->wake_for_caps();
-  judge_.look_at_endpoints(service);
+  if (judges()) judge_.look_at_endpoints(service);
   accept_when_ready();
   changed();
 }

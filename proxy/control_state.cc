@@ -23,10 +23,11 @@ conf::Status Control::open_store() {
         "state_dir " + config_.state_dir + " is not there and cannot be made: " + std::strerror(errno)};
   }
   conf::Result<std::unique_ptr<balancer::StateStore>> opened =
-      balancer::StateStore::open(files_, config_.state_dir);
+      balancer::StateStore::open(writer_.files(), config_.state_dir);
   if (!opened.ok()) return opened.error();
-  store_ = std::move(*opened);
-  tell_of_recovery(store_->recovery());
+  remembered_ = {(*opened)->services(), (*opened)->freeze()};
+  tell_of_recovery((*opened)->recovery());
+  writer_.begin(config_.state_dir, std::move(*opened));
   return conf::Done{};
 }
 
@@ -47,30 +48,32 @@ void Control::tell_of_recovery(const balancer::Journal::Recovery& recovery) {
 // What was in force when the process ended is in force again: the file's split
 // is for the first start.
 void Control::restore_states() {
-  for (const auto& [name, saved] : store_ != nullptr ? store_->services() : handed_over_.services) {
-    ServiceEntry* const entry = registry_.find(name);
-    if (entry == nullptr) continue;
-    const bool fits = service_conf(name).has_green;
-    entry->state->split().set({fits ? saved.green : 0, saved.generation});
-    entry->state->set_tripped(saved.tripped);
-    entry->split_source = saved.source;
-    entry->split_since_us = static_cast<uint64_t>(saved.since_unix_ms) * 1000;
-    entry->trip_reason = saved.trip_reason;
-    entry->tripped_at_us = static_cast<uint64_t>(saved.tripped_unix_ms) * 1000;
+  freeze_ = remembered_.freeze;
+  for (const auto& [name, saved] : remembered_.services) {
+    if (ServiceEntry* const entry = registry_.find(name); entry != nullptr) put_in_force(*entry, saved);
   }
   judge_.configure();
-  restore_rollouts();
+  for (const auto& [name, saved] : remembered_.services) {
+    if (registry_.find(name) != nullptr) restore_rollout(name, saved.rollout);
+  }
 }
 
-void Control::restore_rollouts() {
-  freeze_ = store_ != nullptr ? store_->freeze() : handed_over_.freeze;
-  for (const auto& [name, saved] : store_ != nullptr ? store_->services() : handed_over_.services) {
-    if (saved.rollout.empty() || registry_.find(name) == nullptr || !service_conf(name).has_green) continue;
-    const conf::Status restored = rollouts_.restore(name, saved.rollout);
-    if (!restored.ok()) {
-      add_event("rollout_not_restored", name,
-                restored.error().detail + " The split stays as it was; 'rollout start' begins anew.");
-    }
+void Control::put_in_force(ServiceEntry& entry, const balancer::SavedService& saved) {
+  const bool fits = service_conf(entry.state->name()).has_green;
+  entry.state->split().set({fits ? saved.green : 0, saved.generation});
+  entry.state->set_tripped(saved.tripped);
+  entry.split_source = saved.source;
+  entry.split_since_us = static_cast<uint64_t>(saved.since_unix_ms) * 1000;
+  entry.trip_reason = saved.trip_reason;
+  entry.tripped_at_us = static_cast<uint64_t>(saved.tripped_unix_ms) * 1000;
+}
+
+void Control::restore_rollout(const std::string& service, const std::string& saved) {
+  if (saved.empty() || !service_conf(service).has_green) return;
+  const conf::Status restored = rollouts_.restore(service, saved);
+  if (!restored.ok()) {
+    add_event("rollout_not_restored", service,
+              restored.error().detail + " The split stays as it was; 'rollout start' begins anew.");
   }
 }
 
@@ -90,34 +93,35 @@ balancer::SavedService Control::saved_of(const std::string& service) const {
 }
 
 void Control::save_service(const std::string& service) {
-  if (store_ == nullptr || registry_.find(service) == nullptr) return;
-  note_saved(service, store_->save(service, saved_of(service)));
+  if (registry_.find(service) != nullptr) writer_.save(service, saved_of(service));
 }
 
 void Control::save_freeze() {
-  if (store_ != nullptr) note_saved(kFreeze, store_->save_freeze(freeze_));
+  writer_.save_freeze(freeze_);
 }
 
 // One event for each thing that a restart would not know, and one when there is
 // none left.
 void Control::note_saved(const std::string& what, const conf::Status& status) {
-  if (!status.ok()) {
-    if (!unsaved_.insert(what).second) return;
+  if (status.ok()) {
+    if (unsaved_.erase(what) > 0 && unsaved_.empty()) {
+      add_event("state_saved_again", "", "the state is on the disk again, whole");
+    }
+  } else if (unsaved_.insert(what).second) {
     add_event("state_not_saved", what,
               status.error().detail + "; traffic goes on, but a restart would not know " +
-                  (what == kFreeze ? "of the freeze" : "the last changes") +
+                  (what == StateWriter::kFreeze ? "of the freeze" : "the last changes") +
                   " until the disk takes them, which is tried again each second");
-  } else if (unsaved_.erase(what) > 0 && unsaved_.empty()) {
-    add_event("state_saved_again", "", "the state is on the disk again, whole");
   }
+  look_at_settling();
 }
 
 // Nobody else may come by to save it.
 void Control::save_again() {
-  if (unsaved_.empty() || loop_.now_ms() < save_again_ms_) return;
+  if (unsaved_.empty() || !writer_.keeps() || loop_.now_ms() < save_again_ms_) return;
   save_again_ms_ = loop_.now_ms() + kSaveAgainMs;
   for (const std::string& what : std::set<std::string>(unsaved_)) {
-    if (what == kFreeze) {
+    if (what == StateWriter::kFreeze) {
       save_freeze();
     } else if (registry_.find(what) != nullptr) {
       save_service(what);
@@ -150,13 +154,42 @@ conf::Status Control::change_freeze(balancer::SavedFreeze next, const Actor& act
 }
 
 void Control::write_report(std::string_view kind, const std::string& service, int64_t unix_ms,
-                           const std::string& json, const std::string& text) {
-  const conf::Result<std::string> written = reports_.write(kind, service, unix_ms, json, text);
-  if (!written.ok()) {
-    add_event("report_not_written", service, written.error().detail + " The report is in memory only.");
-  } else if (!written->empty()) {
-    add_event("report_written", service, "a report was written: " + *written, {{"path", *written}});
+                           std::string json, std::string text) {
+  writer_.write_report(kind, service, unix_ms, std::move(json), std::move(text));
+}
+
+void Control::report_written(const std::string& service, const conf::Result<std::string>& path) {
+  if (!path.ok()) {
+    add_event("report_not_written", service, path.error().detail + " The report is in memory only.");
+  } else {
+    add_event("report_written", service, "a report was written: " + *path, {{"path", *path}});
   }
+}
+
+// ---- waiting for the disk
+
+void Control::when_durable(std::function<void(bool durable)> done) {
+  when_settled(kDurableMs,
+               [this, done = std::move(done)](bool in_time) { done(in_time && unsaved_.empty()); });
+}
+
+void Control::when_settled(uint64_t most_ms, std::function<void(bool in_time)> done) {
+  if (!writer_.saving()) return done(true);
+  settling_.push_back({writer_.asked(), loop_.now_ms() + most_ms, std::move(done)});
+}
+
+// The calls may ask to be called again.
+void Control::look_at_settling() {
+  std::vector<Settling> over;
+  for (auto it = settling_.begin(); it != settling_.end();) {
+    if (it->through > writer_.ended_through() && loop_.now_ms() < it->latest_ms) {
+      ++it;
+      continue;
+    }
+    over.push_back(std::move(*it));
+    it = settling_.erase(it);
+  }
+  for (const Settling& one : over) one.call(one.through <= writer_.ended_through());
 }
 
 }  // namespace sluice::proxy

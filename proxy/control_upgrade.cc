@@ -25,13 +25,13 @@ void Control::accept_when_ready() {
   // A predecessor serves as long as we could not.
   const bool waits = inheritance_.any() ? !ready() : !first_checks_over();
   if (waits && loop_.now_us() < accept_latest_us_) return;
+  if (inheritance_.any()) take_last_word(inheritance_.report_ready());
   accepting_ = true;
   for (const OpenListener& one : listeners_) give_to_workers(one);
   for (Part* const part : parts_) {
     if (const conf::Status begun = part->begin(); !begun.ok())
       add_event("admin_failed", "", begun.error().detail);
   }
-  if (inheritance_.any()) inheritance_.report_ready();
 }
 
 void Control::upgrade(const Actor& actor) {
@@ -75,10 +75,28 @@ std::string_view take_word(std::string_view& rest) {
 
 }  // namespace
 
-// Returns all that is in force and not in the configuration: more than the
-// journal keeps, and also where there is no journal. Numbers are one more than
-// what they stand for; 0 is not set.
-std::string Control::let_go_of_state() {
+// First what was asked for goes to the disk. Where that takes too long the
+// new process would not know it, and the upgrade is given up.
+void Control::let_go_of_state() {
+  when_settled(StateWriter::kEndMs, [this](bool in_time) {
+    if (!upgrade_.wants_state()) return;
+    if (!in_time) {
+      upgrade_.give_up("the disk of state_dir has not taken the latest changes in time");
+    } else if (writer_.saving()) {
+      let_go_of_state();
+    } else {
+      writer_.let_go();
+      handing_over_ = true;
+      for (Part* const part : parts_) part->pause();
+      upgrade_.give_state(state_in_force());
+    }
+  });
+}
+
+// All that is in force and not in the configuration: more than the journal
+// keeps, and also where there is no journal. Numbers are one more than what they
+// stand for; 0 is not set.
+std::string Control::state_in_force() const {
   balancer::FieldWriter all;
   std::string names;
   for (const auto& [name, entry] : registry_.services()) {
@@ -96,15 +114,16 @@ std::string Control::let_go_of_state() {
   }
   all.text("services", names);
   all.text("freeze", encode(freeze_));
-  store_.reset();
-  for (Part* const part : parts_) part->pause();
   return all.take();
 }
 
+// It is what counts also where the journal has less: that disk may have been full.
 conf::Status Control::read_handover(const std::string& state) {
   if (state.empty()) return conf::Done{};
   const conf::Result<balancer::FieldReader> all = balancer::FieldReader::parse(state);
   if (!all.ok()) return all.error();
+  InForce told;
+  std::map<std::string, ByHand> by_hand;
   const std::string names = all->text("services");
   for (std::string_view rest = names; !rest.empty();) {
     const std::string name(rest.substr(0, rest.find('\n')));
@@ -113,25 +132,54 @@ conf::Status Control::read_handover(const std::string& state) {
     if (!one.ok()) return one.error();
     conf::Result<balancer::SavedService> saved = balancer::decode_service(one->text("saved"));
     if (!saved.ok()) return saved.error();
-    handed_over_.services.emplace(name, std::move(*saved));
-    ByHand& by_hand = handed_over_.by_hand[name];
-    if (const uint64_t word = one->number("maintenance"); word > 0) by_hand.maintenance = word == 2;
+    told.services.emplace(name, std::move(*saved));
+    ByHand& mine = by_hand[name];
+    if (const uint64_t word = one->number("maintenance"); word > 0) mine.maintenance = word == 2;
     for (size_t i = 0; i < 2; ++i) {
       if (const uint64_t max = one->number(kMaxConnections[i]); max > 0) {
-        by_hand.max_connections[i] = static_cast<uint32_t>(max - 1);
+        mine.max_connections[i] = static_cast<uint32_t>(max - 1);
       }
     }
-    by_hand.modes = one->text("modes");
+    mine.modes = one->text("modes");
   }
   conf::Result<balancer::SavedFreeze> freeze = balancer::decode_freeze(all->text("freeze"));
   if (!freeze.ok()) return freeze.error();
-  handed_over_.freeze = std::move(*freeze);
+  told.freeze = std::move(*freeze);
+  told.services.merge(remembered_.services);  // those of which the other knew nothing
+  remembered_ = std::move(told);
+  by_hand_ = std::move(by_hand);
   return conf::Done{};
+}
+
+// The predecessor judged until now: what tripped there meanwhile is tripped here
+// before the first client comes.
+void Control::take_last_word(const std::string& state) {
+  const InForce before = remembered_;
+  if (const conf::Status read = read_handover(state); !read.ok()) {
+    add_event("state_not_taken_over", "", read.error().detail);
+  }
+  if (freeze_ != remembered_.freeze) {
+    freeze_ = remembered_.freeze;
+    rollouts_.set_frozen(freeze_.on);
+  }
+  for (const auto& [name, saved] : remembered_.services) {
+    ServiceEntry* const entry = registry_.find(name);
+    const auto known = before.services.find(name);
+    if (entry == nullptr || (known != before.services.end() && known->second == saved)) continue;
+    put_in_force(*entry, saved);
+    judge_.split_changed(name);
+    if (saved.tripped) judge_.restore(name, saved.trip_reason);
+    restore_rollout(name, saved.rollout);
+  }
+  remembered_ = {};
+  by_hand_ = {};
+  for (const auto& [name, entry] : registry_.services()) save_service(name);
+  save_freeze();
 }
 
 void Control::restore_values_by_hand() {
   const Actor actor{"upgrade", "the process before"};
-  for (const auto& [name, by_hand] : handed_over_.by_hand) {
+  for (const auto& [name, by_hand] : by_hand_) {
     if (registry_.find(name) == nullptr) continue;
     if (by_hand.maintenance) static_cast<void>(set_maintenance(name, *by_hand.maintenance, actor));
     for (const conf::Colour colour : conf::kColours) {
@@ -148,16 +196,16 @@ void Control::restore_values_by_hand() {
       if (!set.ok()) add_event("endpoint_mode_lost", name, set.error().detail);
     }
   }
-  handed_over_ = {};
+  by_hand_ = {};
 }
 
 void Control::take_back_state(const std::string& why, bool had_let_go) {
   add_event("upgrade_failed", "", why + "; this process goes on");
   if (!had_let_go) return;
-  if (const conf::Status opened = open_store(); !opened.ok()) {
-    add_event("state_not_saved", "", opened.error().detail);
-  }
+  handing_over_ = false;
+  writer_.take_back();
   for (const auto& [name, entry] : registry_.services()) save_service(name);
+  save_freeze();
   for (Part* const part : parts_) {
     if (const conf::Status begun = part->begin(); !begun.ok())
       add_event("admin_failed", "", begun.error().detail);

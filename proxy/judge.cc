@@ -179,7 +179,7 @@ void Judge::act(const std::string& service, Case& one, uint64_t first_us) {
 
 void Judge::carry_out_trip(const std::string& service, Case& one, uint64_t first_us) {
   // First of all: no request that starts from here on goes to green, and those
-  // that wait for it go to blue. The disk comes after that.
+  // that wait for it go to blue.
   ServiceEntry& entry = *control_.registry().find(service);
   const conf::BasisPoints green_before = entry.state->split().get().green;
   entry.state->set_tripped(true);

@@ -6,8 +6,8 @@
 //     add_oks, add_error ── trip? ──> the latch, the split: one store each,
 //     in force for every request from here on; then queued green requests are
 //     sent to blue, and when every worker has passed that point the event is
-//     written: no green request starts after it. Journal and report are written
-//     meanwhile: a slow disk delays the event, not the return to blue.
+//     written: no green request starts after it. Journal and report follow on
+//     the StateWriter's thread, for which nobody waits here.
 //
 // A tick between failures feeds the ok attempts on, and notices when green has
 // no endpoint left.

@@ -9,6 +9,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <fstream>
+#include <memory>
 #include <optional>
 #include <string_view>
 #include <utility>
@@ -24,6 +25,7 @@ constexpr const char* kVariable = "SLUICE_UPGRADE";
 constexpr char kAskState = 's';
 constexpr char kGiveState = 'g';
 constexpr char kReady = 'r';
+constexpr char kLastWord = 'f';
 
 conf::Error system_error(std::string detail) {
   return {conf::Error::Kind::io, conf::Error::Source::system, false, std::move(detail)};
@@ -132,31 +134,50 @@ conf::Status Upgrade::start(const std::vector<NamedSockets>& sockets) {
 }
 
 void Upgrade::on_letter(char letter) {
-  if (letter == kAskState && !attempt_->let_go) {
-    attempt_->let_go = true;
-    const std::string state = hooks_.let_go();
-    std::string answer(1, kGiveState);
-    balancer::append_u32(answer, static_cast<uint32_t>(state.size()));
-    send(answer + state);
-  } else if (letter == kReady && attempt_->let_go) {
-    const int pid = attempt_->process.pid;
-    close_handle(reinterpret_cast<uv_handle_t*>(&attempt_->process));
-    end_attempt();
-    hooks_.done(pid);
+  if (letter == kAskState && !attempt_->asked) {
+    attempt_->asked = true;
+    hooks_.let_go();
+  } else if (letter == kReady && attempt_->let_go && !attempt_->committed) {
+    attempt_->committed = true;
+    deadline_.disarm();
+    send(kLastWord, hooks_.last_word(), [this] { end_well(); });
   }
 }
 
-void Upgrade::send(std::string text) {
+void Upgrade::give_state(const std::string& state) {
+  attempt_->let_go = true;
+  send(kGiveState, state, [] {});
+}
+
+void Upgrade::end_well() {
+  const int pid = attempt_->process.pid;
+  close_handle(reinterpret_cast<uv_handle_t*>(&attempt_->process));
+  end_attempt();
+  hooks_.done(pid);
+}
+
+// `sent` is not called where the other process is gone: its exit will be told.
+void Upgrade::send(char letter, const std::string& state, std::function<void()> sent) {
   struct Write {
     uv_write_t request;
     std::string text;
+    Attempt* attempt;
+    std::function<void()> sent;
   };
-  auto* const write = new Write{{}, std::move(text)};
+  std::string text(1, letter);
+  balancer::append_u32(text, static_cast<uint32_t>(state.size()));
+  auto* const write = new Write{{}, text + state, attempt_, std::move(sent)};
   write->request.data = write;
   const uv_buf_t buffer = uv_buf_init(write->text.data(), static_cast<unsigned>(write->text.size()));
   const int error = uv_write(&write->request, reinterpret_cast<uv_stream_t*>(&attempt_->channel), &buffer, 1,
-                             [](uv_write_t* request, int) { delete static_cast<Write*>(request->data); });
-  if (error != 0) delete write;  // the other process is gone, and its exit will be told
+                             [](uv_write_t* request, int status) {
+                               const std::unique_ptr<Write> done(static_cast<Write*>(request->data));
+                               Upgrade* const self = done->attempt->upgrade;
+                               if (status != 0 || self == nullptr) return;
+                               const Loop::Scope scope(self->loop_);
+                               done->sent();
+                             });
+  if (error != 0) delete write;
 }
 
 void Upgrade::on_exit(uv_process_t* process, int64_t status, int signal) {
@@ -176,8 +197,8 @@ void Upgrade::fail(const std::string& why) {
   hooks_.failed(why, had_let_go);
 }
 
-void Upgrade::abandon() {
-  if (attempt_ != nullptr) fail("it was given up");
+void Upgrade::give_up(const std::string& why) {
+  if (attempt_ != nullptr && !attempt_->committed) fail(why);
 }
 
 void Upgrade::end_attempt() {
@@ -291,31 +312,38 @@ bool read_exactly(int fd, char* to, size_t size) {
 }  // namespace
 
 conf::Status Inheritance::ask_for_state() {
-  constexpr uint32_t kMostBytes = 64 * 1024 * 1024;
   const char ask = kAskState;
   if (write(channel_, &ask, 1) != 1) return system_error("the process to take over from is gone");
+  return read_state(kGiveState);
+}
+
+conf::Status Inheritance::read_state(char letter) {
+  constexpr uint32_t kMostBytes = 64 * 1024 * 1024;
   char head[1 + 4];
-  if (!read_exactly(channel_, head, sizeof(head)) || head[0] != kGiveState) {
+  if (!read_exactly(channel_, head, sizeof(head)) || head[0] != letter) {
     return system_error("the process to take over from keeps its state");
   }
   const uint32_t size = balancer::read_u32({head + 1, 4});
   if (size > kMostBytes) return system_error("the process to take over from says what is no state");
-  state_.resize(size);
-  if (!read_exactly(channel_, state_.data(), size)) {
+  std::string state(size, '\0');
+  if (!read_exactly(channel_, state.data(), size)) {
     return system_error("the process to take over from ended while it told its state");
   }
+  state_ = std::move(state);
   return conf::Done{};
 }
 
-void Inheritance::report_ready() {
+std::string Inheritance::report_ready() {
   const char letter = kReady;
-  // Without a predecessor there is nobody left to tell.
-  static_cast<void>(!write(channel_, &letter, 1));
+  std::string last;
+  // Without a predecessor nobody is left to tell, and nothing more to hear.
+  if (write(channel_, &letter, 1) == 1 && read_state(kLastWord).ok()) last = std::exchange(state_, {});
   close(std::exchange(channel_, -1));
   for (const auto& [name, fds] : sockets_) {
     for (const int fd : fds) close(fd);
   }
   sockets_.clear();
+  return last;
 }
 
 }  // namespace sluice::proxy

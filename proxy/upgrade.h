@@ -8,17 +8,19 @@
 //   lets go of the state and of the    <-- 's' --
 //   admin sockets; 'g', u32, octets:    -------> opens the state, takes over what
 //   what is in force                             is in force, starts, waits until
-//                                                it could serve
-//   drains, ends with exit code 0      <-- 'r' -- accepts
+//   serves and judges as before                  it could serve
+//   'f', u32, octets: what is in       <-- 'r' --
+//   force now                           -------> takes over what has changed,
+//   drains, ends with exit code 0                accepts
 //
 // If the new one ends before 'r', or takes longer than kReadyMs, it is as if
 // nothing had been: the old one takes back what it let go of and says so. Until
-// 'r' only the old one accepts clients, after it only the new one does; whoever
-// connects in between waits in the sockets' queues, which never close. Nobody
-// accepts admin connections from 's' to 'r'.
+// 'r' only the old one accepts clients and judges, after it only the new one
+// does; whoever connects in between waits in the sockets' queues, which never
+// close. Nobody accepts admin connections from 's' to 'r'.
 //
 // SLUICE_UPGRADE has a line for each socket, "FD[,FD...] NAME"; descriptor
-// kChannelFd is the channel for the three letters.
+// kChannelFd is the channel for the letters.
 //
 // A service manager may have opened sockets as well (socket activation,
 // sd_listen_fds(3)): LISTEN_FDS of them from descriptor 3 on, for the process
@@ -51,8 +53,11 @@ class Upgrade {
   static constexpr uint64_t kReadyMs = 30'000;
 
   struct Hooks {
-    // Lets go of what only one process may have; returns what the other must know.
-    std::function<std::string()> let_go;
+    // Lets go of what only one process may have, then calls give_state(), at
+    // once or later; or gives up.
+    std::function<void()> let_go;
+    // What the other must know now that it takes over.
+    std::function<std::string()> last_word;
     std::function<void(int pid)> done;
     // `had_let_go`: it has to be taken back.
     std::function<void(const std::string& why, bool had_let_go)> failed;
@@ -66,8 +71,14 @@ class Upgrade {
   bool under_way() const { return attempt_ != nullptr; }
   // Starts the new process; one at a time.
   conf::Status start(const std::vector<NamedSockets>& sockets);
-  // Gives up an attempt that is under way: its process is killed.
-  void abandon();
+  // Has the new process asked for the state, and not got it?
+  bool wants_state() const { return attempt_ != nullptr && attempt_->asked && !attempt_->let_go; }
+  // What is in force; everything was let go of.
+  void give_state(const std::string& state);
+  // Gives up an attempt that is under way: its process is killed. From the last
+  // word on it is too late.
+  void give_up(const std::string& why);
+  void abandon() { give_up("it was given up"); }
 
  private:
   // Lives until libuv has closed its handles.
@@ -75,12 +86,15 @@ class Upgrade {
     uv_process_t process{};
     uv_pipe_t channel{};
     Upgrade* upgrade = nullptr;  // null: over
+    bool asked = false;
     bool let_go = false;
+    bool committed = false;  // the last word is on its way
     int handles = 0;
   };
 
   void on_letter(char letter);
-  void send(std::string text);
+  void send(char letter, const std::string& state, std::function<void()> sent);
+  void end_well();
   void fail(const std::string& why);
   void end_attempt();
   static void on_exit(uv_process_t* process, int64_t status, int signal);
@@ -118,11 +132,13 @@ class Inheritance {
   conf::Status ask_for_state();
   // What it said then.
   const std::string& state() const { return state_; }
-  // The predecessor goes.
-  void report_ready();
+  // Blocks until the predecessor goes; returns its last word, which is empty
+  // where it is gone already.
+  std::string report_ready();
 
  private:
   void take_activated();
+  conf::Status read_state(char letter);
 
   int channel_ = -1;
   std::string state_;

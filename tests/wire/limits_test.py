@@ -1,8 +1,10 @@
 """What the machine does not give: descriptors, and space on the disk."""
 
+import os
 import resource
 import subprocess
 import sys
+import threading
 
 from harness import CALM, Sluice, binary, equal, expect, main, refused
 from http1 import wait_until
@@ -131,6 +133,57 @@ def test_a_rollout_that_began_on_a_full_disk_goes_on_when_there_is_room():
         wait_until(lambda: [one["what"] for one in rollout()["waiting_for"]] == ["journal"], 10, "what it waits for")
         limit_files(sluice, resource.RLIM_INFINITY)
         wait_until(lambda: rollout()["state"] == "holding", 10, "the first step")
+
+
+def test_a_disk_that_is_stuck_holds_up_neither_the_judge_nor_who_asks():
+    def green_script(connection):
+        while connection.request() is not None:
+            connection.reply(500 if bad.is_set() else 200)
+
+    bad = threading.Event()
+    with Origin() as blue, Origin(green_script) as green:
+        other = {"blue": {"endpoints": [blue.address]}, "green": {"endpoints": [green.address]}}
+        config = {"service": {"other": other},
+                  "route": [{"host": "other.test", "service": "other"}, {"path": "/", "service": "web"}]}
+        with with_state(Sluice(blue, green, config=config)) as sluice:
+            sluice.admin.do("set weight web green=50")
+            # A journal that met a full disk is written anew, and to open a fifo takes two.
+            fifo = f"{sluice.tree['state_dir']}/journal.new"
+            os.mkfifo(fifo)
+            limit_files(sluice, 0)
+            equal(sluice.admin.do("freeze on the weekend").get("saved"), False, "what the freeze's answer says")
+            limit_files(sluice, resource.RLIM_INFINITY)
+            with sluice.admin.connect() as waiting:
+                waiting.send(b"set weight other green=0\n")
+                bad.set()
+                with sluice.client(timeout=20) as client:
+                    wait_until(lambda: client.get("/") and "tripped" in event_types(sluice), 20, "the trip")
+                    equal(client.get("/").status, 200, "an answer after the trip")
+                expect("saved" not in sluice.admin.show("split other")[0], "a question about what is being saved")
+                drain_fifo(fifo)
+                reply = waiting.rest().decode()
+                expect(reply.startswith("other: green has 0 %"), f"the answer when the disk goes on: {reply!r}")
+            wait_until(lambda: "state_saved_again" in event_types(sluice), 20, "the state to be whole again")
+            wait_until(lambda: "report_written" in event_types(sluice), 20, "the trip's report")
+            kill_and_start(sluice)
+            equal(sluice.admin.show("trip web")[0]["state"], "tripped", "the latch after a restart")
+
+
+def test_the_end_does_not_wait_for_a_disk_that_is_stuck():
+    blue, green = pair()
+    with blue, green, with_state(Sluice(blue, green, service=CALM)) as sluice:
+        fifo = f"{sluice.tree['state_dir']}/journal.new"
+        os.mkfifo(fifo)
+        limit_files(sluice, 0)
+        sluice.admin.do("set weight web green=50")
+        limit_files(sluice, resource.RLIM_INFINITY)
+        sluice.stop(15)
+
+
+def drain_fifo(path):
+    """Lets those go on who wait for a reader, until nobody is left."""
+    with open(path, "rb") as reader:
+        reader.read()
 
 
 def test_a_service_holds_its_clients_to_its_own_time_for_a_body():

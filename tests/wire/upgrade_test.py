@@ -9,7 +9,7 @@ import threading
 from harness import Failure, Sluice, binary, equal, expect, main, refused
 from http1 import Client, wait_until
 from origin import FastOrigin, Origin, pair
-from successor import adopt_successors, upgrade
+from successor import Successor, adopt_successors, upgrade
 
 CLIENTS = 6
 
@@ -134,6 +134,55 @@ def test_upgrade_waits_for_healthy_endpoints():
     with Origin() as origin, Sluice(origin, service={"health": health}) as sluice, Load(sluice.address) as load:
         upgrade(sluice)
         load.await_more(100)
+
+
+def test_a_trip_while_the_new_process_starts_is_not_lost():
+    """The new one has the state, and waits for its first checks; the old one still serves and judges."""
+    slow, bad, over = threading.Event(), threading.Event(), threading.Event()
+
+    def green_script(connection):
+        while (request := connection.request()) is not None:
+            if request.target == "/health" and slow.is_set():
+                over.wait(30)
+            broken = bad.is_set() and request.target != "/health"
+            connection.reply(500 if broken else 200)
+
+    def blue_script(connection):
+        while (request := connection.request()) is not None:
+            if request.target == "/health" and slow.is_set():
+                over.wait(30)
+            connection.reply(200)
+
+    health = {"path": "/health", "interval": "200ms", "timeout": "30s"}
+    with Origin(blue_script) as blue, Origin(green_script) as green:
+        sluice = Sluice(blue, green, service={"health": health})
+        sluice.tree["state_dir"] = f"{sluice.folder}/state"
+        with sluice:
+            sluice.admin.do("rollout start web steps=50,100 hold=1h")
+            wait_until(lambda: sluice.admin.show("rollout")[0]["state"] == "holding", 10, "the first step")
+            generation = sluice.admin.show("split")[0]["generation"]
+            old = sluice.process
+            slow.set()
+            sluice.signal(signal.SIGUSR2)
+            wait_until(lambda: "upgrading" in sluice.log(), 10, "the upgrade")
+            wait_until(lambda: not os.path.exists(sluice.socket) or not _answers(sluice), 10, "the state's handover")
+            bad.set()
+            with Client(sluice.address, 20) as client:
+                wait_until(lambda: client.get("/") is not None and '"tripped"' in sluice.log(), 20, "the trip")
+            bad.clear()
+            over.set()
+            slow.clear()
+            equal(old.wait(40), 0, "the old process's exit code")
+            sluice.process = Successor(sluice.admin.show("info")[0]["pid"])
+            expect(sluice.process.pid != old.pid, "the old process answers")
+            (split,) = sluice.admin.show("split")
+            equal((split["green"], split["generation"]), (0.0, generation + 1), "the split")
+            equal(sluice.admin.show("trip")[0]["state"], "tripped", "the latch")
+            equal(sluice.admin.show("rollout")[0]["state"], "tripped", "the rollout")
+            sluice.process.kill()
+            sluice.process.wait()
+            sluice.start()
+            equal(sluice.admin.show("trip")[0]["state"], "tripped", "the latch after a restart")
 
 
 def test_upgrade_keeps_unix_sockets():
