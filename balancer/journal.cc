@@ -51,6 +51,16 @@ std::optional<Record> decode(std::string_view bytes, uint64_t after_sequence) {
   return Record{sequence, bytes.substr(kHeadBytes, length)};
 }
 
+// By its length and its sequence, whatever the checksum says. Old blocks that a
+// crash uncovered have lower sequences.
+bool looks_like_a_record(std::string_view bytes, uint64_t after_sequence) {
+  if (bytes.size() < kHeadBytes) return false;
+  const size_t length = read_u32(bytes);
+  const uint64_t sequence = read_u64(bytes.substr(8));
+  return length >= kPayloadHeadBytes && length <= bytes.size() - kHeadBytes && sequence > after_sequence &&
+         sequence - after_sequence <= kMaxSequenceGap;
+}
+
 conf::Status write_and_sync(File& file, std::string_view bytes) {
   while (!bytes.empty()) {
     const conf::Result<size_t> written = file.write(bytes);
@@ -127,6 +137,7 @@ conf::Status Journal::load(std::string_view content) {
     } while (offset < content.size() && !decode(content.substr(offset), sequence_));
     if (offset == content.size()) {
       recovery_.torn_bytes = offset - bad;
+      recovery_.torn_whole = looks_like_a_record(content.substr(bad), sequence_);
       break;
     }
     if (recovery_.damaged_bytes == 0) recovery_.damaged_at = bad;

@@ -57,8 +57,11 @@ class Journal {
   struct Recovery {
     uint64_t records = 0;        // valid ones read
     uint64_t torn_bytes = 0;     // cut from the end: a write that a crash interrupted
+    bool torn_whole = false;     // they are as long as a record: it may once have been whole
     uint64_t damaged_bytes = 0;  // in front of valid records: the disk lost something
     uint64_t damaged_at = 0;     // offset of the first damage
+    // May a change that was acknowledged be missing?
+    bool lost_any() const { return damaged_bytes > 0 || torn_whole; }
     // Set when the file could not be created or repaired: what was read is in
     // force, nothing new is kept until a put() succeeds.
     std::optional<conf::Error> write_error;

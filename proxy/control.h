@@ -286,6 +286,7 @@ class Control {
   void look_at_settling();
   balancer::SavedService saved_of(const std::string& service) const;
   void restore_states();
+  void begin_on_blue();
   void put_in_force(ServiceEntry& entry, const balancer::SavedService& saved);
   void restore_rollout(const std::string& service, const std::string& saved);
   conf::Status change_freeze(balancer::SavedFreeze next, const Actor& actor);
@@ -348,6 +349,7 @@ class Control {
   Rollouts rollouts_{*this};
   StateWriter writer_;
   std::deque<Settling> settling_;
+  bool in_doubt_ = false;      // the journal lost something; until that has been minded
   bool handing_over_ = false;  // from letting go of the state until it is taken back
   balancer::SavedFreeze freeze_;
   // What the disk refused and has not taken since: services, and

@@ -27,18 +27,25 @@ conf::Status Control::open_store() {
   if (!opened.ok()) return opened.error();
   remembered_ = {(*opened)->services(), (*opened)->freeze()};
   tell_of_recovery((*opened)->recovery());
+  in_doubt_ = (*opened)->recovery().lost_any();
   writer_.begin(config_.state_dir, std::move(*opened));
   return conf::Done{};
 }
 
 void Control::tell_of_recovery(const balancer::Journal::Recovery& recovery) {
   if (recovery.damaged_bytes > 0) {
-    add_event("state_damaged", "",
-              std::to_string(recovery.damaged_bytes) + " octets of " + config_.state_dir +
-                  "/journal were unreadable, so the latest changes may be missing; look at 'show split' and "
-                  "'show trip'; the file was kept as journal.damaged");
-  }
-  if (recovery.torn_bytes > 0) {
+    add_event(
+        "state_damaged", "",
+        std::to_string(recovery.damaged_bytes) + " octets of " + config_.state_dir +
+            "/journal were unreadable and changes may be missing, perhaps a trip: every service begins on "
+            "blue; look at 'show trip' before a split rises; the file was kept as journal.damaged");
+  } else if (recovery.torn_whole) {
+    add_event(
+        "state_damaged", "",
+        "the last record of " + config_.state_dir +
+            "/journal is there but unreadable, and may have been a trip: every service begins on blue; look "
+            "at 'show trip' before a split rises");
+  } else if (recovery.torn_bytes > 0) {
     add_event("state_damaged", "",
               "the last record of " + config_.state_dir + "/journal was cut off after " +
                   std::to_string(recovery.torn_bytes) + " octets: a change that was never acknowledged");
@@ -55,6 +62,17 @@ void Control::restore_states() {
   judge_.configure();
   for (const auto& [name, saved] : remembered_.services) {
     if (registry_.find(name) != nullptr) restore_rollout(name, saved.rollout);
+  }
+  if (std::exchange(in_doubt_, false)) begin_on_blue();
+}
+
+// Never with more green than before the end.
+void Control::begin_on_blue() {
+  for (const auto& [name, entry] : registry_.services()) {
+    if (entry.state->split().get().green == 0) continue;
+    put_split(name, 0, "recovery");
+    rollouts_.split_changed(name, 0);
+    save_service(name);
   }
 }
 

@@ -102,6 +102,7 @@ TEST_CASE("journal: a tail that is torn anywhere is cut and reported") {
     CHECK(journal->entries().at("a") == "first");
     CHECK(journal->recovery().torn_bytes == size - whole);
     CHECK(journal->recovery().damaged_bytes == 0);
+    CHECK(!journal->recovery().lost_any());
     CHECK(files.content(kPath).size() == whole);
   }
 }
@@ -144,6 +145,25 @@ TEST_CASE("journal: old records uncovered behind the end are not taken for new o
   const auto journal = open_journal(files);
   CHECK(journal->entries().at("green") == "0");
   CHECK(journal->recovery().torn_bytes == 4 + old.size());
+  CHECK(!journal->recovery().lost_any());
+}
+
+TEST_CASE("journal: a last record that is all there but unreadable may have been acknowledged") {
+  MemoryFileSystem files(1);
+  size_t whole = 0;
+  {
+    auto journal = open_journal(files);
+    CHECK(journal->put("green", "50"));
+    whole = files.content(kPath).size();
+    CHECK(journal->put("green", "0"));
+  }
+  std::string damaged = files.content(kPath);
+  damaged.back() = static_cast<char>(damaged.back() ^ 0x01);
+  files.set_content(kPath, damaged);
+  const auto journal = open_journal(files);
+  CHECK(journal->entries().at("green") == "50");
+  CHECK(journal->recovery().torn_bytes == damaged.size() - whole);
+  CHECK(journal->recovery().lost_any());
 }
 
 TEST_CASE("journal: a file of another version is refused and left alone") {

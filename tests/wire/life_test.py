@@ -228,6 +228,33 @@ def test_a_state_dir_may_be_a_link_and_its_journal_empty():
         expect(len(events) == 1 and "journal" in events[0], f"what is said of the damage: {events}")
 
 
+def test_a_journal_that_may_have_lost_a_trip_begins_on_blue():
+    blue, green = pair()
+    with blue, green, Sluice(blue, green) as sluice:
+        sluice.tree["state_dir"] = f"{sluice.folder}/state"
+        sluice.write_config()
+        sluice.stop()
+        sluice.start()
+        sluice.admin.do("set weight web green=50")
+        sluice.admin.do("trip web")
+        sluice.process.kill()
+        sluice.process.wait()
+        with Path(sluice.folder, "state", "journal").open("r+b") as journal:
+            journal.seek(-1, os.SEEK_END)
+            last = journal.read(1)
+            journal.seek(-1, os.SEEK_END)
+            journal.write(bytes([last[0] ^ 1]))
+        sluice.start()
+        (split,) = sluice.admin.show("split")
+        equal((split["green"], split["source"]), (0.0, "recovery"), "the split")
+        events = [row["message"] for row in sluice.admin.do("show events")["events"] if row["type"] == "state_damaged"]
+        expect(len(events) == 1 and "begins on blue" in events[0], f"what is said of the damage: {events}")
+        sluice.process.kill()
+        sluice.process.wait()
+        sluice.start()
+        equal(sluice.admin.show("split")[0]["green"], 0.0, "the split after another start")
+
+
 def test_a_peer_on_a_unix_socket_is_believed():
     with Origin() as origin, Sluice(origin) as sluice:
         path = f"{sluice.folder}/in.sock"
