@@ -11,7 +11,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "wire"))
 from documents import Place, fenced  # noqa: E402
 from harness import SOURCE, equal, expect, main  # noqa: E402
-from http1 import Client  # noqa: E402
+from http1 import Client, wait_until  # noqa: E402
 from tls import TlsClient  # noqa: E402
 
 EXAMPLES = SOURCE / "deploy/examples"
@@ -135,7 +135,9 @@ def test_rollouts_from_a_job():
         equal(one.admin.show("split")[0]["green"], 100.0, "green's share after the good release")
         expect("exit code 1\n" in one.run(1), "the job did not fail")
         equal(one.admin.show("split")[0]["green"], 0.0, "green's share after the bad release")
-        equal(len(list((one.run_folder / "reports").glob("*-trip-web.json"))), 1, "reports of trips")
+        reports = lambda: list((one.run_folder / "reports").glob("*-trip-web.json"))  # noqa: E731
+        wait_until(reports, 20, "a report of the trip")
+        equal(len(reports()), 1, "reports of trips")
         one.place.environment["SLUICE_SOCKET"] = "/nonexistent"
         one.place.run("./rollout.sh web 5", one.folder, code=2)
 

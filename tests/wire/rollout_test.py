@@ -28,6 +28,8 @@ def test_all_steps_pass_without_a_failed_request():
             equal([(step["green"], step["outcome"]) for step in report["steps"]],
                   [(10, "passed"), (25, "passed"), (50, "passed"), (100, "passed")], "the steps")
             expect(all(step["seen_green"]["attempts"] >= 30 for step in report["steps"]), f"too few judged: {report}")
+            # Nobody waits for the disk: the files come a moment later.
+            wait_until(lambda: sluice.admin.show("events", type="report_written"), 20, "the report's files")
             files = sorted(path.suffix for path in Path(state, "reports").iterdir())
             equal(files, [".json", ".txt"], "the report's files")
             expect("All steps have passed" in sluice.admin.text("rollout report web"), "the report for people")

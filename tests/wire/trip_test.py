@@ -95,6 +95,7 @@ def test_broken_green_trips_and_leaves_its_evidence():
             expect(seen - 1 <= row["evidence"]["green"]["errors"] <= seen, f"clients saw {seen} errors")
             equal(sluice.admin.show("split web")[0]["green"], 0.0, "green's share")
 
+            event(sluice, "report_written")  # nobody waits for the disk
             (path,) = Path(state, "reports").glob("*-trip-web.json")
             equal(json.loads(path.read_text()), row["evidence"], "the report")
             text = path.with_suffix(".txt").read_text()
