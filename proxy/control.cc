@@ -12,6 +12,7 @@
 #include "proxy/control_text.h"
 #include "proxy/cpus.h"
 #include "proxy/privileges.h"
+#include "proxy/program_pages.h"
 
 namespace sluice::proxy {
 
@@ -225,6 +226,7 @@ int Control::run() {
     accept_when_ready();
     add_event("started", "",
               "sluice " + version_ + " started with " + std::to_string(workers_.size()) + " workers");
+    give_back_program_pages();
   }
   loop_.run();
   for (const auto& worker : workers_) worker->join();
