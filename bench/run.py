@@ -82,6 +82,11 @@ def start_origin(processes, build, cpus, addresses=("127.0.0.1:0",)):
     return tuple(origin.stdout.readline().split()[1] for _ in addresses)
 
 
+def rotated(names, count):
+    count %= len(names)
+    return names[count:] + names[:count]
+
+
 class Bench:
     """One run: what the works need, and what they found."""
 
@@ -106,13 +111,13 @@ class Bench:
         return proxies_module.Instance(self.processes, self.proxies[name], setup, self.proxy_cpus, guard)
 
     def run(self, work):
-        """All rounds of a work, all proxies in turn in each."""
+        """All rounds of a work, all proxies in turn in each; another one begins each round."""
         found = self.results[work.name] = {metric.name: {} for metric in work.metrics}
         problems = self.problems[work.name] = {}
         running = {}
         try:
             for number in range(self.arguments.rounds):
-                for name in self.proxies:
+                for name in rotated(list(self.proxies), number):
                     if name in problems:
                         continue
                     progress(f"{work.title}: round {number + 1}, {name}")
