@@ -18,10 +18,9 @@ Loop::Loop(uint64_t seed)
       random_(seed),
       read_buffer_(std::make_unique_for_overwrite<char[]>(kReadBufferBytes)) {
   // Neither fails but for want of descriptors, and then nothing can be done.
-  if (uv_loop_init(&uv_) != 0 || uv_timer_init(&uv_, &ticker_) != 0) std::abort();
-  ticker_.data = this;
-  uv_timer_start(&ticker_, on_tick, TimerWheel::kTickMs, TimerWheel::kTickMs);
-  uv_unref(reinterpret_cast<uv_handle_t*>(&ticker_));
+  if (uv_loop_init(&uv_) != 0 || uv_timer_init(&uv_, &waker_) != 0) std::abort();
+  waker_.data = this;
+  uv_unref(reinterpret_cast<uv_handle_t*>(&waker_));
 }
 
 Loop::~Loop() {
@@ -41,7 +40,7 @@ void Loop::stop() {
 }
 
 int Loop::close() {
-  auto* const handle = reinterpret_cast<uv_handle_t*>(&ticker_);
+  auto* const handle = reinterpret_cast<uv_handle_t*>(&waker_);
   if (uv_is_closing(handle) == 0) uv_close(handle, nullptr);
   uv_run(&uv_, UV_RUN_DEFAULT);
   return uv_loop_close(&uv_);
@@ -74,10 +73,19 @@ uint64_t Loop::random_seed() {
   return seed;
 }
 
-void Loop::on_tick(uv_timer_t* handle) {
+void Loop::wake_for_timers() {
+  wake_tick_ = timers_.next_tick();
+  if (wake_tick_ == TimerWheel::kNoTick) return;
+  const uint64_t due_ms = wake_tick_ * TimerWheel::kTickMs;
+  uv_timer_start(&waker_, on_wake, due_ms > now_ms() ? due_ms - now_ms() : 0, 0);
+}
+
+void Loop::on_wake(uv_timer_t* handle) {
   Loop& loop = *static_cast<Loop*>(handle->data);
   const Scope scope(loop);
+  loop.wake_tick_ = 0;  // timers that callbacks arm are seen to below
   loop.timers_.advance(loop.now_ms());
+  loop.wake_for_timers();
 }
 
 void Loop::append(List& list, Deferred& what) {

@@ -99,7 +99,10 @@ class Loop {
   bool crowded() const { return kept_bytes_ > kMostKeptBytes; }
   size_t read_bytes() const { return crowded() ? kSmallReadBytes : kReadBufferBytes; }
 
-  void arm(Timer& timer, uint64_t delay_ms) { timers_.arm(timer, now_ms() + delay_ms); }
+  void arm(Timer& timer, uint64_t delay_ms) {
+    timers_.arm(timer, now_ms() + delay_ms);
+    if (timers_.next_tick() < wake_tick_) wake_for_timers();
+  }
 
   // Run at the end of the current callback: writes before everything else.
   void defer(Deferred& what) { append(tasks_, what); }
@@ -134,10 +137,12 @@ class Loop {
   void append(List& list, Deferred& what);
   static Deferred* pop(List& list);
   void forget(Deferred& what);
-  static void on_tick(uv_timer_t* handle);
+  void wake_for_timers();
+  static void on_wake(uv_timer_t* handle);
 
   uv_loop_t uv_{};
-  uv_timer_t ticker_{};
+  uv_timer_t waker_{};
+  uint64_t wake_tick_ = TimerWheel::kNoTick;  // when waker_ is due: an idle loop sleeps until then
   uint64_t now_us_ = 0;
   uint64_t date_until_us_ = 0;  // date_ is right before this
   char date_[kHttpDateBytes];

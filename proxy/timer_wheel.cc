@@ -1,6 +1,7 @@
 #include "proxy/timer_wheel.h"
 
 #include <algorithm>
+#include <bit>
 
 namespace sluice::proxy {
 
@@ -20,6 +21,20 @@ void TimerWheel::link(Timer& timer, uint64_t tick) {
   timer.previous_next_ = &head;
   if (head != nullptr) head->previous_next_ = &timer.next_;
   head = &timer;
+  used_[tick % kSlots / 64] |= uint64_t{1} << (tick % 64);
+  // A deadline beyond this turn of the wheel has its slot looked at before.
+  next_tick_ = std::min(next_tick_, std::min(tick, tick_ + 1 + (tick - tick_ - 1) % kSlots));
+}
+
+uint64_t TimerWheel::first_used_tick() const {
+  // From the slot after tick_ once round, the slots of a word at a time; a first
+  // word that is entered in its middle comes again at the end.
+  const uint64_t end = tick_ + 1 + kSlots;
+  for (uint64_t tick = tick_ + 1; tick < end; tick += 64 - tick % 64) {
+    const uint64_t rest = used_[tick % kSlots / 64] >> (tick % 64);
+    if (rest != 0) return tick + static_cast<uint64_t>(std::countr_zero(rest));
+  }
+  return kNoTick;
 }
 
 void TimerWheel::arm(Timer& timer, uint64_t deadline_ms) {
@@ -40,6 +55,7 @@ void TimerWheel::advance(uint64_t now_ms) {
     // this walk; each timer leaves it before its callback runs.
     Timer* due = slots_[tick_ % kSlots];
     slots_[tick_ % kSlots] = nullptr;
+    used_[tick_ % kSlots / 64] &= ~(uint64_t{1} << (tick_ % 64));
     if (due != nullptr) due->previous_next_ = &due;
     while (due != nullptr) {
       Timer& timer = *due;
@@ -53,6 +69,7 @@ void TimerWheel::advance(uint64_t now_ms) {
       timer.callback_(timer.owner_);
     }
   }
+  next_tick_ = first_used_tick();
 }
 
 }  // namespace sluice::proxy

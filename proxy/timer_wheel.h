@@ -57,6 +57,7 @@ class TimerWheel {
  public:
   static constexpr uint64_t kTickMs = 8;
   static constexpr size_t kSlots = 512;
+  static constexpr uint64_t kNoTick = ~uint64_t{0};
 
   explicit TimerWheel(uint64_t now_ms) : tick_(now_ms / kTickMs) {}
 
@@ -66,11 +67,20 @@ class TimerWheel {
   // Fires all timers whose deadline is at or before now_ms.
   void advance(uint64_t now_ms);
 
+  // The first tick at which advance() may have something to do, kNoTick when no
+  // slot has a timer: until it begins, nobody need wake. A tick begins at its
+  // number times kTickMs.
+  uint64_t next_tick() const { return next_tick_; }
+
  private:
   void link(Timer& timer, uint64_t tick);
+  uint64_t first_used_tick() const;
 
   uint64_t tick_;  // all slots up to and with this one have been looked at
+  uint64_t next_tick_ = kNoTick;
   std::array<Timer*, kSlots> slots_{};
+  std::array<uint64_t, kSlots / 64>
+      used_{};  // a bit for each slot; may stay set when its last timer is destroyed
 };
 
 }  // namespace sluice::proxy
