@@ -106,9 +106,10 @@ Picker::Eligible* Picker::pick_two_choices(Random& random, const EndpointLoad* c
     if (was_tried(first->load, tried, tried_count)) return any_untried(random, tried, tried_count);
     if (was_tried(second->load, tried, tried_count)) return first;
   }
-  // Compare (active + 1) / weight without dividing.
-  const uint64_t first_load = (uint64_t{first->load->active} + 1) * second->weight;
-  const uint64_t second_load = (uint64_t{second->load->active} + 1) * first->weight;
+  // Compare active / weight without dividing. The draw has gone by weight, so of
+  // two with the same load the first keeps the shares as the weights say.
+  const uint64_t first_load = uint64_t{first->load->active} * second->weight;
+  const uint64_t second_load = uint64_t{second->load->active} * first->weight;
   return second_load < first_load ? second : first;
 }
 

@@ -115,6 +115,15 @@ TEST_CASE("picker: p2c without load draws evenly") {
   CHECK(chi_squared(counts, endpoints.weights) < bound(5));
 }
 
+TEST_CASE("picker: p2c without load draws by weight") {
+  for (const std::vector<uint32_t>& weights :
+       {std::vector<uint32_t>{1, 3}, std::vector<uint32_t>{1, 2, 3, 4}}) {
+    Endpoints endpoints(weights);
+    Picker picker = endpoints.picker(conf::Balance::p2c);
+    CHECK(chi_squared(endpoints.histogram(picker, 40'000), weights) < bound(weights.size()));
+  }
+}
+
 TEST_CASE("picker: p2c prefers the less loaded of two") {
   Endpoints endpoints({1, 1});
   Picker picker = endpoints.picker(conf::Balance::p2c);
