@@ -60,8 +60,9 @@ struct Check {
 
 Outcome describe(const Check& check) {
   if (!check.outcome.ok()) {
-    return Refusal{"invalid", fmt::format("{} errors; nothing was changed\n{}", check.outcome.errors.size(),
-                                          check.outcome.to_string())};
+    return Refusal{"invalid",
+                   fmt::format("{} error{}; nothing was changed\n{}", check.outcome.errors.size(),
+                               check.outcome.errors.size() == 1 ? "" : "s", check.outcome.to_string())};
   }
   return either(check.format, {{"file", check.file}, {"services", check.outcome.config->services.size()}},
                 check.file + ": no errors");

@@ -57,12 +57,6 @@ Json trip_json(const std::string& name, const proxy::ServiceEntry& entry, const 
           {"green", counts_json(status.counts[1])}};
 }
 
-// What led to the trip; while serving, what there is so far.
-Json evidence_json(const balancer::TripBreaker& breaker, const balancer::Evidence* last) {
-  const bool recorded = breaker.tripped() && last != nullptr;
-  return Json::parse(recorded ? proxy::to_json(*last) : proxy::to_json(breaker.evidence()));
-}
-
 std::string evidence_text(const balancer::TripBreaker& breaker, const balancer::Evidence* last) {
   if (!breaker.tripped()) return {};
   if (last != nullptr) return "\n" + balancer::to_text(*last);
@@ -78,7 +72,7 @@ Outcome show_trip(const Call& call) {
     if (breaker == nullptr) return;
     const balancer::Evidence* const last = call.control().judge().last_trip(name);
     rows.push_back(trip_json(name, entry, breaker->status()));
-    rows.back()["evidence"] = evidence_json(*breaker, last);
+    rows.back()["evidence"] = Json::parse(proxy::to_json(*call.control().judge().evidence(name)));
     reports += evidence_text(*breaker, last);
   });
   if (refusal.has_value()) return *refusal;

@@ -293,6 +293,9 @@ void StickyType::read(const Value& value, const Context& context, Sticky& out) {
     return context.fail(
         value, quote(*text) + " is none of \"none\", \"client-ip\", \"header:NAME\", \"cookie:NAME\"");
   }
+  if (name.empty())
+    return context.fail(value, "it needs the name of the " + std::string(kind),
+                        "write \"" + std::string(kind) + ":NAME\"");
   if (!is_token(name))
     return context.fail(value, quote(name) + " cannot be the name of a " + std::string(kind));
   // Header names are compared without regard to case, cookie names with it.

@@ -278,6 +278,8 @@ class Control {
   static void on_signal(uv_signal_t* handle, int number);
   void publish_plan(std::function<void()> done);
   void names_changed();
+  // Does the split move with the file, since nobody else has set it?
+  bool split_follows_file(const std::string& service, const conf::Config& next) const;
   void apply_file_splits(const conf::Config& next);
   conf::Status open_store();
   void tell_of_recovery(const balancer::Journal::Recovery& recovery);

@@ -41,10 +41,20 @@ conf::Result<Split::Value> Control::set_weight(const std::string& service, conf:
     return refusal(Error::Kind::refused,
                    "a freeze is on, no split may rise: " + freeze_.reason + "; 'freeze off' ends it");
   }
-  put_split(service, green, actor.source);
+  // Said again it is no change: the generation and the judge's evidence stay. But
+  // it is by hand from now on, to the file and to a rollout.
+  if (green == now.green) {
+    entry.split_source = actor.source;
+  } else {
+    put_split(service, green, actor.source);
+  }
   rollouts_.split_changed(service, green);
   save_service(service);
   const Split::Value next = entry.state->split().get();
+  if (next.generation == now.generation) {
+    changed();
+    return next;
+  }
   add_event("split_changed", service,
             "green's share of " + service + " went from " + conf::format_percent(now.green) + " to " +
                 conf::format_percent(green) + " %",
@@ -115,9 +125,11 @@ conf::Status Control::set_endpoint_mode(const std::string& service, conf::Colour
   if (!found.ok()) return found.error();
   balancer::EndpointState* const state = (*found)->find_endpoint(colour, endpoint);
   if (state == nullptr) {
-    return refusal(Error::Kind::not_found, "no endpoint of " + service + "/" + conf::to_string(colour) +
-                                               " is called '" + endpoint + "'; see 'show endpoints " +
-                                               service + "'");
+    return refusal(Error::Kind::not_found,
+                   "no endpoint of " + service + "/" + conf::to_string(colour) + " is called '" + endpoint +
+                       "'" +
+                       (endpoint.starts_with("dns:") ? ": name one of the addresses of that name" : "") +
+                       "; see 'show endpoints " + service + "'");
   }
   const balancer::EndpointMode before = state->condition().mode;
   health_.set_mode(service, colour, state, mode);

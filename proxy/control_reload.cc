@@ -31,6 +31,13 @@ std::string texts_of(const std::vector<conf::Change>& changes) {
   return joined(texts);
 }
 
+// The service of a change of `service.NAME.split`.
+std::string service_of_split(std::string_view path) {
+  constexpr std::string_view kBefore = "service.";
+  constexpr std::string_view kAfter = ".split";
+  return std::string(path.substr(kBefore.size(), path.size() - kBefore.size() - kAfter.size()));
+}
+
 }  // namespace
 
 void Control::reload(const Actor& actor, std::function<void(conf::Result<ReloadReport>)> done) {
@@ -48,6 +55,11 @@ void Control::reload(const Actor& actor, std::function<void(conf::Result<ReloadR
   conf::Config next = std::move(*outcome.config);
   ReloadReport report;
   for (conf::Change& change : conf::diff(config_, next)) {
+    if (change.applies == conf::Applies::first_start) {
+      // In force where the split follows the file; else run_time_values tells.
+      if (!split_follows_file(service_of_split(change.path), next)) continue;
+      change.applies = conf::Applies::reload;
+    }
     std::vector<conf::Change>& list = change.needs_restart()              ? report.needs_restart
                                       : rollouts_.waits_for_start(change) ? report.next_start
                                                                           : report.applied;
@@ -190,15 +202,22 @@ std::vector<std::string> Control::values_by_hand(const conf::Config& next) const
 
 // A split that nobody has touched since the start follows the file; one of a
 // service that has lost its green is 0, so that a later green begins there.
+bool Control::split_follows_file(const std::string& service, const conf::Config& next) const {
+  const auto entry = registry_.services().find(service);
+  if (entry == registry_.services().end() || entry->second.split_source != "config") return false;
+  const conf::BasisPoints wanted = next.services.at(service).split;
+  return config_.services.at(service).split != wanted &&
+         !(freeze_.on && wanted > entry->second.state->split().get().green);
+}
+
 void Control::apply_file_splits(const conf::Config& next) {
   for (const auto& [name, service] : next.services) {
     ServiceEntry* const entry = registry_.find(name);
     if (entry == nullptr) continue;
     const conf::BasisPoints now = entry->state->split().get().green;
-    const bool follows = entry->split_source == "config" &&
-                         config_.services.at(name).split != service.split &&
-                         !(freeze_.on && service.split > now);
-    const conf::BasisPoints wanted = !service.has_green ? 0 : follows ? service.split : now;
+    const conf::BasisPoints wanted = !service.has_green               ? 0
+                                     : split_follows_file(name, next) ? service.split
+                                                                      : now;
     if (wanted == now) continue;
     put_split(name, wanted, "config");
     rollouts_.split_changed(name, wanted);

@@ -19,8 +19,9 @@ class Downstream {
   // Body octets are wanted again.
   virtual void resume_body() = 0;
   // The response is complete; the exchange is gone after this returns. `last`:
-  // the connection must not serve another one.
-  virtual void exchange_finished(StreamId stream, bool last) = 0;
+  // the connection must not serve another one. `idle_ms`: how long its service
+  // lets a client be idle; 0: no service is known.
+  virtual void exchange_finished(StreamId stream, bool last, uint32_t idle_ms) = 0;
   // The response can't be completed: the client must see that, by a reset
   // where an orderly end would look like the response's.
   virtual void exchange_aborted(StreamId stream, bool ends_by_close) = 0;

@@ -193,7 +193,8 @@ void DownstreamConnection::answer_bad(const Problem& problem, bool head_only) {
   context_.reporter.request_finished(record);
 }
 
-void DownstreamConnection::exchange_finished(StreamId stream, bool last) {
+void DownstreamConnection::exchange_finished(StreamId stream, bool last, uint32_t idle_ms) {
+  if (idle_ms != 0) idle_ms_ = idle_ms;
   exchange_ = nullptr;
   drain_wanted_ = false;
   if (!codec_.finish_exchange(stream)) unclean_ = true;
@@ -239,7 +240,7 @@ void DownstreamConnection::await() {
     } else if (draining_) {
       if (waiting_ != Waiting::idle) expect(Waiting::idle, kDrainIdleMs);
     } else if (requests_ > 0 || waiting_ == Waiting::nothing) {
-      expect(Waiting::idle, timeouts.client_idle_ms);
+      expect(Waiting::idle, idle_ms_ != 0 ? idle_ms_ : timeouts.client_idle_ms);
     }
   } else if (!blocked && exchange_->awaits_body()) {
     expect(Waiting::body, exchange_->client_body_ms());

@@ -90,7 +90,7 @@ class DownstreamConnection final : public Downstream, public Stream::Handler {
   Outbox& out() override { return out_; }
   size_t pending() const override { return stream_->pending(); }
   void resume_body() override { context_.loop.defer(resume_); }
-  void exchange_finished(StreamId stream, bool last) override;
+  void exchange_finished(StreamId stream, bool last, uint32_t idle_ms) override;
   void exchange_aborted(StreamId stream, bool ends_by_close) override;
   void watch_drain() override {
     drain_wanted_ = true;
@@ -153,6 +153,7 @@ class DownstreamConnection final : public Downstream, public Stream::Handler {
   const uint64_t since_us_;
   uint64_t requests_ = 0;
   int64_t taken_at_check_ = 0;
+  uint32_t idle_ms_ = 0;  // as the service of the latest request says; 0: none is known
   Waiting waiting_ = Waiting::nothing;
   bool trusted_;
   bool read_ended_ = false;

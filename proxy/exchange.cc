@@ -67,9 +67,9 @@ void Exchange::route() {
   pool_ = service_->pools[static_cast<size_t>(Colour::blue)];
   const conf::Limits& limits = conf().limits;
   if (head_.target.size() > limits.uri_bytes) {
-    reply(414, "http_request_error", "the target is longer than the limit allows");
+    reply(414, "http_request_error", "the target is longer than the limit allows", Then::close);
   } else if (head_.fields.block_size() > limits.header_bytes || head_.fields.all().size() > limits.headers) {
-    reply(431, "http_request_error", "the head is larger than the limit allows");
+    reply(431, "http_request_error", "the head is larger than the limit allows", Then::close);
   } else if (limits.body_bytes > 0 && head_.content_length > limits.body_bytes) {
     reply(413, "http_request_error", "the body is larger than the limit allows");
   } else if (service_->plan->state->maintenance()) {
@@ -469,12 +469,13 @@ void Exchange::finish(bool last) {
   if (context_.reporter.wants_access() || (traced_ && trace_.sampled)) log();
   Downstream* const downstream = std::exchange(downstream_, nullptr);
   const bool gone = std::exchange(downstream_gone_, false);
+  const uint32_t idle_ms = service_ == nullptr ? 0 : conf().timeouts.client_idle_ms;
   phase_ = Phase::free;
   context_.release_plan(std::exchange(plan_, nullptr));
   service_ = nullptr;
   if (replay_.capacity() > kKeptReplayBytes) std::vector<char>().swap(replay_);
   context_.recycle(this);
-  if (!gone) downstream->exchange_finished(stream_, last);
+  if (!gone) downstream->exchange_finished(stream_, last, idle_ms);
 }
 
 }  // namespace sluice::proxy

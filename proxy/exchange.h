@@ -140,7 +140,8 @@ class Exchange {
 
   // exchange_reply.cc: what the proxy says itself, and adds to what it passes on.
   void refuse(balancer::Refusal refusal, uint16_t status, const char* error, const char* detail);
-  void reply(uint16_t status, const char* error, const char* detail);
+  enum class Then : uint8_t { serve, close };
+  void reply(uint16_t status, const char* error, const char* detail, Then then = Then::serve);
   void reply_maintenance();
   void reply_options();
   void add_forwarding_fields(AddedFields& added);

@@ -146,9 +146,9 @@ void Exchange::refuse(balancer::Refusal refusal, uint16_t status, const char* er
 }
 
 // A short answer of our own, with the reason for machines (RFC 9209).
-void Exchange::reply(uint16_t status, const char* error, const char* detail) {
+void Exchange::reply(uint16_t status, const char* error, const char* detail, Then then) {
   DownstreamCodec& codec = downstream_->codec();
-  const bool last = !codec.keeps_alive() || request_outstanding() || context_.draining;
+  const bool last = then == Then::close || !codec.keeps_alive() || request_outstanding() || context_.draining;
   status_ = status;
   error_ = error;
   error_detail_ = detail;

@@ -151,6 +151,8 @@ struct FieldSink {
 
 constexpr Problem kBadName{400, "http_request_error", "a field name that is no token"};
 constexpr Problem kBadField{400, "http_request_error", "a malformed field line"};
+constexpr Problem kBadLength{400, "http_request_error", "Content-Length is not one decimal number"};
+constexpr Problem kLengthAndCoding{400, "http_request_error", "Content-Length beside Transfer-Encoding"};
 
 int on_field(llhttp_t* parser, const char* at, size_t size) {
   auto& sink = *static_cast<FieldSink*>(parser->data);
@@ -210,6 +212,11 @@ const Problem* parse_fields(const char* section, size_t size, Fields& fields) {
   if (sink.problem != nullptr) return sink.problem;
   if (sink.complete && (error == HPE_PAUSED || error == HPE_OK || error == HPE_PAUSED_UPGRADE))
     return nullptr;
+  if (error == HPE_INVALID_CONTENT_LENGTH) return &kBadLength;
+  if (error == HPE_UNEXPECTED_CONTENT_LENGTH) {
+    // llhttp says so both for a second Content-Length and beside a Transfer-Encoding.
+    return fields.find(FieldId::transfer_encoding) != nullptr ? &kLengthAndCoding : &kBadLength;
+  }
   return &kBadField;
 }
 
@@ -270,8 +277,6 @@ ConnectionOptions drop_hop_by_hop(Fields& fields) {
 
 namespace {
 
-constexpr Problem kBadLength{400, "http_request_error", "Content-Length is not one decimal number"};
-constexpr Problem kLengthAndCoding{400, "http_request_error", "Content-Length beside Transfer-Encoding"};
 constexpr Problem kOldCoding{400, "http_request_error", "Transfer-Encoding in HTTP/1.0"};
 constexpr Problem kBadCoding{400, "http_request_error", "Transfer-Encoding does not end with one chunked"};
 constexpr Problem kUnknownCoding{501, "http_request_error", "a transfer coding other than chunked"};

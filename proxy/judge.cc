@@ -189,16 +189,9 @@ void Judge::carry_out_trip(const std::string& service, Case& one, uint64_t first
     tell_of_trip(service, green_before, first_us, decided_us, last_us);
   });
   one.held = false;
-  one.last_trip = std::make_unique<balancer::Evidence>(one.breaker.evidence());
-  balancer::Evidence& evidence = *one.last_trip;
   const uint64_t wall_us = Loop::wall_clock_us();
-  evidence.clock_began_unix_ms = static_cast<int64_t>((wall_us - decided_us) / 1000);
-  for (const Colour colour : conf::kColours) {
-    const auto i = static_cast<size_t>(colour);
-    if (one.latency_before[i] == nullptr) continue;
-    const auto now = latency_so_far(*entry.upstreams[i]);
-    evidence.latencies[i] = balancer::LatencySummary::of(now->since(*one.latency_before[i]));
-  }
+  one.last_trip = std::make_unique<balancer::Evidence>(gather(one, entry));
+  const balancer::Evidence& evidence = *one.last_trip;
   ++trips_[{service, evidence.verdict.detector}];
   entry.trip_reason = evidence.verdict.reason;
   entry.tripped_at_us = wall_us;
@@ -245,6 +238,28 @@ conf::Status Judge::reset(const std::string& service) {
 const balancer::TripBreaker* Judge::find(const std::string& service) const {
   const auto found = cases_.find(service);
   return found == cases_.end() ? nullptr : &found->second->breaker;
+}
+
+balancer::Evidence Judge::gather(const Case& one, const ServiceEntry& entry) const {
+  balancer::Evidence evidence = one.breaker.evidence();
+  evidence.clock_began_unix_ms =
+      static_cast<int64_t>((Loop::wall_clock_us() - control_.loop().now_us()) / 1000);
+  for (const Colour colour : conf::kColours) {
+    const auto i = static_cast<size_t>(colour);
+    if (one.latency_before[i] == nullptr) continue;
+    const auto now = latency_so_far(*entry.upstreams[i]);
+    evidence.latencies[i] = balancer::LatencySummary::of(now->since(*one.latency_before[i]));
+  }
+  return evidence;
+}
+
+std::optional<balancer::Evidence> Judge::evidence(const std::string& service) const {
+  const auto found = cases_.find(service);
+  const ServiceEntry* const entry = control_.registry().find(service);
+  if (found == cases_.end() || entry == nullptr) return std::nullopt;
+  const Case& one = *found->second;
+  if (!one.breaker.tripped()) return gather(one, *entry);
+  return one.last_trip != nullptr ? *one.last_trip : one.breaker.evidence();
 }
 
 const balancer::Evidence* Judge::last_trip(const std::string& service) const {

@@ -62,6 +62,9 @@ class Judge {
   const std::map<std::pair<std::string, balancer::Detector>, uint64_t>& trips() const { return trips_; }
   // The evidence of the last trip, also after a reset; null: there was none.
   const balancer::Evidence* last_trip(const std::string& service) const;
+  // What led to the trip whose latch is on, else what there is since the step
+  // began. None: no such service.
+  std::optional<balancer::Evidence> evidence(const std::string& service) const;
 
  private:
   struct Case {
@@ -78,6 +81,7 @@ class Judge {
   // What a verdict asks for, if it is new. `first_us`: when the failure that
   // led to it ended, on the worker's clock.
   void act(const std::string& service, Case& one, uint64_t first_us);
+  balancer::Evidence gather(const Case& one, const ServiceEntry& entry) const;
   void carry_out_trip(const std::string& service, Case& one, uint64_t first_us);
   // The event; `last_us` is when the last worker had switched.
   void tell_of_trip(const std::string& service, conf::BasisPoints green_before, uint64_t first_us,

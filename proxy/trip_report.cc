@@ -39,8 +39,7 @@ Json colour(const Evidence& evidence, conf::Colour which) {
   Json json = {{"attempts", counts.attempts}, {"errors", counts.errors}};
   json.update(rates(counts.bounds()));
   json["by_outcome"] = Json::object();
-  for (size_t outcome = 0; outcome < counts.by_outcome.size(); ++outcome) {
-    if (counts.by_outcome[outcome] == 0) continue;
+  for (size_t outcome = 1; outcome < counts.by_outcome.size(); ++outcome) {
     json["by_outcome"][to_string(static_cast<balancer::Outcome>(outcome))] = counts.by_outcome[outcome];
   }
   json["latency"] = latency(evidence.latencies[i]);

@@ -25,9 +25,21 @@ def test_reload_applies_what_changed_and_keeps_what_was_set():
         reply = sluice.admin.do("reload")
         expect(any("endpoints" in change["key"] for change in reply["applied"]), f"the reply is {reply}")
         expect("40" in "".join(reply["kept"]), f"the split set at run time is not named: {reply}")
+        expect(not any(change["key"].endswith(".split") for change in reply["applied"]),
+               f"a split that is not in force is told as applied: {reply}")
         equal(sluice.admin.show("split web")[0]["green"], 40.0, "the split")
         sluice.admin.do("set weight web green=0")
         equal(sluice.get("/").get("x-origin"), "third", "who is blue now")
+
+
+def test_reload_moves_a_split_that_nobody_else_has_set():
+    blue, green = pair()
+    with blue, green, Sluice(blue, green, {"split": 10}) as sluice:
+        sluice.write_config({"service": {"web": {"split": 30}}})
+        reply = sluice.admin.do("reload")
+        equal(reply["applied"], [{"key": "service.web.split", "before": "10", "after": "30"}], "what is applied")
+        equal(reply["kept"], [], "what is kept")
+        equal(sluice.admin.show("split web")[0]["green"], 30.0, "the split")
 
 
 def test_wrong_reload_changes_nothing_and_names_each_error():

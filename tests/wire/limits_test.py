@@ -197,5 +197,31 @@ def test_a_service_holds_its_clients_to_its_own_time_for_a_body():
                 equal(client.answer("POST").status, 408, "the status")
 
 
+def test_a_service_holds_its_clients_to_its_own_idle_time():
+    with Origin() as origin:
+        patient = {"blue": {"endpoints": [origin.address]}, "timeouts": {"client_idle": "1h"}}
+        config = {"service": {"other": patient},
+                  "route": [{"host": "other.test", "service": "other"}, {"path": "/", "service": "web"}]}
+        with Sluice(origin, service={"timeouts": {"client_idle": "300ms"}}, config=config) as sluice:
+            with sluice.client(timeout=30) as client:
+                equal(client.get("/").status, 200, "the status")
+                equal(client.rest(), b"", "what an idle client of the hasty service is told")
+
+
+def test_what_is_over_a_limit_of_its_service_ends_the_connection():
+    with Origin() as origin:
+        patient = {"blue": {"endpoints": [origin.address]}}
+        config = {"service": {"other": patient},
+                  "route": [{"host": "other.test", "service": "other"}, {"path": "/", "service": "web"}]}
+        limits = {"limits": {"uri_bytes": "256B", "header_bytes": "1KiB"}}
+        with Sluice(origin, service=limits, config=config) as sluice:
+            for target, fields, status in (("/" + "a" * 300, [], 414), ("/", [("X-Long", "a" * 1500)], 431)):
+                with sluice.client(timeout=30) as client:
+                    answer = client.get(target, fields)
+                    equal(answer.status, status, "the status")
+                    equal(answer.get("connection"), "close", f"the connection after a {status}")
+                    expect(client.at_end(), f"the connection stayed open after a {status}")
+
+
 if __name__ == "__main__":
     sys.exit(main(globals()))

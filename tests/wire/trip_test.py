@@ -154,6 +154,22 @@ def test_cold_start_says_that_it_learns():
         equal((row["learning"], row["judged"]), (False, "yes"), "once blue is known")
 
 
+def test_evidence_is_whole_while_serving():
+    blue, green = pair()
+    with blue, green, Sluice(blue, green, {"split": 50}) as sluice:
+        with sluice.client() as client:
+            for _ in range(40):
+                client.get("/")
+        (row,) = sluice.admin.show("trip web")
+        evidence = row["evidence"]
+        expect(evidence["step_began"], "the evidence does not say when the step began")
+        expect(all(change["at"] for change in evidence["splits"]), "the split's history has no times")
+        for colour in ("blue", "green"):
+            one = evidence[colour]
+            expect(one["latency"]["count"] > 0, f"{colour} has no latencies")
+            equal(one["by_outcome"].keys(), row[colour]["by_outcome"].keys(), f"the outcomes of {colour}")
+
+
 def started(line):
     """When the attempt of a line of the access log began, in seconds."""
     return datetime.fromisoformat(line["time"]).timestamp() - line["duration_s"] + line["queue_s"]
