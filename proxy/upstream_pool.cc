@@ -48,8 +48,8 @@ void UpstreamPool::update(const balancer::ServicePlan& service, conf::Colour col
     entries.push_back({slot.get(), one.weight});
   }
   // All of green gone is blue's share; blue has nobody to leave its own to.
-  const balancer::Picker::Panic panic{service.conf.outlier.panic_percent, colour == conf::Colour::blue};
-  picker_ = std::make_unique<balancer::Picker>(std::move(entries), settings_.balance, panic);
+  picker_ = std::make_unique<balancer::Picker>(std::move(entries), settings_.balance,
+                                               balancer::Picker::Panic::of(service.conf.outlier, colour));
   drop_unused_endpoints();
   pump();
 }
