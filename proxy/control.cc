@@ -153,7 +153,6 @@ conf::Status Control::start() {
   for (const auto& worker : workers_) worker->adopt(plan, config_.overload);
   for (const auto& worker : workers_) worker->start();
   health_.configure();
-  restore_values_by_hand();
   if (!inheritance_.any()) remembered_ = {};
   start_signals();
   loop_.arm(ticker_, Judge::kTickMs);
@@ -349,7 +348,7 @@ void Control::publish_plan(std::function<void()> done) {
   judge_.configure();
   rollouts_.configure();
   health_.configure();
-  for (const std::string& service : registry_.take_returned()) save_service(service);
+  for (const std::string& service : registry_.take_changed()) save_service(service);
   const auto countdown = std::make_shared<Countdown>(worker_count(), std::move(done));
   for (const auto& worker : workers_) {
     worker->post([this, one = worker.get(), plan, overload = config_.overload, countdown] {
@@ -485,6 +484,7 @@ LogLevel level_of(std::string_view type) {
       "endpoint_down",
       "endpoint_ejected",
       "cap_warning",
+      "panic",
       "reload_failed",
       "dns_failed",
       "log_not_reopened",
