@@ -14,7 +14,6 @@
 #include <algorithm>
 #include <map>
 #include <memory>
-#include <optional>
 #include <string>
 #include <vector>
 
@@ -130,6 +129,7 @@ class World {
     double flaky = 0;  // chance that a request fails although it works
   };
   struct Watched {
+    EndpointKey key = 0;
     std::shared_ptr<EndpointState> state;
     std::shared_ptr<health::ProbeScript> probe;
     CheckId check = 0;
@@ -177,7 +177,6 @@ class World {
   Host& any_host() {
     return std::next(hosts_.begin(), static_cast<long>(random_.below(hosts_.size())))->second;
   }
-  static EndpointKey key_of(const EndpointState* state) { return reinterpret_cast<EndpointKey>(state); }
   Watched* watched_by(CheckId id) {
     for (auto& [key, one] : watched_) {
       if (one.check == id && id != 0) return &one;
@@ -188,22 +187,25 @@ class World {
   // ---- what Control and its HealthMonitor do
 
   void look_after_endpoints() {
-    std::map<EndpointKey, std::shared_ptr<EndpointState>> now;
-    for (const balancer::EndpointPlan& one : path_.service().endpoints[0])
-      now[key_of(one.state.get())] = one.state;
+    const std::vector<balancer::EndpointPlan>& now = path_.service().endpoints[0];
     for (auto it = watched_.begin(); it != watched_.end();) {
       const auto here = it++;
-      if (now.contains(here->first)) continue;
+      if (std::any_of(now.begin(), now.end(),
+                      [&](const auto& one) { return one.state == here->second.state; }))
+        continue;
       scheduler_.remove(here->second.check);
       monitor_->remove(here->first, path_.loop.now_ms());
       watched_.erase(here);
     }
-    for (const auto& [key, state] : now) {
-      if (watched_.contains(key)) continue;
-      Watched& one = watched_[key];
+    for (const auto& [state, weight] : now) {
+      if (std::any_of(watched_.begin(), watched_.end(),
+                      [&](const auto& one) { return one.second.state == state; }))
+        continue;
+      Watched& one = watched_[++last_key_];
+      one.key = last_key_;
       one.state = state;
       one.tallied = state->tally();
-      monitor_->add(key, state, path_.loop.now_ms());
+      monitor_->add(one.key, state, path_.loop.now_ms());
       if (!web(config_).health.enabled) continue;
       one.probe = std::make_shared<health::ProbeScript>();
       one.check = scheduler_.add(web(config_).health, std::make_unique<health::ScriptedProbe>(one.probe),
@@ -215,13 +217,13 @@ class World {
     Watched* const one = watched_by(id);
     REQUIRE(one != nullptr);
     seen_.fell += change.to == balancer::EndpointHealth::down ? 1 : 0;
-    monitor_->checked(key_of(one->state.get()), change, path_.loop.now_ms());
+    monitor_->checked(one->key, change, path_.loop.now_ms());
   }
   void on_result(CheckId id) {
     const health::ActiveCheck* const check = scheduler_.find(id);
     const Watched* const one = watched_by(id);
     if (check == nullptr || one == nullptr || check->health() != balancer::EndpointHealth::unknown) return;
-    monitor_->first_check_failed(key_of(one->state.get()), path_.loop.now_ms());
+    monitor_->first_check_failed(one->key, path_.loop.now_ms());
   }
 
   void control() {
@@ -337,8 +339,9 @@ class World {
   void check() {
     check_ejections();
     check_connections();
+    const std::vector<Request*> placed = note_placed();
     check_answers();
-    check_placed();
+    check_order(placed);
     check_queue();
   }
 
@@ -376,19 +379,20 @@ class World {
     }
   }
 
-  void check_placed() {
+  std::vector<Request*> note_placed() {
     while (origins_.size() < path_.dials()) origins_.push_back({path_.dialer.dialled[origins_.size()]});
-    std::optional<uint64_t> oldest;  // of those that wait and were never placed
     std::vector<Request*> placed;
     for (Origin& origin : origins_) note_heads(origin, placed);
-    for (const Request& one : requests_) {
-      if (!one.over && one.started == 0) {
-        oldest = one.step;
-        break;  // they are in the order of their coming
-      }
-    }
+    return placed;
+  }
+
+  // They are in the order of their coming.
+  void check_order(const std::vector<Request*>& placed) const {
+    const auto oldest = std::find_if(requests_.begin(), requests_.end(),
+                                     [](const Request& one) { return !one.over && one.started == 0; });
+    if (oldest == requests_.end()) return;
     for (const Request* const one : placed) {
-      if (oldest && one->started == 1) REQUIRE(one->step <= *oldest);
+      if (one->started == 1) REQUIRE(one->step <= oldest->step);
     }
   }
 
@@ -458,6 +462,7 @@ class World {
   std::map<std::string, Host> hosts_;
   std::vector<conf::Endpoint> all_;
   std::map<EndpointKey, Watched> watched_;
+  EndpointKey last_key_ = 0;
   std::unique_ptr<health::UpstreamMonitor> monitor_;
   health::CheckScheduler scheduler_;
   std::vector<Request> requests_;
