@@ -41,6 +41,7 @@
 #include "proxy/judge.h"
 #include "proxy/loop.h"
 #include "proxy/mailbox.h"
+#include "proxy/places_line.h"
 #include "proxy/registry.h"
 #include "proxy/resolver.h"
 #include "proxy/rollouts.h"
@@ -85,6 +86,8 @@ class Control {
   static constexpr uint64_t kSaveAgainMs = 1000;
   // A disk that has not answered after as long counts as one that refused.
   static constexpr uint64_t kDurableMs = 10'000;
+  // A process that gives way says as often what it still uses of the caps.
+  static constexpr uint64_t kPlacesMs = 10;
 
   // `inheritance`: what a process that this one takes over from leaves to it.
   Control(conf::Config config, std::string version, Inheritance inheritance = {});
@@ -270,6 +273,11 @@ class Control {
   // Does this process decide already, or does a predecessor?
   bool judges() const { return accepting_ || !inheritance_.any(); }
   void take_back_state(const std::string& why, bool had_let_go);
+  void give_up_places();
+  void tell_places();
+  void await_places();
+  void take_places(const Places& places);
+  void apply_places();
   void handed_over_to(int pid);
   void close_listener(uint64_t id);
   conf::Status open_new_listeners(const conf::Config& next);
@@ -367,6 +375,10 @@ class Control {
   std::vector<std::function<void()>> closers_;
   Inheritance inheritance_;
   Upgrade upgrade_;
+  Timer places_timer_;
+  std::optional<Places> told_places_;  // the last that went to a successor
+  PlacesLine predecessor_;
+  Places places_elsewhere_;  // as the predecessor said last
   std::vector<Part*> parts_;
   bool announced_ = false;  // everything has started
   bool accepting_ = false;

@@ -25,7 +25,10 @@ void Control::accept_when_ready() {
   // A predecessor serves as long as we could not.
   const bool waits = inheritance_.any() ? !ready() : !first_checks_over();
   if (waits && loop_.now_us() < accept_latest_us_) return;
-  if (inheritance_.any()) take_last_word(inheritance_.report_ready());
+  if (inheritance_.any()) {
+    take_last_word(inheritance_.report_ready());
+    await_places();
+  }
   accepting_ = true;
   for (const OpenListener& one : listeners_) give_to_workers(one);
   for (Part* const part : parts_) {
@@ -155,6 +158,7 @@ void Control::handed_over_to(int pid) {
   successor_ = pid;
   add_event("upgraded", "", "process " + std::to_string(pid) + " serves now", {{"pid", std::to_string(pid)}});
   drain({"upgrade", "pid " + std::to_string(pid)});
+  give_up_places();
 }
 
 }  // namespace sluice::proxy

@@ -149,7 +149,7 @@ void UpstreamPool::release(UpstreamConnection& connection, bool reusable) {
   const bool waiters = first_waiter_ != nullptr;
   for (const auto& cap : connection.permit().caps()) {
     const bool wanted = cap->has_waiters() && !(waiters && is_fair_to_keep(connection));
-    if (wanted || cap->used() > cap->max()) {
+    if (wanted || cap->over()) {
       connection.end();
       return;
     }
