@@ -111,17 +111,17 @@ constexpr Command kCommands[] = {
      "Sets the most connections an upstream may have, over all workers. 0 means no limit. When lowered, "
      "those above "
      "it go as they end.",
-     true, at_once<set_max_connections>},
+     true, once_durable<set_max_connections>},
     {"set endpoint", "SVC/UPSTREAM/ADDRESS ready|drain|maint",
      "Takes an endpoint out of service or puts it back. After drain and maint no new request goes there, and "
      "those "
      "under way finish.",
-     true, at_once<set_endpoint>},
+     true, once_durable<set_endpoint>},
     {"maintenance", "SVC on|off",
      "Answers all requests of a service with 503 and its maintenance page, or stops doing so. No endpoint is "
      "asked "
      "while it is on.",
-     true, at_once<set_maintenance>},
+     true, once_durable<set_maintenance>},
 };
 
 }  // namespace

@@ -244,8 +244,30 @@ void collect_rollouts(const proxy::Control& control, std::vector<MetricFamily>& 
   }
   MetricFamily frozen{"sluice_frozen", "1 while no split may rise.", Type::gauge, {}};
   frozen.samples.push_back({{}, control.freeze().on ? 1.0 : 0.0, {}});
+  MetricFamily saved{"sluice_state_saved",
+                     "1 while state_dir has all that is to be kept, or there is none.",
+                     Type::gauge,
+                     {}};
+  saved.samples.push_back({{}, control.unsaved().empty() ? 1.0 : 0.0, {}});
   families.push_back(std::move(step));
   families.push_back(std::move(frozen));
+  families.push_back(std::move(saved));
+}
+
+void collect_panic(const proxy::Control& control, std::vector<MetricFamily>& families) {
+  MetricFamily panic{"sluice_upstream_panic",
+                     "1 while too few endpoints are in service and all that ever were get requests.",
+                     Type::gauge,
+                     {}};
+  for (const auto& [name, entry] : control.registry().services()) {
+    for (const conf::Colour colour : conf::kColours) {
+      if (colour == conf::Colour::green && !control.service_conf(name).has_green) continue;
+      panic.samples.push_back({{{"service", name}, {"upstream", conf::to_string(colour)}},
+                               control.health().in_panic(name, colour) ? 1.0 : 0.0,
+                               {}});
+    }
+  }
+  families.push_back(std::move(panic));
 }
 
 void collect_caps(const proxy::Registry& registry, std::vector<MetricFamily>& families) {
@@ -325,6 +347,7 @@ std::vector<MetricFamily> collect(proxy::Control& control) {
   }
   upstreams.move_to(families);
   collect_rollouts(control, families);
+  collect_panic(control, families);
   collect_caps(control.registry(), families);
   collect_tls(control.tls(), families);
   return families;

@@ -53,6 +53,9 @@ Outcome show_info(const Call& call) {
                {"services", control.registry().services().size()},
                {"frozen", control.freeze().on},
                {"freeze_reason", control.freeze().reason},
+               {"state_dir", control.config().state_dir},
+               {"state_saved", control.unsaved().empty()},
+               {"unsaved", control.unsaved()},
                {"config", control.config().file},
                {"admin_socket", control.config().admin.socket},
                {"admin_http", call.context.http_address}};
@@ -154,7 +157,7 @@ Json by_code(const Totals& totals) {
   return object;
 }
 
-Json upstream_row(const conf::Service& conf, const ServiceEntry& entry, Colour colour) {
+Json upstream_row(const Call& call, const conf::Service& conf, const ServiceEntry& entry, Colour colour) {
   balancer::UpstreamState& state = *entry.upstreams[static_cast<size_t>(colour)];
   const Cap& cap = *state.connections();
   const EndpointCounts count = count_endpoints(entry, colour);
@@ -163,8 +166,10 @@ Json upstream_row(const conf::Service& conf, const ServiceEntry& entry, Colour c
           {"upstream", conf::to_string(colour)},
           {"endpoints_usable", count.usable},
           {"endpoints", count.total},
+          {"panic", call.control().health().in_panic(conf.name, colour)},
           {"connections", cap.used()},
           {"max_connections", or_null(cap.max())},
+          {"max_connections_by_hand", entry.by_hand.max_connections[static_cast<size_t>(colour)].has_value()},
           {"peak_connections", cap.peak()},
           {"queue_depth", state.queued().load(std::memory_order_relaxed)},
           {"max_queue", conf.upstream(colour).max_queue},
@@ -189,7 +194,7 @@ Outcome show_upstreams(const Call& call) {
   std::vector<Json> rows;
   const auto refusal =
       for_upstreams(call, [&](const std::string& name, const ServiceEntry& entry, Colour colour) {
-        rows.push_back(upstream_row(call.control().service_conf(name), entry, colour));
+        rows.push_back(upstream_row(call, call.control().service_conf(name), entry, colour));
       });
   if (refusal.has_value()) return *refusal;
   return listing(call.format, "upstreams", rows,
@@ -287,10 +292,26 @@ Outcome show_caps(const Call& call) {
 }
 
 Outcome show_config(const Call& call) {
-  const conf::Config& config = call.control().config();
-  const std::string text = conf::render(config);
-  if (call.format == Format::text) return Output{text};
-  return Output{dump_members({{"config", Json::array({{{"file", config.file}, {"toml", text}}})}})};
+  const proxy::Control& control = call.control();
+  conf::Config config = control.config();
+  for (const auto& [name, entry] : control.registry().services()) {
+    conf::Service& service = config.services.at(name);
+    service.maintenance = entry.by_hand.maintenance.value_or(service.maintenance);
+    for (const Colour colour : conf::kColours) {
+      const auto i = static_cast<size_t>(colour);
+      uint32_t& max = service.upstreams[i].max_connections;
+      max = entry.by_hand.max_connections[i].value_or(max);
+    }
+  }
+  const std::vector<std::string> by_hand = control.values_by_hand(control.config());
+  const std::string toml = conf::render(config);
+  if (call.format == Format::json) {
+    return Output{dump_members(
+        {{"config", Json::array({{{"file", config.file}, {"toml", toml}, {"set_at_run_time", by_hand}}})}})};
+  }
+  std::string text;
+  for (const std::string& one : by_hand) text += "# " + one + "\n";
+  return Output{text + toml};
 }
 
 constexpr Command kCommands[] = {
@@ -314,8 +335,10 @@ constexpr Command kCommands[] = {
      false, at_once<show_endpoints>},
     {"show caps", "", "The connection budgets that several upstreams share, and how far they are used.",
      false, at_once<show_caps>},
-    {"show config", "", "The configuration in force, defaults included, as TOML. Secrets are masked.", false,
-     at_once<show_config>},
+    {"show config", "",
+     "The configuration in force, defaults included, as TOML, behind a comment for each value that was set at run "
+     "time and that the file says differently. Secrets are masked.",
+     false, at_once<show_config>},
 };
 
 }  // namespace

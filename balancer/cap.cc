@@ -14,6 +14,12 @@ void Cap::set_max(uint32_t max) {
   ask_to_shrink();
 }
 
+void Cap::set_elsewhere(uint32_t count) {
+  if (elsewhere_.exchange(count, std::memory_order_seq_cst) == count) return;
+  wake_if_free();
+  ask_to_shrink();
+}
+
 namespace {
 
 void raise(std::atomic<uint32_t>& peak, uint32_t used) {
@@ -28,7 +34,7 @@ bool Cap::try_acquire(uint64_t since_us) {
   if (has_waiters() && oldest_waiter() < since_us) return false;
   uint32_t used = used_.load(std::memory_order_seq_cst);
   do {
-    if (used >= max_.load(std::memory_order_relaxed)) return false;
+    if (full(used)) return false;
   } while (!used_.compare_exchange_weak(used, used + 1, std::memory_order_seq_cst));
   raise(peak_, used + 1);
   raise(recent_peak_, used + 1);
@@ -44,7 +50,7 @@ void Cap::release() {
 
 void Cap::wake_if_free() {
   if (waiting_workers_.load(std::memory_order_seq_cst) == 0) return;
-  if (used_.load(std::memory_order_seq_cst) >= max_.load(std::memory_order_relaxed)) return;
+  if (full(used_.load(std::memory_order_seq_cst))) return;
   uint32_t chosen = kMaxWorkers;
   uint64_t oldest = kNobody;
   for (uint32_t worker = 0; worker < kMaxWorkers; ++worker) {
@@ -73,7 +79,9 @@ uint64_t Cap::oldest_waiter() const {
 }
 
 void Cap::ask_to_shrink() {
-  for (uint32_t over = used() > max() ? used() - max() : 0; over > 0 && ask_reclaim(kMaxWorkers); --over) {
+  const uint32_t all = used();
+  const uint32_t most = max() - std::min(max(), elsewhere());
+  for (uint32_t over = all > most ? all - most : 0; over > 0 && ask_reclaim(kMaxWorkers); --over) {
   }
 }
 

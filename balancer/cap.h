@@ -3,8 +3,8 @@
 // A Cap counts places. Whoever opens a connection to an upstream first takes a
 // place under every cap that the upstream counts against, and gives it back
 // when the connection has been closed; an idle pooled connection keeps its
-// place. The invariant is used() <= max() at every moment, but for places that
-// were taken before max() was lowered: those drain by attrition.
+// place. The invariant is used() + elsewhere() <= max() at every moment, but for
+// places that were taken before that changed: those drain by attrition.
 //
 // Requests that find no place wait in queues of their own worker. A cap knows
 // only when the oldest of each worker's waiters began to wait, so that a place
@@ -53,6 +53,10 @@ class Cap {
   const std::string& name() const { return name_; }
   uint32_t max() const { return max_.load(std::memory_order_relaxed); }
   uint32_t used() const { return used_.load(std::memory_order_relaxed); }
+  // Places that another process has, which gives way to this one.
+  uint32_t elsewhere() const { return elsewhere_.load(std::memory_order_relaxed); }
+  // More places are taken than may be.
+  bool over() const { return uint64_t{used()} + elsewhere() > max(); }
   // The most places that were ever taken at once.
   uint32_t peak() const { return peak_.load(std::memory_order_relaxed); }
   // The most since the last call, by whoever watches it.
@@ -63,6 +67,8 @@ class Cap {
 
   // Takes effect at once in both directions; a raised cap wakes waiters.
   void set_max(uint32_t max);
+  // The same for the places elsewhere.
+  void set_elsewhere(uint32_t count);
 
   // Takes a place if one is free and nobody has waited longer than `since_us`
   // (the caller's own time of arrival; kNobody to stand behind all waiters).
@@ -107,7 +113,10 @@ class Cap {
 
   const std::string name_;
   const Wake wake_;
+  bool full(uint32_t used) const { return uint64_t{used} + elsewhere() >= max(); }
+
   std::atomic<uint32_t> max_;
+  std::atomic<uint32_t> elsewhere_{0};
   std::atomic<uint32_t> used_{0};
   std::atomic<uint32_t> peak_{0};
   std::atomic<uint32_t> recent_peak_{0};

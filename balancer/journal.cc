@@ -10,6 +10,7 @@ namespace sluice::balancer {
 namespace {
 
 constexpr std::string_view kVersionLine = "sluice-journal 1\n";
+constexpr std::string_view kAnyVersion = "sluice-journal ";
 constexpr size_t kHeadBytes = 4 + 4 + 8;
 constexpr size_t kPayloadHeadBytes = 1 + 2;
 constexpr char kPut = '+';
@@ -80,70 +81,79 @@ uint32_t crc32c(std::string_view bytes, uint32_t crc) {
 
 conf::Result<std::unique_ptr<Journal>> Journal::open(FileSystem& files, std::string directory) {
   std::unique_ptr<Journal> journal(new Journal(files, std::move(directory)));
-  auto lock = files.lock(journal->path("journal.lock"));
-  if (!lock) return lock.error();
-  journal->lock_ = std::move(lock.value());
-
+  conf::Status ready = journal->take_lock();
+  if (!ready && ready.error().kind != conf::Error::Kind::io) return ready.error();
   auto content = files.read(journal->path("journal"));
   if (content && content->empty()) {
     // Made, and the power went before a first octet was on the disk.
     content = conf::Error{conf::Error::Kind::not_found, conf::Error::Source::system, false, ""};
   }
   if (content) {
-    if (conf::Status loaded = journal->load(*content); !loaded) return loaded.error();
+    journal->load(*content);
   } else if (content.error().kind != conf::Error::Kind::not_found) {
     return content.error();
   }
-
-  Recovery& recovery = journal->recovery_;
-  conf::Status ready = conf::Done{};
-  if (content && recovery.torn_bytes == 0 && recovery.damaged_bytes == 0) {
-    auto file = files.open_to_append(journal->path("journal"));
-    if (file) {
-      journal->file_ = std::move(file.value());
-      journal->file_bytes_ = content->size();
-    } else {
-      ready = file.error();
-    }
-  } else {
-    if (recovery.damaged_bytes != 0) {
-      // For whoever looks into it; the repair does not depend on it.
-      auto copy = files.create(journal->path("journal.damaged"));
-      if (copy) static_cast<void>(write_and_sync(**copy, *content));
-    }
-    ready = journal->rewrite(journal->entries_);
-  }
+  if (ready) ready = journal->make_ready(content);
   if (!ready) {
-    recovery.write_error = ready.error();
+    journal->recovery_.write_error = ready.error();
     journal->end_in_doubt_ = true;
     journal->failing_ = true;
   }
   return journal;
 }
 
-conf::Status Journal::load(std::string_view content) {
-  if (!content.starts_with(kVersionLine)) {
-    return conf::Error{conf::Error::Kind::invalid, conf::Error::Source::system, false,
-                       path("journal") +
-                           " is not a journal of version 1: move it away, or start the "
-                           "release that wrote it."};
+conf::Status Journal::take_lock() {
+  auto lock = files_.lock(path("journal.lock"));
+  if (!lock) return lock.error();
+  lock_ = std::move(lock.value());
+  return conf::Done{};
+}
+
+conf::Status Journal::make_ready(const conf::Result<std::string>& content) {
+  const bool whole = content && recovery_.torn_bytes == 0 && !recovery_.lost_any();
+  if (!whole) {
+    // For whoever looks into it; the repair does not depend on it.
+    if (recovery_.damaged_bytes != 0) static_cast<void>(keep_copy("journal.damaged", *content));
+    return rewrite(entries_);
   }
-  size_t offset = kVersionLine.size();
-  while (offset < content.size()) {
-    if (apply_record_at(content, offset)) continue;
+  auto file = files_.open_to_append(path("journal"));
+  if (!file) return file.error();
+  file_ = std::move(file.value());
+  file_bytes_ = content->size();
+  return conf::Done{};
+}
+
+conf::Status Journal::keep_copy(const char* name, std::string_view content) {
+  auto copy = files_.create(path(name));
+  if (!copy) return copy.error();
+  return write_and_sync(**copy, content);
+}
+
+// Behind a version line that is damaged there may be whole records; behind that
+// of another release they may mean something else.
+void Journal::load(const std::string& content) {
+  const std::string_view octets = content;
+  const bool begins_well = octets.starts_with(kVersionLine);
+  if (!begins_well && octets.starts_with(kAnyVersion)) {
+    recovery_.other_version = true;
+    other_version_ = content;
+    return;
+  }
+  size_t offset = begins_well ? kVersionLine.size() : 0;
+  while (offset < octets.size()) {
+    if (apply_record_at(octets, offset)) continue;
     const size_t bad = offset;
     do {
       ++offset;
-    } while (offset < content.size() && !decode(content.substr(offset), sequence_));
-    if (offset == content.size()) {
+    } while (offset < octets.size() && !decode(octets.substr(offset), sequence_));
+    if (offset == octets.size() && bad > 0) {
       recovery_.torn_bytes = offset - bad;
-      recovery_.torn_whole = looks_like_a_record(content.substr(bad), sequence_);
+      recovery_.torn_whole = looks_like_a_record(octets.substr(bad), sequence_);
       break;
     }
     if (recovery_.damaged_bytes == 0) recovery_.damaged_at = bad;
     recovery_.damaged_bytes += offset - bad;
   }
-  return conf::Done{};
 }
 
 bool Journal::apply_record_at(std::string_view content, size_t& offset) {
@@ -215,6 +225,14 @@ conf::Status Journal::append(std::string_view record) {
 }
 
 conf::Status Journal::rewrite(const Entries& entries) {
+  if (lock_ == nullptr) {
+    if (conf::Status taken = take_lock(); !taken) return taken;
+  }
+  if (!other_version_.empty()) {
+    if (conf::Status kept = keep_copy("journal.other-version", other_version_); !kept) return kept;
+    if (conf::Status synced = files_.sync_directory(directory_); !synced) return synced;
+    other_version_.clear();
+  }
   const std::string fresh = path("journal.new");
   std::string content(kVersionLine);
   for (const auto& [key, value] : entries) content += encode(kPut, key, value);

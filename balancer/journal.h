@@ -9,6 +9,8 @@
 //   state_dir/journal        the records in force
 //   state_dir/journal.new    a rewrite in progress; worthless, overwritten
 //   state_dir/journal.damaged  a copy, made when damage was found at open()
+//   state_dir/journal.other-version  a copy, made before the first write over a
+//                            journal of another release
 //   state_dir/journal.lock   held while the process lives
 //
 //   file    := "sluice-journal 1\n" record*
@@ -24,7 +26,8 @@
 // renames it over journal and syncs the directory. After any failed write or
 // sync the file's end is in doubt, and so the next put() is a rewrite instead
 // of an append: a writer that met a full disk works again as soon as there is
-// room, without a restart.
+// room, without a restart. What a folder has that cannot be written at open() is
+// read all the same; its lock is taken, or refused, when the first write succeeds.
 //
 // Thread: the control thread. Owner: the composition root, through StateStore.
 // The FileSystem must outlive it.
@@ -59,16 +62,17 @@ class Journal {
     uint64_t torn_bytes = 0;     // cut from the end: a write that a crash interrupted
     bool torn_whole = false;     // they are as long as a record: it may once have been whole
     uint64_t damaged_bytes = 0;  // in front of valid records: the disk lost something
-    uint64_t damaged_at = 0;     // offset of the first damage
+    uint64_t damaged_at = 0;     // offset of the first damage; 0: the version line is gone
+    bool other_version = false;  // nothing was read
     // May a change that was acknowledged be missing?
-    bool lost_any() const { return damaged_bytes > 0 || torn_whole; }
-    // Set when the file could not be created or repaired: what was read is in
-    // force, nothing new is kept until a put() succeeds.
+    bool lost_any() const { return damaged_bytes > 0 || torn_whole || other_version; }
+    // Set when the file could not be opened to be written, created or repaired:
+    // what was read is in force, nothing new is kept until a put() succeeds.
     std::optional<conf::Error> write_error;
   };
 
-  // Fails when another process has the directory, when the journal cannot be
-  // read, or when it is of another version.
+  // Fails when another process has the directory (conflict), or when the
+  // journal, or its folder, cannot be read.
   static conf::Result<std::unique_ptr<Journal>> open(FileSystem& files, std::string directory);
 
   const Recovery& recovery() const { return recovery_; }
@@ -87,7 +91,10 @@ class Journal {
 
   Journal(FileSystem& files, std::string directory) : files_(files), directory_(std::move(directory)) {}
 
-  conf::Status load(std::string_view content);
+  void load(const std::string& content);
+  conf::Status take_lock();
+  conf::Status keep_copy(const char* name, std::string_view content);
+  conf::Status make_ready(const conf::Result<std::string>& content);
   bool apply_record_at(std::string_view content, size_t& offset);
   std::string encode(char op, std::string_view key, std::string_view value);
   conf::Status change(char op, const std::string& key, std::string_view value);
@@ -105,6 +112,7 @@ class Journal {
   uint64_t sequence_ = 0;  // of the last record written or read
   size_t file_bytes_ = 0;
   size_t compact_at_bytes_ = kCompactBytes;
+  std::string other_version_;  // a file that must be kept before it is written over; empty: none
   bool end_in_doubt_ = false;  // the next change is a rewrite
   bool failing_ = false;
 };

@@ -25,7 +25,7 @@ void Picker::refresh(uint64_t epoch) {
     usable += condition.usable() ? 1 : 0;
     in_panic += condition.usable_in_panic() ? 1 : 0;
   }
-  in_panic_ = (usable > 0 || panic_.at_none) && usable * 100 < in_panic * panic_.below_percent;
+  in_panic_ = panic_.applies(usable, in_panic);
   uint64_t sum = 0;
   bool awaited = false;
   for (const Entry& entry : entries_) {

@@ -46,6 +46,14 @@ class Picker {
   struct Panic {
     uint32_t below_percent = 0;  // 0: never
     bool at_none = false;        // also with none usable: there is no other colour to go to
+
+    static Panic of(const conf::Outlier& settings, conf::Colour colour) {
+      return {settings.panic_percent, colour == conf::Colour::blue};
+    }
+    // Is it time for it? `candidates`: those that are usable in panic.
+    bool applies(size_t usable, size_t candidates) const {
+      return (usable > 0 || at_none) && usable * 100 < candidates * below_percent;
+    }
   };
 
   Picker(std::vector<Entry> entries, conf::Balance balance, Panic panic);

@@ -112,6 +112,7 @@ RolloutActions Rollout::begin(const RolloutPlan& plan, Moment at) {
   step_ = 0;
   state_ = RolloutState::preflight;
   evidence_ = {};
+  for (ColourEvidence& seen : all_seen_) seen = {};
   blue_before_ = {};
   waiting_.clear();
   foreseen_.clear();
@@ -253,7 +254,8 @@ RolloutActions Rollout::gate_answered(uint64_t number, bool allowed, const std::
   RolloutActions actions;
   if (number != gate_number_ || gate_.state != Question::State::asked) return actions;
   gate_ = {allowed ? Question::State::yes : Question::State::no, at.now_ms, reason};
-  if (!allowed) tell(Notice::veto, "The gate said no: " + reason, at, actions);
+  if (allowed) told_veto_.clear();
+  if (!allowed) tell_veto("The gate said no: " + reason, at, actions);
   if (!std::exchange(promotion_asked_, false) || !allowed) return actions;
   const conf::Result<RolloutActions> promoted = promote(at, false);
   if (promoted.ok()) return *promoted;
@@ -264,6 +266,14 @@ RolloutActions Rollout::gate_answered(uint64_t number, bool allowed, const std::
 void Rollout::forget_gate() {
   gate_ = {};
   promotion_asked_ = false;
+  told_veto_.clear();
+}
+
+// It is asked each minute, perhaps all night: the same no is told once.
+void Rollout::tell_veto(const std::string& text, Moment at, RolloutActions& actions) {
+  if (text == told_veto_) return;
+  told_veto_ = text;
+  tell(Notice::veto, text, at, actions);
 }
 
 void Rollout::ask_gate(conf::BasisPoints next, Moment at, RolloutActions& actions) {
@@ -315,6 +325,7 @@ void Rollout::tell(Notice notice, std::string text, Moment at, RolloutActions& a
 void Rollout::enter_step(size_t step, Moment at, RolloutActions& actions) {
   blue_before_ = blue_reference();
   evidence_ = {};
+  for (ColourEvidence& seen : all_seen_) seen = {};
   step_ = step;
   state_ = RolloutState::holding;
   waiting_ = {held_for(plan_, 0, at.now_ms)};  // the rest is known at the next tick
@@ -342,7 +353,7 @@ void Rollout::leave_step(const char* outcome, const std::string& reason, Moment 
   step.outcome = outcome;
   step.reason = reason;
   for (const conf::Colour colour : conf::kColours) {
-    step.by_colour[static_cast<size_t>(colour)] = UpstreamFigures::of(evidence_.of(colour));
+    step.by_colour[static_cast<size_t>(colour)] = UpstreamFigures::of(all_seen_[static_cast<size_t>(colour)]);
   }
 }
 

@@ -33,7 +33,7 @@
 // caller must act at once; split() is what it has been told to put in force.
 //
 // Thread: the control thread. Owner: the service's control state. Times: see
-// Moment. It weighs about 70 KB: keep it on the heap.
+// Moment. It weighs about 160 KB: keep it on the heap.
 #pragma once
 
 #include <cstdint>
@@ -157,6 +157,8 @@ class Rollout {
   // The step that is under way, counted from 1; 0 before the first and after
   // the end.
   size_t step_entered() const;
+  // By which the step is judged; report() has all that was seen at the step, when
+  // it has ended.
   const StepEvidence& evidence() const { return evidence_; }
   // As of the last tick; empty unless preflight or holding. The moment at which
   // the last of them can come true is the latest of their earliest_ms, if all
@@ -205,6 +207,7 @@ class Rollout {
   void wait_for_freeze(conf::BasisPoints next);
   bool gate_is_fresh(Moment at) const { return at.now_ms - gate_.since_ms < kAskAgainMs; }
   void forget_gate();
+  void tell_veto(const std::string& text, Moment at, RolloutActions& actions);
   void ask_gate(conf::BasisPoints next, Moment at, RolloutActions& actions);
   std::string past_gate() const;
   void wait_for_gate(Moment at, conf::BasisPoints next, RolloutActions& actions);
@@ -225,6 +228,7 @@ class Rollout {
   size_t step_ = 0;
 
   StepEvidence evidence_;         // of this step, or of the preflight
+  ColourEvidence all_seen_[2];    // the same without end, for the report
   ColourEvidence blue_before_;    // of the last step at which blue was seen enough
   ColourEvidence blue_combined_;  // scratch of blue_reference()
   std::vector<Waiting> waiting_;
@@ -233,6 +237,7 @@ class Rollout {
   Question gate_;
   uint64_t gate_number_ = 0;
   bool promotion_asked_ = false;
+  std::string told_veto_;  // what the last notice gave as its reason; empty: none since the last yes
   Question smoke_;
 
   // Going back over a time.

@@ -21,10 +21,10 @@ std::string whole(double value) {
   return std::to_string(static_cast<uint64_t>(std::ceil(value)));
 }
 
-// When a count will have grown from `have` to `need` at the pace of this step.
-std::optional<uint64_t> when_counted(double have, double need, uint64_t held_ms, uint64_t now_ms) {
-  if (have <= 0 || held_ms == 0) return std::nullopt;
-  return now_ms + static_cast<uint64_t>(std::ceil((need - have) * static_cast<double>(held_ms) / have));
+// When a count that took `span_ms` will have grown from `have` to `need`, at its pace.
+std::optional<uint64_t> when_counted(double have, double need, uint64_t span_ms, uint64_t now_ms) {
+  if (have <= 0 || span_ms == 0) return std::nullopt;
+  return now_ms + static_cast<uint64_t>(std::ceil((need - have) * static_cast<double>(span_ms) / have));
 }
 
 uint64_t least_requests(const RolloutPlan& plan) {
@@ -41,7 +41,7 @@ void judge_requests(const StepQuestion& q, std::vector<Waiting>& missing) {
   if (green < need) {
     missing.push_back({"requests", green, need, "requests",
                        "Too few requests of green were judged at this step.",
-                       when_counted(green, need, q.seen.held_ms, q.now_ms)});
+                       when_counted(green, need, q.seen.of(Colour::green).span_ms, q.now_ms)});
   }
   if (q.blue.attempts < kMinBlueRequests) {
     const auto blue = static_cast<double>(q.blue.attempts);
@@ -62,7 +62,7 @@ std::optional<uint64_t> when_rate_passes(const StepQuestion& q, const RateBounds
   const auto attempts = static_cast<double>(q.seen.of(Colour::green).attempts);
   double enough = attempts;
   while (wilson(green.rate * enough, enough).upper > allowed && enough < attempts * 1e6) enough *= 1.05;
-  return when_counted(attempts, enough, q.seen.held_ms, q.now_ms);
+  return when_counted(attempts, enough, q.seen.of(Colour::green).span_ms, q.now_ms);
 }
 
 void judge_error_rate(const StepQuestion& q, std::vector<Waiting>& missing) {
@@ -171,7 +171,33 @@ double allowed_excess(const RolloutPlan& plan) {
   return std::max(plan.margin, wilson(0, static_cast<double>(least_requests(plan))).upper);
 }
 
-void ColourEvidence::add(const UpstreamObservation& seen) {
+uint64_t stretch_ms(const RolloutPlan& plan) {
+  return std::max(plan.hold_ms, kLeastStretchMs);
+}
+
+// The interval's half width z·sqrt(p·(1 - p) / n), z = 2, has to come within the
+// excess also at p = kMostBlueErrorRate; once more for what blue's rate is in doubt.
+uint64_t stretch_requests(const RolloutPlan& plan) {
+  constexpr double kVariance = kMostBlueErrorRate * (1 - kMostBlueErrorRate);
+  const double excess = allowed_excess(plan);
+  const auto enough = static_cast<uint64_t>(std::ceil(2 * 4 * kVariance / (excess * excess)));
+  return std::max({enough, kLeastStretchRequests, 4 * least_requests(plan)});
+}
+
+void StepEvidence::add(uint64_t passed_ms, const Observation& seen, const RolloutPlan& plan) {
+  held_ms += passed_ms;
+  for (const Colour colour : conf::kColours) {
+    const auto i = static_cast<size_t>(colour);
+    by_colour[i].add(passed_ms, seen.of(colour));
+    latest[i].add(passed_ms, seen.of(colour));
+    if (latest[i].span_ms < stretch_ms(plan) || latest[i].attempts < stretch_requests(plan)) continue;
+    by_colour[i] = latest[i];
+    latest[i] = {};
+  }
+}
+
+void ColourEvidence::add(uint64_t passed_ms, const UpstreamObservation& seen) {
+  span_ms += passed_ms;
   attempts += seen.attempts;
   errors += seen.errors;
   if (seen.latency != nullptr) latency += *seen.latency;
@@ -179,6 +205,7 @@ void ColourEvidence::add(const UpstreamObservation& seen) {
 }
 
 void ColourEvidence::add(const ColourEvidence& other) {
+  span_ms += other.span_ms;
   attempts += other.attempts;
   errors += other.errors;
   latency += other.latency;
@@ -230,7 +257,7 @@ std::vector<Waiting> judge_preflight(const Observation& now, const StepEvidence&
          std::string("Too little of ") + to_string(known) +
              " was seen to foresee what both colours need under " + cap_text(cap) +
              "; their max_connections do not keep them within it.",
-         have < kMinBlueRequests ? when_counted(have, kMinBlueRequests, seen.held_ms, now_ms) : now_ms});
+         have < kMinBlueRequests ? when_counted(have, kMinBlueRequests, evidence.span_ms, now_ms) : now_ms});
   }
   judge_circumstances(now, missing);
   return missing;

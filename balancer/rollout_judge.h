@@ -39,22 +39,29 @@ struct Observation {
   const UpstreamObservation& of(conf::Colour colour) const { return upstreams[static_cast<size_t>(colour)]; }
 };
 
-// What was seen of one upstream at one step. Heavy: two histograms' worth.
+// What was seen of one upstream at one step. Heavy: it has a histogram.
 struct ColourEvidence {
   uint64_t attempts = 0;
   uint64_t errors = 0;
+  uint64_t span_ms = 0;  // over which this was seen
   HistogramSnapshot latency;
   ConnectionSeries connections;
 
-  void add(const UpstreamObservation& seen);
+  void add(uint64_t passed_ms, const UpstreamObservation& seen);
   void add(const ColourEvidence& other);
 };
 
+// What a step is judged by. Of a long hold what was seen long ago is forgotten, so
+// that green is judged as it is: when the latest stretch is both as long and as
+// full as is needed, what was seen before it goes. So there are at least one
+// stretch and at most about two.
 struct StepEvidence {
   ColourEvidence by_colour[2];
-  uint64_t held_ms = 0;  // while holding, without pauses and restarts
+  ColourEvidence latest[2];  // the stretch under way; its requests are in by_colour as well
+  uint64_t held_ms = 0;      // while holding, without pauses and restarts
 
   const ColourEvidence& of(conf::Colour colour) const { return by_colour[static_cast<size_t>(colour)]; }
+  void add(uint64_t passed_ms, const Observation& seen, const RolloutPlan& plan);
 };
 
 // One thing that a rollout waits for.
@@ -79,6 +86,15 @@ struct StepQuestion {
   std::optional<conf::BasisPoints> next;  // nothing: this is the last step
   uint64_t now_ms = 0;
 };
+
+// The least of a stretch, see StepEvidence: a hold, and as long as it takes to know
+// blue's rate (Baseline). And as many requests as show that green is no worse, if it
+// is not, at any error rate that blue may have; the tail of the latencies wants some
+// thousands in any case (balancer/latency.h).
+inline constexpr uint64_t kLeastStretchMs = 5 * 60 * 1000;
+inline constexpr uint64_t kLeastStretchRequests = 5000;
+uint64_t stretch_ms(const RolloutPlan& plan);
+uint64_t stretch_requests(const RolloutPlan& plan);
 
 // Blue requests without which neither its rate nor its latency means anything.
 inline constexpr uint64_t kMinBlueRequests = 100;

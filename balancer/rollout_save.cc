@@ -38,6 +38,7 @@ HistogramSnapshot read_histogram(std::string_view bytes) {
 void save_evidence(FieldWriter& fields, const std::string& prefix, const ColourEvidence& seen) {
   fields.number(prefix + ".attempts", seen.attempts);
   fields.number(prefix + ".errors", seen.errors);
+  fields.number(prefix + ".span_ms", seen.span_ms);
   fields.text(prefix + ".latency", save_histogram(seen.latency));
   fields.number(prefix + ".samples", seen.connections.samples());
   fields.number(prefix + ".connections", seen.connections.sum());
@@ -48,6 +49,7 @@ void save_evidence(FieldWriter& fields, const std::string& prefix, const ColourE
 void read_evidence(const FieldReader& fields, const std::string& prefix, ColourEvidence& seen) {
   seen.attempts = fields.number(prefix + ".attempts");
   seen.errors = fields.number(prefix + ".errors");
+  seen.span_ms = fields.number(prefix + ".span_ms");
   seen.latency = read_histogram(fields.text(prefix + ".latency"));
   seen.connections =
       ConnectionSeries(fields.number(prefix + ".samples"), fields.number(prefix + ".connections"),
@@ -83,8 +85,13 @@ std::string Rollout::save() const {
   save_plan(fields, plan_);
   fields.number("step", step_);
   fields.number("held_ms", evidence_.held_ms);
-  save_evidence(fields, "blue", evidence_.of(conf::Colour::blue));
-  save_evidence(fields, "green", evidence_.of(conf::Colour::green));
+  for (const conf::Colour colour : conf::kColours) {
+    const std::string name = conf::to_string(colour);
+    const auto i = static_cast<size_t>(colour);
+    save_evidence(fields, name, evidence_.by_colour[i]);
+    save_evidence(fields, name + "_latest", evidence_.latest[i]);
+    save_evidence(fields, name + "_all", all_seen_[i]);
+  }
   save_evidence(fields, "blue_before", blue_before_);
   fields.number("smoke_passed", smoke_.state == Question::State::yes ? 1 : 0);
   fields.number("grants", grants_.size());
@@ -121,8 +128,13 @@ void Rollout::restore_plan(const FieldReader& fields) {
 void Rollout::restore_position(const FieldReader& fields) {
   step_ = fields.number("step");
   evidence_.held_ms = fields.number("held_ms");
-  read_evidence(fields, "blue", evidence_.by_colour[static_cast<size_t>(conf::Colour::blue)]);
-  read_evidence(fields, "green", evidence_.by_colour[static_cast<size_t>(conf::Colour::green)]);
+  for (const conf::Colour colour : conf::kColours) {
+    const std::string name = conf::to_string(colour);
+    const auto i = static_cast<size_t>(colour);
+    read_evidence(fields, name, evidence_.by_colour[i]);
+    read_evidence(fields, name + "_latest", evidence_.latest[i]);
+    read_evidence(fields, name + "_all", all_seen_[i]);
+  }
   read_evidence(fields, "blue_before", blue_before_);
   if (fields.number("smoke_passed") != 0) smoke_.state = Question::State::yes;
   for (uint64_t i = 0; i < std::min(fields.number("grants"), kMostGrants); ++i) {

@@ -32,9 +32,9 @@ void Rollout::gather(Moment at, const Observation& seen) {
 
 void Rollout::add_evidence(uint64_t passed_ms, const Observation& seen) {
   if (state_ != RolloutState::preflight && state_ != RolloutState::holding) return;
-  evidence_.held_ms += passed_ms;
+  evidence_.add(passed_ms, seen, plan_);
   for (const conf::Colour colour : conf::kColours) {
-    evidence_.by_colour[static_cast<size_t>(colour)].add(seen.of(colour));
+    all_seen_[static_cast<size_t>(colour)].add(passed_ms, seen.of(colour));
   }
 }
 
@@ -118,7 +118,7 @@ void Rollout::wait_for_gate(Moment at, conf::BasisPoints next, RolloutActions& a
   if (gate_.state == Question::State::asked && waited_ms >= kGateTimeoutMs) {
     gate_ = {Question::State::no, at.now_ms, "it did not answer."};
     promotion_asked_ = false;
-    tell(Notice::veto, "The gate did not answer.", at, actions);
+    tell_veto("The gate did not answer.", at, actions);
   } else if (gate_.state != Question::State::none && waited_ms >= kAskAgainMs) {
     gate_ = {};  // also a yes grows stale while other things are missing
   }

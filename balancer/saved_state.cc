@@ -1,5 +1,9 @@
 #include "balancer/saved_state.h"
 
+#include <algorithm>
+#include <initializer_list>
+#include <utility>
+
 #include "balancer/fields.h"
 
 namespace sluice::balancer {
@@ -10,6 +14,66 @@ constexpr std::string_view kFreezeKey = "freeze";
 
 std::string key_of(const std::string& service) {
   return std::string(kServicePrefix) + service;
+}
+
+conf::Error unreadable(std::string what) {
+  return {conf::Error::Kind::invalid, conf::Error::Source::system, false, std::move(what)};
+}
+
+// What operators set. Numbers are one more than what they stand for; one that is
+// not there is not set. Modes are lines of COLOUR MODE ENDPOINT.
+constexpr const char* kMaintenance = "maintenance";
+constexpr const char* kMaxConnections[] = {"max_connections_blue", "max_connections_green"};
+constexpr const char* kModes = "modes";
+
+void encode(const ByHand& by_hand, FieldWriter& fields) {
+  if (by_hand.maintenance) fields.number(kMaintenance, *by_hand.maintenance ? 2 : 1);
+  std::string modes;
+  for (const conf::Colour colour : conf::kColours) {
+    const auto i = static_cast<size_t>(colour);
+    if (by_hand.max_connections[i]) {
+      fields.number(kMaxConnections[i], uint64_t{*by_hand.max_connections[i]} + 1);
+    }
+    for (const auto& [endpoint, mode] : by_hand.modes[i]) {
+      modes += std::string(conf::to_string(colour)) + " " + to_string(mode) + " " + endpoint + "\n";
+    }
+  }
+  if (!modes.empty()) fields.text(kModes, modes);
+}
+
+// The word up to the next blank, or what is left.
+std::string_view take_word(std::string_view& rest) {
+  const std::string_view word = rest.substr(0, rest.find(' '));
+  rest.remove_prefix(std::min(word.size() + 1, rest.size()));
+  return word;
+}
+
+template <typename Value>
+std::optional<Value> named(std::string_view word, std::initializer_list<Value> values) {
+  for (const Value value : values) {
+    if (word == to_string(value)) return value;
+  }
+  return std::nullopt;
+}
+
+conf::Result<ByHand> decode_by_hand(const FieldReader& fields) {
+  ByHand by_hand;
+  if (const uint64_t word = fields.number(kMaintenance); word > 0) by_hand.maintenance = word == 2;
+  for (size_t i = 0; i < 2; ++i) {
+    if (const uint64_t max = fields.number(kMaxConnections[i]); max > 0) {
+      by_hand.max_connections[i] = static_cast<uint32_t>(max - 1);
+    }
+  }
+  const std::string modes = fields.text(kModes);
+  for (std::string_view rest = modes; !rest.empty();) {
+    std::string_view line = rest.substr(0, rest.find('\n'));
+    rest.remove_prefix(std::min(line.size() + 1, rest.size()));
+    const auto colour = named(take_word(line), {conf::Colour::blue, conf::Colour::green});
+    const auto mode = named(take_word(line), {EndpointMode::drain, EndpointMode::maint});
+    if (!colour || !mode || line.empty()) return unreadable("A saved mode of an endpoint is unknown.");
+    by_hand.modes[static_cast<size_t>(*colour)][std::string(line)] = *mode;
+  }
+  return by_hand;
 }
 
 }  // namespace
@@ -24,6 +88,7 @@ std::string encode(const SavedService& state) {
   fields.text("trip_reason", state.trip_reason);
   fields.number("tripped_unix_ms", static_cast<uint64_t>(state.tripped_unix_ms));
   fields.text("rollout", state.rollout);
+  encode(state.by_hand, fields);
   return fields.take();
 }
 
@@ -31,10 +96,9 @@ conf::Result<SavedService> decode_service(std::string_view bytes) {
   const conf::Result<FieldReader> fields = FieldReader::parse(bytes);
   if (!fields) return fields.error();
   const uint64_t green = fields->number("green", conf::kFullSplit + 1);
-  if (green > conf::kFullSplit) {
-    return conf::Error{conf::Error::Kind::invalid, conf::Error::Source::system, false,
-                       "A saved split is over 100 %."};
-  }
+  if (green > conf::kFullSplit) return unreadable("A saved split is over 100 %.");
+  conf::Result<ByHand> by_hand = decode_by_hand(*fields);
+  if (!by_hand) return by_hand.error();
   SavedService state;
   state.green = static_cast<conf::BasisPoints>(green);
   state.generation = fields->number("generation");
@@ -44,6 +108,7 @@ conf::Result<SavedService> decode_service(std::string_view bytes) {
   state.trip_reason = fields->text("trip_reason");
   state.tripped_unix_ms = static_cast<int64_t>(fields->number("tripped_unix_ms"));
   state.rollout = fields->text("rollout");
+  state.by_hand = std::move(*by_hand);
   return state;
 }
 
@@ -69,12 +134,19 @@ conf::Result<std::unique_ptr<StateStore>> StateStore::open(FileSystem& files, st
   for (const auto& [key, value] : store->journal_->entries()) {
     if (key.starts_with(kServicePrefix)) {
       auto service = decode_service(value);
-      if (!service) return service.error();
-      store->services_[key.substr(kServicePrefix.size())] = std::move(*service);
+      if (service) {
+        store->services_[key.substr(kServicePrefix.size())] = std::move(*service);
+      } else {
+        store->unreadable_.push_back(key);
+      }
     } else if (key == kFreezeKey) {
       auto freeze = decode_freeze(value);
-      if (!freeze) return freeze.error();
-      store->freeze_ = std::move(*freeze);
+      if (freeze) {
+        store->freeze_ = std::move(*freeze);
+      } else {
+        store->freeze_ = {true, "whether a freeze was on could not be read", 0};
+        store->unreadable_.push_back(key);
+      }
     }
   }
   return store;

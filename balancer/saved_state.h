@@ -1,7 +1,8 @@
 // StateStore: what the process must not forget, as typed values over a Journal.
 //
 // Everything about one service is one record, so that a split, its generation,
-// the latch and the rollout's position are never seen half changed. The order
+// the latch, the rollout's position and what operators set by hand are never
+// seen half changed. The order
 // of a change is: put it in force, save it, acknowledge it. A crash in between
 // therefore never brings back more green than was in force, when the split
 // rose; and a return to blue does not wait for a disk.
@@ -12,14 +13,27 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
+#include "balancer/endpoint.h"
 #include "balancer/journal.h"
 #include "conf/config.h"
 #include "conf/result.h"
 
 namespace sluice::balancer {
+
+// What operators set beside the split; each value stays until the file says the
+// same, a mode until the endpoint goes or is set to ready.
+struct ByHand {
+  std::optional<bool> maintenance;
+  std::optional<uint32_t> max_connections[2];    // by conf::Colour; 0: no limit
+  std::map<std::string, EndpointMode> modes[2];  // by endpoint name, of those that are not ready
+
+  bool operator==(const ByHand&) const = default;
+};
 
 struct SavedService {
   conf::BasisPoints green = 0;
@@ -30,6 +44,7 @@ struct SavedService {
   std::string trip_reason;
   int64_t tripped_unix_ms = 0;
   std::string rollout;  // Rollout::save(); empty: there was none
+  ByHand by_hand;
 
   bool operator==(const SavedService&) const = default;
 };
@@ -50,12 +65,14 @@ conf::Result<SavedFreeze> decode_freeze(std::string_view bytes);
 
 class StateStore {
  public:
-  // A record that cannot be read is an error: to guess a split would be worse.
+  // Records that cannot be understood, of another release perhaps, are left out:
+  // unreadable() has their keys. Of a freeze it is assumed that it was on.
   static conf::Result<std::unique_ptr<StateStore>> open(FileSystem& files, std::string directory);
 
   const std::map<std::string, SavedService>& services() const { return services_; }
   const SavedFreeze& freeze() const { return freeze_; }
   const Journal::Recovery& recovery() const { return journal_->recovery(); }
+  const std::vector<std::string>& unreadable() const { return unreadable_; }
   bool failing() const { return journal_->failing(); }
 
   // Ok: it is on the disk. An error leaves services() and freeze() as they were.
@@ -69,6 +86,7 @@ class StateStore {
   std::unique_ptr<Journal> journal_;
   std::map<std::string, SavedService> services_;
   SavedFreeze freeze_;
+  std::vector<std::string> unreadable_;
 };
 
 }  // namespace sluice::balancer

@@ -97,7 +97,10 @@ Control::Control(conf::Config config, std::string version, Inheritance inheritan
       upgrade_(loop_,
                {[this] { let_go_of_state(); }, [this] { return state_in_force(); },
                 [this](int pid) { handed_over_to(pid); },
-                [this](const std::string& why, bool had_let_go) { take_back_state(why, had_let_go); }}) {
+                [this](const std::string& why, bool had_let_go) { take_back_state(why, had_let_go); }}),
+      places_timer_([](void* self) { static_cast<Control*>(self)->give_up_places(); }, this),
+      predecessor_(
+          loop_, [this](const Places& places) { take_places(places); }, [this] { take_places({}); }) {
   client_caps_->push_back(std::make_shared<balancer::Cap>(
       "clients", balancer::Cap::kUnlimited, [this](uint32_t worker) { workers_[worker]->wake_for_caps(); }));
 }
@@ -153,7 +156,6 @@ conf::Status Control::start() {
   for (const auto& worker : workers_) worker->adopt(plan, config_.overload);
   for (const auto& worker : workers_) worker->start();
   health_.configure();
-  restore_values_by_hand();
   if (!inheritance_.any()) remembered_ = {};
   start_signals();
   loop_.arm(ticker_, Judge::kTickMs);
@@ -349,7 +351,8 @@ void Control::publish_plan(std::function<void()> done) {
   judge_.configure();
   rollouts_.configure();
   health_.configure();
-  for (const std::string& service : registry_.take_returned()) save_service(service);
+  for (const std::string& service : registry_.take_changed()) save_service(service);
+  apply_places();
   const auto countdown = std::make_shared<Countdown>(worker_count(), std::move(done));
   for (const auto& worker : workers_) {
     worker->post([this, one = worker.get(), plan, overload = config_.overload, countdown] {
@@ -400,7 +403,9 @@ void Control::drain(const Actor& actor) {
   rollouts_.save_evidence();
   loop_.arm(drain_deadline_, config_.drain_ms);
   for (const OpenListener& one : listeners_) remove_path(one);
-  const auto countdown = std::make_shared<Countdown>(worker_count(), [this] { stop_workers(); });
+  const auto countdown = std::make_shared<Countdown>(worker_count(), [this] {
+    if (successor_ == 0) stop_workers();  // else when all places are free, see tell_places()
+  });
   for (const auto& worker : workers_) {
     worker->post([this, one = worker.get(), countdown] {
       one->begin_drain([this, countdown] { mailbox_.post([countdown] { countdown->one(); }); });
@@ -433,8 +438,11 @@ void Control::stop_workers() {
   state_ = RunState::stopped;
   changed();
   drain_deadline_.disarm();
-  const auto countdown =
-      std::make_shared<Countdown>(worker_count(), [this] { webhooks_.finish([this] { finish(); }); });
+  places_timer_.disarm();
+  const auto countdown = std::make_shared<Countdown>(worker_count(), [this] {
+    upgrade_.close();  // all places are free
+    webhooks_.finish([this] { finish(); });
+  });
   for (const auto& worker : workers_) {
     worker->post([this, one = worker.get(), countdown] {
       one->close_all();
@@ -456,6 +464,7 @@ void Control::finish() {
   for (const auto& closer : closers_) closer();
   http_client_.close();
   health_.close();
+  predecessor_.close();
   resolver_.close();
   for (const auto& handle : signals_) uv_close(reinterpret_cast<uv_handle_t*>(handle.get()), nullptr);
   mailbox_.close();
@@ -485,6 +494,7 @@ LogLevel level_of(std::string_view type) {
       "endpoint_down",
       "endpoint_ejected",
       "cap_warning",
+      "panic",
       "reload_failed",
       "dns_failed",
       "log_not_reopened",

@@ -41,6 +41,7 @@
 #include "proxy/judge.h"
 #include "proxy/loop.h"
 #include "proxy/mailbox.h"
+#include "proxy/places_line.h"
 #include "proxy/registry.h"
 #include "proxy/resolver.h"
 #include "proxy/rollouts.h"
@@ -85,6 +86,8 @@ class Control {
   static constexpr uint64_t kSaveAgainMs = 1000;
   // A disk that has not answered after as long counts as one that refused.
   static constexpr uint64_t kDurableMs = 10'000;
+  // A process that gives way says as often what it still uses of the caps.
+  static constexpr uint64_t kPlacesMs = 10;
 
   // `inheritance`: what a process that this one takes over from leaves to it.
   Control(conf::Config config, std::string version, Inheritance inheritance = {});
@@ -197,6 +200,11 @@ class Control {
   // still to be written, also again, and while another process has the state;
   // true without a state_dir.
   bool state_saved() const { return !handing_over_ && unsaved_.empty() && !writer_.saving(); }
+  // What the disk refused and has not taken since: services, and
+  // StateWriter::kFreeze.
+  const std::set<std::string>& unsaved() const { return unsaved_; }
+  // What operators set and `config` says differently, a sentence for each.
+  std::vector<std::string> values_by_hand(const conf::Config& config) const;
   // Calls `done` when all that was to be saved until now is on the disk, or, with
   // false, when the disk has refused some of it or took longer than kDurableMs.
   // At once where there is nothing to wait for.
@@ -264,13 +272,16 @@ class Control {
   void take_last_word(const std::string& state);
   // Does this process decide already, or does a predecessor?
   bool judges() const { return accepting_ || !inheritance_.any(); }
-  void restore_values_by_hand();
   void take_back_state(const std::string& why, bool had_let_go);
+  void give_up_places();
+  void tell_places();
+  void await_places();
+  void take_places(const Places& places);
+  void apply_places();
   void handed_over_to(int pid);
   void close_listener(uint64_t id);
   conf::Status open_new_listeners(const conf::Config& next);
   void update_listeners(const conf::Config& next);
-  std::vector<std::string> values_by_hand(const conf::Config& next) const;
   std::shared_ptr<const ListenerTraits> traits_of(const conf::Listener& listener) const;
   // Gives open listeners what is now to be said of them.
   void refresh_listeners();
@@ -282,13 +293,15 @@ class Control {
   bool split_follows_file(const std::string& service, const conf::Config& next) const;
   void apply_file_splits(const conf::Config& next);
   conf::Status open_store();
-  void tell_of_recovery(const balancer::Journal::Recovery& recovery);
+  void doubt(std::string why);
+  void mind_recovery(const balancer::StateStore& store);
+  void restore_absent(const std::string& service, const balancer::SavedService& saved);
   void report_written(const std::string& service, const conf::Result<std::string>& path);
   void when_settled(uint64_t most_ms, std::function<void(bool in_time)> done);
   void look_at_settling();
   balancer::SavedService saved_of(const std::string& service) const;
   void restore_states();
-  void begin_on_blue();
+  void begin_on_blue(const std::string& why);
   void put_in_force(ServiceEntry& entry, const balancer::SavedService& saved);
   void restore_rollout(const std::string& service, const std::string& saved);
   conf::Status change_freeze(balancer::SavedFreeze next, const Actor& actor);
@@ -351,11 +364,10 @@ class Control {
   Rollouts rollouts_{*this};
   StateWriter writer_;
   std::deque<Settling> settling_;
-  bool in_doubt_ = false;      // the journal lost something; until that has been minded
+  // The journal may lack a trip: why, until that has been minded; empty: no.
+  std::string in_doubt_;
   bool handing_over_ = false;  // from letting go of the state until it is taken back
   balancer::SavedFreeze freeze_;
-  // What the disk refused and has not taken since: services, and
-  // StateWriter::kFreeze.
   std::set<std::string> unsaved_;
   uint64_t save_again_ms_ = 0;
   FileWatch config_file_;
@@ -365,19 +377,16 @@ class Control {
   std::vector<std::function<void()>> closers_;
   Inheritance inheritance_;
   Upgrade upgrade_;
+  Timer places_timer_;
+  std::optional<Places> told_places_;  // the last that went to a successor
+  PlacesLine predecessor_;
+  Places places_elsewhere_;  // as the predecessor said last
   std::vector<Part*> parts_;
   bool announced_ = false;  // everything has started
   bool accepting_ = false;
   uint64_t accept_latest_us_ = 0;  // whether there is an endpoint to be used or not
   int successor_ = 0;
 
-  // What a predecessor had in force.
-  struct ByHand {
-    std::optional<bool> maintenance;
-    std::optional<uint32_t> max_connections[2];
-    std::string modes;  // lines of COLOUR MODE ENDPOINT, of those that are not ready
-  };
-  std::map<std::string, ByHand> by_hand_;  // from its first word until it is in force here
   // From the journal, and over it from a predecessor.
   InForce remembered_;
 };

@@ -105,7 +105,8 @@ conf::Status Control::set_max_connections(const std::string& service, conf::Colo
   balancer::Cap& cap = *(*found)->upstreams[static_cast<size_t>(colour)]->connections();
   const uint32_t before = cap.max();
   cap.set_max(max == 0 ? balancer::Cap::kUnlimited : max);
-  (*found)->max_connections_by_hand[static_cast<size_t>(colour)] = max;
+  (*found)->by_hand.max_connections[static_cast<size_t>(colour)] = max;
+  save_service(service);
   const auto text = [](uint32_t value) {
     return value == 0 || value == balancer::Cap::kUnlimited ? std::string("unlimited")
                                                             : std::to_string(value);
@@ -133,6 +134,13 @@ conf::Status Control::set_endpoint_mode(const std::string& service, conf::Colour
   }
   const balancer::EndpointMode before = state->condition().mode;
   health_.set_mode(service, colour, state, mode);
+  auto& modes = (*found)->by_hand.modes[static_cast<size_t>(colour)];
+  if (mode == balancer::EndpointMode::ready) {
+    modes.erase(endpoint);
+  } else {
+    modes[endpoint] = mode;
+  }
+  save_service(service);
   add_event("endpoint_mode_changed", service,
             "endpoint " + endpoint + " of " + service + "/" + conf::to_string(colour) + " went from " +
                 to_string(before) + " to " + to_string(mode),
@@ -159,7 +167,8 @@ conf::Status Control::set_maintenance(const std::string& service, bool on, const
   const conf::Result<ServiceEntry*> found = find_service(service);
   if (!found.ok()) return found.error();
   (*found)->state->set_maintenance(on);
-  (*found)->maintenance_by_hand = on;
+  (*found)->by_hand.maintenance = on;
+  save_service(service);
   add_event("maintenance_changed", service, "maintenance of " + service + " is " + (on ? "on" : "off"),
             {{"on", on ? "true" : "false"}, {"who", actor.who}});
   changed();

@@ -177,15 +177,15 @@ std::vector<std::string> Control::values_by_hand(const conf::Config& next) const
                        conf::format_percent(service.split) +
                        ", but a freeze is on: set it when that has ended");
     }
-    if (entry.maintenance_by_hand.value_or(service.maintenance) != service.maintenance) {
-      values.push_back(path + ".maintenance is " + on_or_off(*entry.maintenance_by_hand) +
+    if (entry.by_hand.maintenance.value_or(service.maintenance) != service.maintenance) {
+      values.push_back(path + ".maintenance is " + on_or_off(*entry.by_hand.maintenance) +
                        " (set by hand), the file says " + on_or_off(service.maintenance));
     }
     for (const conf::Colour colour : conf::kColours) {
       const auto i = static_cast<size_t>(colour);
       const std::string upstream = path + "." + conf::to_string(colour);
       const uint32_t in_file = service.upstream(colour).max_connections;
-      if (const uint32_t max = entry.max_connections_by_hand[i].value_or(in_file); max != in_file) {
+      if (const uint32_t max = entry.by_hand.max_connections[i].value_or(in_file); max != in_file) {
         values.push_back(upstream + ".max_connections is " + limit(max) + " (set by hand), the file says " +
                          limit(in_file));
       }

@@ -14,41 +14,68 @@ namespace sluice::proxy {
 using balancer::Split;
 using conf::Error;
 
+namespace {
+
+// The folder of a state_dir that is on a disk which fails: not one that was never
+// there, or that was named by mistake.
+bool disk_fails(int error) {
+  return error == EROFS || error == ENOSPC || error == EDQUOT || error == EIO;
+}
+
+}  // namespace
+
+// A disk that is full, read-only or damaged is no reason to serve nobody.
 conf::Status Control::open_store() {
   if (config_.state_dir.empty()) return conf::Done{};
   constexpr mode_t kOwnersAndGroups = 0750;
-  if (mkdir(config_.state_dir.c_str(), kOwnersAndGroups) != 0 && errno != EEXIST) {
+  if (mkdir(config_.state_dir.c_str(), kOwnersAndGroups) != 0 && errno != EEXIST && !disk_fails(errno)) {
     return conf::Error{
         conf::Error::Kind::io, conf::Error::Source::system, false,
         "state_dir " + config_.state_dir + " is not there and cannot be made: " + std::strerror(errno)};
   }
   conf::Result<std::unique_ptr<balancer::StateStore>> opened =
       balancer::StateStore::open(writer_.files(), config_.state_dir);
-  if (!opened.ok()) return opened.error();
-  remembered_ = {(*opened)->services(), (*opened)->freeze()};
-  tell_of_recovery((*opened)->recovery());
-  in_doubt_ = (*opened)->recovery().lost_any();
-  writer_.begin(config_.state_dir, std::move(*opened));
+  if (opened.ok()) {
+    remembered_ = {(*opened)->services(), (*opened)->freeze()};
+    mind_recovery(**opened);
+    writer_.begin(config_.state_dir, std::move(*opened));
+    return conf::Done{};
+  }
+  if (opened.error().kind == conf::Error::Kind::conflict) return opened.error();
+  doubt("The journal cannot be read: " + opened.error().detail);
+  writer_.begin(config_.state_dir, nullptr);  // which tries again with each state
   return conf::Done{};
 }
 
-void Control::tell_of_recovery(const balancer::Journal::Recovery& recovery) {
-  if (recovery.damaged_bytes > 0) {
-    add_event(
-        "state_damaged", "",
-        std::to_string(recovery.damaged_bytes) + " octets of " + config_.state_dir +
-            "/journal were unreadable and changes may be missing, perhaps a trip: every service begins on "
-            "blue; look at 'show trip' before a split rises; the file was kept as journal.damaged");
+// Of what is said here the first is the reason that splits give.
+void Control::doubt(std::string why) {
+  add_event(
+      "state_damaged", "",
+      why +
+          " A trip may be missing: every service begins on blue; look at 'show trip' before a split rises.");
+  if (in_doubt_.empty()) in_doubt_ = std::move(why);
+}
+
+void Control::mind_recovery(const balancer::StateStore& store) {
+  const balancer::Journal::Recovery& recovery = store.recovery();
+  const std::string journal = config_.state_dir + "/journal";
+  if (recovery.other_version) {
+    doubt(journal + " is of another release, which alone can read it; it is kept as journal.other-version.");
+  } else if (recovery.damaged_bytes > 0) {
+    doubt(std::to_string(recovery.damaged_bytes) + " octets of " + journal +
+          " were unreadable; the file is kept as journal.damaged.");
   } else if (recovery.torn_whole) {
-    add_event(
-        "state_damaged", "",
-        "the last record of " + config_.state_dir +
-            "/journal is there but unreadable, and may have been a trip: every service begins on blue; look "
-            "at 'show trip' before a split rises");
+    doubt("The last record of " + journal + " is there but unreadable.");
   } else if (recovery.torn_bytes > 0) {
     add_event("state_damaged", "",
-              "the last record of " + config_.state_dir + "/journal was cut off after " +
-                  std::to_string(recovery.torn_bytes) + " octets: a change that was never acknowledged");
+              "the last record of " + journal + " was cut off after " + std::to_string(recovery.torn_bytes) +
+                  " octets: a change that was never acknowledged");
+  }
+  for (const std::string& record : store.unreadable()) {
+    doubt("The record '" + record + "' of " + journal + " is of another release.");
+  }
+  if (recovery.write_error) {
+    doubt(journal + " cannot be written, perhaps for long: " + recovery.write_error->detail);
   }
 }
 
@@ -57,23 +84,43 @@ void Control::tell_of_recovery(const balancer::Journal::Recovery& recovery) {
 void Control::restore_states() {
   freeze_ = remembered_.freeze;
   for (const auto& [name, saved] : remembered_.services) {
-    if (ServiceEntry* const entry = registry_.find(name); entry != nullptr) put_in_force(*entry, saved);
+    if (ServiceEntry* const entry = registry_.find(name); entry != nullptr) {
+      put_in_force(*entry, saved);
+      registry_.restore_by_hand(service_conf(name), saved.by_hand, resolver_.names());
+    } else {
+      restore_absent(name, saved);
+    }
   }
   judge_.configure();
   for (const auto& [name, saved] : remembered_.services) {
     if (registry_.find(name) != nullptr) restore_rollout(name, saved.rollout);
   }
-  if (std::exchange(in_doubt_, false)) begin_on_blue();
+  for (const std::string& service : registry_.take_changed()) save_service(service);
+  if (!in_doubt_.empty()) begin_on_blue(std::exchange(in_doubt_, {}));
+  for (const std::string& by_hand : values_by_hand(config_)) {
+    add_event("value_restored", "", by_hand + "; it was so before the start and stays");
+  }
 }
 
-// Never with more green than before the end.
-void Control::begin_on_blue() {
+// A restart with a file that lacks the service for a while is no more of a `reset`
+// than a reload is.
+void Control::restore_absent(const std::string& service, const balancer::SavedService& saved) {
+  registry_.remember(service, {saved.green, saved.generation}, saved.tripped, saved.trip_reason,
+                     static_cast<uint64_t>(saved.tripped_unix_ms) * 1000);
+  if (!saved.rollout.empty()) rollouts_.restore_absent(service, saved.rollout, saved.green, saved.tripped);
+}
+
+// Never with more green than before the end, also not by a rollout that goes on.
+void Control::begin_on_blue(const std::string& why) {
   for (const auto& [name, entry] : registry_.services()) {
-    if (entry.state->split().get().green == 0) continue;
-    put_split(name, 0, "recovery");
-    rollouts_.split_changed(name, 0);
+    rollouts_.hold_back(name, why);
+    if (entry.state->split().get().green != 0) {
+      put_split(name, 0, "recovery");
+      rollouts_.split_changed(name, 0);
+    }
     save_service(name);
   }
+  save_freeze();
 }
 
 void Control::put_in_force(ServiceEntry& entry, const balancer::SavedService& saved) {
@@ -107,6 +154,7 @@ balancer::SavedService Control::saved_of(const std::string& service) const {
   saved.trip_reason = entry.trip_reason;
   saved.tripped_unix_ms = static_cast<int64_t>(entry.tripped_at_us / 1000);
   saved.rollout = rollouts_.save(service);
+  saved.by_hand = entry.by_hand;
   return saved;
 }
 

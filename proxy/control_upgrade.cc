@@ -25,7 +25,10 @@ void Control::accept_when_ready() {
   // A predecessor serves as long as we could not.
   const bool waits = inheritance_.any() ? !ready() : !first_checks_over();
   if (waits && loop_.now_us() < accept_latest_us_) return;
-  if (inheritance_.any()) take_last_word(inheritance_.report_ready());
+  if (inheritance_.any()) {
+    take_last_word(inheritance_.report_ready());
+    await_places();
+  }
   accepting_ = true;
   for (const OpenListener& one : listeners_) give_to_workers(one);
   for (Part* const part : parts_) {
@@ -52,26 +55,6 @@ void Control::upgrade(const Actor& actor) {
 namespace {
 
 constexpr std::string_view kServicePrefix = "service/";
-constexpr const char* kMaxConnections[] = {"max_connections_blue", "max_connections_green"};
-
-std::string modes_of(const ServiceEntry& entry) {
-  std::string lines;
-  for (const conf::Colour colour : conf::kColours) {
-    for (const balancer::EndpointPlan& one : entry.endpoints[static_cast<size_t>(colour)]) {
-      const balancer::EndpointMode mode = one.state->condition().mode;
-      if (mode == balancer::EndpointMode::ready) continue;
-      lines += std::string(conf::to_string(colour)) + " " + to_string(mode) + " " + one.state->name() + "\n";
-    }
-  }
-  return lines;
-}
-
-// The word up to the next blank, or what is left.
-std::string_view take_word(std::string_view& rest) {
-  const std::string_view word = rest.substr(0, rest.find(' '));
-  rest.remove_prefix(std::min(word.size() + 1, rest.size()));
-  return word;
-}
 
 }  // namespace
 
@@ -93,22 +76,14 @@ void Control::let_go_of_state() {
   });
 }
 
-// All that is in force and not in the configuration: more than the journal
-// keeps, and also where there is no journal. Numbers are one more than what they
-// stand for; 0 is not set.
+// All that is in force and not in the configuration, also where there is no
+// journal.
 std::string Control::state_in_force() const {
   balancer::FieldWriter all;
   std::string names;
   for (const auto& [name, entry] : registry_.services()) {
     balancer::FieldWriter one;
     one.text("saved", encode(saved_of(name)));
-    if (entry.maintenance_by_hand) one.number("maintenance", *entry.maintenance_by_hand ? 2 : 1);
-    for (size_t i = 0; i < 2; ++i) {
-      if (entry.max_connections_by_hand[i]) {
-        one.number(kMaxConnections[i], uint64_t{*entry.max_connections_by_hand[i]} + 1);
-      }
-    }
-    one.text("modes", modes_of(entry));
     all.text(std::string(kServicePrefix) + name, one.take());
     names += name + "\n";
   }
@@ -123,7 +98,6 @@ conf::Status Control::read_handover(const std::string& state) {
   const conf::Result<balancer::FieldReader> all = balancer::FieldReader::parse(state);
   if (!all.ok()) return all.error();
   InForce told;
-  std::map<std::string, ByHand> by_hand;
   const std::string names = all->text("services");
   for (std::string_view rest = names; !rest.empty();) {
     const std::string name(rest.substr(0, rest.find('\n')));
@@ -133,21 +107,12 @@ conf::Status Control::read_handover(const std::string& state) {
     conf::Result<balancer::SavedService> saved = balancer::decode_service(one->text("saved"));
     if (!saved.ok()) return saved.error();
     told.services.emplace(name, std::move(*saved));
-    ByHand& mine = by_hand[name];
-    if (const uint64_t word = one->number("maintenance"); word > 0) mine.maintenance = word == 2;
-    for (size_t i = 0; i < 2; ++i) {
-      if (const uint64_t max = one->number(kMaxConnections[i]); max > 0) {
-        mine.max_connections[i] = static_cast<uint32_t>(max - 1);
-      }
-    }
-    mine.modes = one->text("modes");
   }
   conf::Result<balancer::SavedFreeze> freeze = balancer::decode_freeze(all->text("freeze"));
   if (!freeze.ok()) return freeze.error();
   told.freeze = std::move(*freeze);
   told.services.merge(remembered_.services);  // those of which the other knew nothing
   remembered_ = std::move(told);
-  by_hand_ = std::move(by_hand);
   return conf::Done{};
 }
 
@@ -172,31 +137,8 @@ void Control::take_last_word(const std::string& state) {
     restore_rollout(name, saved.rollout);
   }
   remembered_ = {};
-  by_hand_ = {};
   for (const auto& [name, entry] : registry_.services()) save_service(name);
   save_freeze();
-}
-
-void Control::restore_values_by_hand() {
-  const Actor actor{"upgrade", "the process before"};
-  for (const auto& [name, by_hand] : by_hand_) {
-    if (registry_.find(name) == nullptr) continue;
-    if (by_hand.maintenance) static_cast<void>(set_maintenance(name, *by_hand.maintenance, actor));
-    for (const conf::Colour colour : conf::kColours) {
-      const std::optional<uint32_t>& max = by_hand.max_connections[static_cast<size_t>(colour)];
-      if (max) static_cast<void>(set_max_connections(name, colour, *max, actor));
-    }
-    for (std::string_view rest = by_hand.modes; !rest.empty();) {
-      std::string_view line = rest.substr(0, rest.find('\n'));
-      rest.remove_prefix(std::min(line.size() + 1, rest.size()));
-      const conf::Colour colour = take_word(line) == "green" ? conf::Colour::green : conf::Colour::blue;
-      const auto mode =
-          take_word(line) == "drain" ? balancer::EndpointMode::drain : balancer::EndpointMode::maint;
-      const conf::Status set = set_endpoint_mode(name, colour, std::string(line), mode, actor);
-      if (!set.ok()) add_event("endpoint_mode_lost", name, set.error().detail);
-    }
-  }
-  by_hand_ = {};
 }
 
 void Control::take_back_state(const std::string& why, bool had_let_go) {
@@ -216,6 +158,7 @@ void Control::handed_over_to(int pid) {
   successor_ = pid;
   add_event("upgraded", "", "process " + std::to_string(pid) + " serves now", {{"pid", std::to_string(pid)}});
   drain({"upgrade", "pid " + std::to_string(pid)});
+  give_up_places();
 }
 
 }  // namespace sluice::proxy

@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "balancer/picker.h"
 #include "proxy/control.h"
 #include "proxy/socket_probe.h"
 
@@ -135,7 +136,37 @@ void HealthMonitor::tell(Upstream& upstream) {
         "endpoint " + event.endpoint + " of " + name + " is " + event.text,
         {{"upstream", to_string(upstream.colour)}, {"endpoint", event.endpoint}, {"reason", event.reason}});
   }
-  if (upstream.monitor->take_changed()) control_.endpoints_changed(upstream.service, upstream.colour);
+  if (!upstream.monitor->take_changed()) return;
+  look_for_panic(upstream);
+  control_.endpoints_changed(upstream.service, upstream.colour);
+}
+
+void HealthMonitor::look_for_panic(Upstream& upstream) {
+  size_t usable = 0;
+  size_t candidates = 0;
+  for (const auto& [key, watched] : upstream.endpoints) {
+    const balancer::EndpointCondition condition = watched.state->condition();
+    usable += condition.usable() ? 1 : 0;
+    candidates += condition.usable_in_panic() ? 1 : 0;
+  }
+  const auto panic = balancer::Picker::Panic::of(upstream.settings.outlier, upstream.colour);
+  if (panic.applies(usable, candidates) == upstream.panic) return;
+  upstream.panic = !upstream.panic;
+  const std::string name = upstream.service + "/" + to_string(upstream.colour);
+  const std::string count = std::to_string(usable) + " of " + std::to_string(candidates);
+  control_.add_event(
+      upstream.panic ? "panic" : "panic_over", upstream.service,
+      upstream.panic ? "only " + count + " endpoints of " + name +
+                           " are in service: requests go to all of them rather than bury the rest"
+                     : count + " endpoints of " + name + " are in service, and only these get requests again",
+      {{"upstream", to_string(upstream.colour)},
+       {"usable", std::to_string(usable)},
+       {"endpoints", std::to_string(candidates)}});
+}
+
+bool HealthMonitor::in_panic(const std::string& service, Colour colour) const {
+  const auto found = upstreams_.find(service + "/" + to_string(colour));
+  return found != upstreams_.end() && found->second.panic;
 }
 
 void HealthMonitor::tick() {

@@ -39,6 +39,9 @@ class HealthMonitor {
   void set_mode(const std::string& service, conf::Colour colour, const balancer::EndpointState* endpoint,
                 balancer::EndpointMode mode);
 
+  // Do requests go to all endpoints that were ever up, because too few are left?
+  bool in_panic(const std::string& service, conf::Colour colour) const;
+
   // The last failure of an endpoint's check, for `show endpoints`; may be empty.
   std::string last_failure(const balancer::EndpointState* endpoint) const;
 
@@ -62,6 +65,7 @@ class HealthMonitor {
     Settings settings;
     std::unique_ptr<health::UpstreamMonitor> monitor;
     std::map<health::EndpointKey, Watched> endpoints;
+    bool panic = false;
   };
   struct Checked {
     Upstream* upstream;
@@ -74,6 +78,8 @@ class HealthMonitor {
   void on_transition(health::CheckId id, const health::CheckTransition& transition);
   // Tells the workers and the log what the monitor has decided.
   void tell(Upstream& upstream);
+  // As each worker's Picker decides it for itself.
+  void look_for_panic(Upstream& upstream);
   void advance();
   void arm();  // for the scheduler's next wakeup
   static health::EndpointKey key_of(const balancer::EndpointState* state) {

@@ -58,11 +58,10 @@ void Registry::update_service(const conf::Service& service, uint64_t wall_us) {
     // Nobody would expect what was set by hand before it left.
     const conf::BasisPoints green = !service.has_green || back->second.state->tripped() ? 0 : service.split;
     if (green != now.green) split.set({green, now.generation + 1});
-    returned_.push_back(service.name);
+    changed_.insert(service.name);
     back->second.split_source = "config";
     back->second.split_since_us = wall_us;
-    back->second.maintenance_by_hand.reset();
-    for (auto& by_hand : back->second.max_connections_by_hand) by_hand.reset();
+    back->second.by_hand = {};
   }
   ServiceEntry& entry = services_[service.name];
   if (entry.state == nullptr) {
@@ -77,17 +76,68 @@ void Registry::update_service(const conf::Service& service, uint64_t wall_us) {
           std::make_shared<balancer::UpstreamState>(service.name, colour, workers_, wake_);
     }
   }
-  std::optional<bool>& maintenance = entry.maintenance_by_hand;
+  apply_by_hand(service, entry);
+}
+
+void Registry::apply_by_hand(const conf::Service& service, ServiceEntry& entry) {
+  const balancer::ByHand before = entry.by_hand;
+  std::optional<bool>& maintenance = entry.by_hand.maintenance;
   if (maintenance == service.maintenance) maintenance.reset();
   entry.state->set_maintenance(maintenance.value_or(service.maintenance));
   for (const Colour colour : conf::kColours) {
     const auto i = static_cast<size_t>(colour);
-    std::optional<uint32_t>& by_hand = entry.max_connections_by_hand[i];
+    std::optional<uint32_t>& by_hand = entry.by_hand.max_connections[i];
     const uint32_t in_file = service.upstream(colour).max_connections;
     if (by_hand == in_file) by_hand.reset();
     const uint32_t max = by_hand.value_or(in_file);
     entry.upstreams[i]->connections()->set_max(max == 0 ? balancer::Cap::kUnlimited : max);
   }
+  if (entry.by_hand != before) changed_.insert(service.name);
+}
+
+// Modes go with their endpoints; one that a name may still have is kept until the
+// name has its first address.
+void Registry::forget_modes(const conf::Service& service, const ResolvedNames& names, ServiceEntry& entry) {
+  for (const Colour colour : conf::kColours) {
+    const std::vector<conf::Endpoint>& listed = service.upstream(colour).endpoints;
+    const bool more_may_come = std::any_of(listed.begin(), listed.end(), [&](const conf::Endpoint& one) {
+      if (one.address.kind != conf::Address::Kind::dns) return false;
+      const auto found = names.find(one.address.host);
+      return found == names.end() || found->second.empty();
+    });
+    if (more_may_come) continue;
+    const size_t gone = std::erase_if(entry.by_hand.modes[static_cast<size_t>(colour)], [&](const auto& one) {
+      return entry.find_endpoint(colour, one.first) == nullptr;
+    });
+    if (gone > 0) changed_.insert(service.name);
+  }
+}
+
+void Registry::restore_by_hand(const conf::Service& service, balancer::ByHand by_hand,
+                               const ResolvedNames& names) {
+  ServiceEntry& entry = services_.at(service.name);
+  entry.by_hand = std::move(by_hand);
+  apply_by_hand(service, entry);
+  forget_modes(service, names, entry);
+  for (const Colour colour : conf::kColours) {
+    for (const auto& [name, mode] : entry.by_hand.modes[static_cast<size_t>(colour)]) {
+      EndpointState* const state = entry.find_endpoint(colour, name);
+      if (state == nullptr) continue;
+      balancer::EndpointCondition condition = state->condition();
+      condition.mode = mode;
+      state->set_condition(condition);
+    }
+  }
+}
+
+void Registry::remember(const std::string& service, balancer::Split::Value split, bool tripped,
+                        const std::string& trip_reason, uint64_t tripped_at_us) {
+  ServiceEntry entry;
+  entry.state = std::make_shared<balancer::ServiceState>(service, split);
+  entry.state->set_tripped(tripped);
+  entry.trip_reason = trip_reason;
+  entry.tripped_at_us = tripped_at_us;
+  dropped_.insert_or_assign(service, std::move(entry));
 }
 
 std::vector<EndpointPlan> Registry::endpoints_of(const conf::Service& service, Colour colour,
@@ -95,6 +145,7 @@ std::vector<EndpointPlan> Registry::endpoints_of(const conf::Service& service, C
                                                  const ServiceEntry& entry) const {
   std::vector<EndpointPlan> result;
   std::set<std::string> seen;
+  const auto& modes = entry.by_hand.modes[static_cast<size_t>(colour)];
   const auto add = [&](const conf::Address& address, const std::string& authority, uint32_t weight) {
     const std::string name = address.to_string();
     if (!seen.insert(name).second) return;
@@ -102,8 +153,11 @@ std::vector<EndpointPlan> Registry::endpoints_of(const conf::Service& service, C
     for (const EndpointPlan& one : entry.endpoints[static_cast<size_t>(colour)]) {
       if (one.state->name() == name) state = one.state;
     }
-    if (state == nullptr) state = std::make_shared<EndpointState>(address, name, authority, workers_);
+    const bool fresh = state == nullptr;
+    if (fresh) state = std::make_shared<EndpointState>(address, name, authority, workers_);
     balancer::EndpointCondition condition = state->condition();
+    const auto mode = modes.find(name);
+    if (fresh && mode != modes.end()) condition.mode = mode->second;
     if (!service.health.enabled) condition.health = EndpointHealth::up;
     state->set_condition(condition);
     result.push_back({std::move(state), weight});
@@ -213,6 +267,7 @@ std::shared_ptr<const balancer::Plan> Registry::build(const conf::Config& config
                            entry.tls[i]};
       entry.upstreams[i]->bump_epoch();
     }
+    forget_modes(service, names, entry);
     widen(*plan, service, plan->services.size() == 1);
     index.emplace(name, static_cast<uint32_t>(plan->services.size() - 1));
   }

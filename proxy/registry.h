@@ -11,12 +11,13 @@
 #include <cstdint>
 #include <map>
 #include <memory>
-#include <optional>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "balancer/plan.h"
+#include "balancer/saved_state.h"
 #include "conf/config.h"
 #include "conf/result.h"
 #include "proxy/exemplars.h"
@@ -37,10 +38,8 @@ struct ServiceEntry {
   std::string trip_reason;                         // while tripped
   std::string tripped_by;                          // who asked for it by hand; may be empty
   uint64_t tripped_at_us = 0;                      // wall clock
-  // What operators set; it stays until the file says the same.
-  std::optional<bool> maintenance_by_hand;
-  std::optional<uint32_t> max_connections_by_hand[2];  // 0: no limit
-  Exemplars exemplars[2];                              // by conf::Colour
+  balancer::ByHand by_hand;
+  Exemplars exemplars[2];  // by conf::Colour
 
   balancer::EndpointState* find_endpoint(conf::Colour colour, const std::string& name) const;
 };
@@ -64,8 +63,18 @@ class Registry {
   // What the limit of open files leaves for all upstreams together.
   uint32_t most_upstream_connections() const { return all_connections_->max(); }
 
-  // Services that the last builds brought back, whose state is to be saved.
-  std::vector<std::string> take_returned() { return std::exchange(returned_, {}); }
+  // Services that the last builds brought back, or where they ended something set
+  // by hand: their state is to be saved.
+  std::set<std::string> take_changed() { return std::exchange(changed_, {}); }
+
+  // Puts in force what was set by hand before this process; not where the file
+  // says the same by now, or an endpoint has gone. To be called when the service
+  // was built and before anybody looks after its endpoints.
+  void restore_by_hand(const conf::Service& service, balancer::ByHand by_hand, const ResolvedNames& names);
+  // Keeps generation and latch of a service that the configuration lacks, for
+  // when it comes back.
+  void remember(const std::string& service, balancer::Split::Value split, bool tripped,
+                const std::string& trip_reason, uint64_t tripped_at_us);
 
   const std::map<std::string, ServiceEntry>& services() const { return services_; }
   std::map<std::string, ServiceEntry>& services() { return services_; }
@@ -78,6 +87,8 @@ class Registry {
   void update_caps(const conf::Config& config);
   void drop(std::map<std::string, ServiceEntry>::iterator which);
   void update_service(const conf::Service& service, uint64_t wall_us);
+  void apply_by_hand(const conf::Service& service, ServiceEntry& entry);
+  void forget_modes(const conf::Service& service, const ResolvedNames& names, ServiceEntry& entry);
   std::vector<balancer::EndpointPlan> endpoints_of(const conf::Service& service, conf::Colour colour,
                                                    const ResolvedNames& names,
                                                    const ServiceEntry& entry) const;
@@ -88,7 +99,7 @@ class Registry {
   const balancer::Cap::Wake wake_;
   uint64_t serial_ = 0;
   std::map<std::string, ServiceEntry> services_;
-  std::vector<std::string> returned_;
+  std::set<std::string> changed_;
   std::map<std::string, ServiceEntry> dropped_;  // that the configuration has no more
   std::map<std::string, std::shared_ptr<balancer::Cap>> caps_;
   std::shared_ptr<balancer::Cap> all_connections_;  // null: no limit

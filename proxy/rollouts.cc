@@ -100,6 +100,16 @@ conf::Status Rollouts::restore(const std::string& service, const std::string& sa
   return conf::Done{};
 }
 
+void Rollouts::restore_absent(const std::string& service, const std::string& saved, conf::BasisPoints split,
+                              bool tripped) {
+  conf::Result<std::unique_ptr<balancer::Rollout>> rollout =
+      balancer::Rollout::restore(saved, split, tripped, control_.freeze().on);
+  if (!rollout.ok()) return control_.add_event("rollout_not_restored", service, rollout.error().detail);
+  // Nothing can be carried out, and its webhook is not known.
+  static_cast<void>((*rollout)->pause(now(), "the configuration lacks the service."));
+  cases_[service] = std::make_unique<Case>(std::move(*rollout));
+}
+
 std::string Rollouts::save(const std::string& service) const {
   const auto found = cases_.find(service);
   return found == cases_.end() ? std::string() : found->second->rollout->save();
@@ -223,6 +233,13 @@ void Rollouts::tripped(const std::string& service, const std::string& reason) {
     carry_out(*found->second, rollout.tripped(reason, now()));
   }
   if (!told) tell_trip(service, reason);
+}
+
+void Rollouts::hold_back(const std::string& service, const std::string& reason) {
+  const auto found = cases_.find(service);
+  if (found == cases_.end()) return;
+  const conf::Result<RolloutActions> paused = found->second->rollout->pause(now(), reason);
+  if (paused.ok()) carry_out(*found->second, *paused);
 }
 
 void Rollouts::reset(const std::string& service) {

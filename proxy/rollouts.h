@@ -56,6 +56,9 @@ class Rollouts {
   bool waits_for_start(const conf::Change& change) const;
   // What the journal kept; the split and the latch are in force already.
   conf::Status restore(const std::string& service, const std::string& saved);
+  // The same of a service that the configuration lacks: it is paused.
+  void restore_absent(const std::string& service, const std::string& saved, conf::BasisPoints split,
+                      bool tripped);
   // For the journal; empty: there was none.
   std::string save(const std::string& service) const;
 
@@ -70,6 +73,8 @@ class Rollouts {
   // What happened elsewhere, told when it is in force.
   void split_changed(const std::string& service, conf::BasisPoints green);
   void tripped(const std::string& service, const std::string& reason);
+  // Pauses it if it is under way: somebody has to look first.
+  void hold_back(const std::string& service, const std::string& reason);
   void reset(const std::string& service);
   void set_frozen(bool frozen);
 

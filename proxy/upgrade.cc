@@ -152,8 +152,20 @@ void Upgrade::give_state(const std::string& state) {
 void Upgrade::end_well() {
   const int pid = attempt_->process.pid;
   close_handle(reinterpret_cast<uv_handle_t*>(&attempt_->process));
-  end_attempt();
+  attempt_->over = true;
   hooks_.done(pid);
+}
+
+bool Upgrade::tell(char letter, const std::string& octets) {
+  if (attempt_ == nullptr || !attempt_->over) return false;
+  auto* const channel = reinterpret_cast<uv_stream_t*>(&attempt_->channel);
+  if (uv_stream_get_write_queue_size(channel) > 0) return false;
+  send(letter, octets, [] {});
+  return true;
+}
+
+void Upgrade::close() {
+  if (attempt_ != nullptr && attempt_->over) end_attempt();
 }
 
 // `sent` is not called where the other process is gone: its exit will be told.
@@ -264,6 +276,7 @@ void Inheritance::take_activated() {
 
 Inheritance::Inheritance(Inheritance&& other) noexcept
     : channel_(std::exchange(other.channel_, -1)),
+      kept_channel_(std::exchange(other.kept_channel_, -1)),
       sockets_(std::move(other.sockets_)),
       activated_(std::move(other.activated_)) {
   other.sockets_.clear();
@@ -277,6 +290,7 @@ Inheritance::~Inheritance() {
     }
   }
   if (channel_ >= 0) close(channel_);
+  if (kept_channel_ >= 0) close(kept_channel_);
 }
 
 namespace {
@@ -337,8 +351,14 @@ std::string Inheritance::report_ready() {
   const char letter = kReady;
   std::string last;
   // Without a predecessor nobody is left to tell, and nothing more to hear.
-  if (write(channel_, &letter, 1) == 1 && read_state(kLastWord).ok()) last = std::exchange(state_, {});
-  close(std::exchange(channel_, -1));
+  const bool heard = write(channel_, &letter, 1) == 1 && read_state(kLastWord).ok();
+  if (heard) last = std::exchange(state_, {});
+  if (heard) {
+    kept_channel_ = channel_;
+  } else {
+    close(channel_);
+  }
+  channel_ = -1;
   for (const auto& [name, fds] : sockets_) {
     for (const int fd : fds) close(fd);
   }

@@ -11,7 +11,8 @@
 //   serves and judges as before                  it could serve
 //   'f', u32, octets: what is in       <-- 'r' --
 //   force now                           -------> takes over what has changed,
-//   drains, ends with exit code 0                accepts
+//   drains, telling of its places       -------> accepts
+//   (places_line.h), ends with exit code 0
 //
 // If the new one ends before 'r', or takes longer than kReadyMs, it is as if
 // nothing had been: the old one takes back what it let go of and says so. Until
@@ -34,6 +35,7 @@
 #include <functional>
 #include <map>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "conf/config.h"
@@ -68,7 +70,7 @@ class Upgrade {
   Upgrade& operator=(const Upgrade&) = delete;
   ~Upgrade() = default;
 
-  bool under_way() const { return attempt_ != nullptr; }
+  bool under_way() const { return attempt_ != nullptr && !attempt_->over; }
   // Starts the new process; one at a time.
   conf::Status start(const std::vector<NamedSockets>& sockets);
   // Has the new process asked for the state, and not got it?
@@ -79,6 +81,11 @@ class Upgrade {
   // word on it is too late.
   void give_up(const std::string& why);
   void abandon() { give_up("it was given up"); }
+  // Says one thing more to the process that has taken over. False: nobody is there,
+  // or what was said before has not gone yet.
+  bool tell(char letter, const std::string& octets);
+  // There will be nothing more to say.
+  void close();
 
  private:
   // Lives until libuv has closed its handles.
@@ -89,6 +96,7 @@ class Upgrade {
     bool asked = false;
     bool let_go = false;
     bool committed = false;  // the last word is on its way
+    bool over = false;       // the other has taken over
     int handles = 0;
   };
 
@@ -135,12 +143,15 @@ class Inheritance {
   // Blocks until the predecessor goes; returns its last word, which is empty
   // where it is gone already.
   std::string report_ready();
+  // On which it goes on talking; below 0: it is gone. The caller's from now on.
+  int take_channel() { return std::exchange(kept_channel_, -1); }
 
  private:
   void take_activated();
   conf::Status read_state(char letter);
 
   int channel_ = -1;
+  int kept_channel_ = -1;  // after its last word
   std::string state_;
   std::map<std::string, std::vector<int>> sockets_;
   std::map<std::string, std::vector<int>> activated_;  // by address

@@ -48,8 +48,8 @@ void UpstreamPool::update(const balancer::ServicePlan& service, conf::Colour col
     entries.push_back({slot.get(), one.weight});
   }
   // All of green gone is blue's share; blue has nobody to leave its own to.
-  const balancer::Picker::Panic panic{service.conf.outlier.panic_percent, colour == conf::Colour::blue};
-  picker_ = std::make_unique<balancer::Picker>(std::move(entries), settings_.balance, panic);
+  picker_ = std::make_unique<balancer::Picker>(std::move(entries), settings_.balance,
+                                               balancer::Picker::Panic::of(service.conf.outlier, colour));
   drop_unused_endpoints();
   pump();
 }
@@ -149,7 +149,7 @@ void UpstreamPool::release(UpstreamConnection& connection, bool reusable) {
   const bool waiters = first_waiter_ != nullptr;
   for (const auto& cap : connection.permit().caps()) {
     const bool wanted = cap->has_waiters() && !(waiters && is_fair_to_keep(connection));
-    if (wanted || cap->used() > cap->max()) {
+    if (wanted || cap->over()) {
       connection.end();
       return;
     }

@@ -46,6 +46,32 @@ TEST_CASE("cap: a max of 0 lets nobody in, kUnlimited everybody") {
   for (int i = 0; i < 1000; ++i) open.release();
 }
 
+TEST_CASE("cap: places elsewhere count like its own, and wake when they become fewer") {
+  Woken woken;
+  Cap cap("c", 4, woken.wake());
+  cap.set_elsewhere(Cap::kUnlimited);
+  CHECK_FALSE(cap.try_acquire(kLast));
+  cap.set_elsewhere(3);
+  CHECK(cap.try_acquire(kLast));
+  CHECK_FALSE(cap.try_acquire(kLast));
+  CHECK_FALSE(cap.over());
+  cap.set_elsewhere(4);
+  CHECK(cap.over());
+  cap.set_oldest_waiter(5, 10);
+  cap.set_elsewhere(3);
+  CHECK(woken.workers.empty());
+  cap.set_elsewhere(2);
+  CHECK(woken.workers == std::vector<uint32_t>{5});
+  cap.set_oldest_waiter(5, Cap::kNobody);
+  cap.set_elsewhere(0);
+  for (int i = 0; i < 3; ++i) CHECK(cap.try_acquire(kLast));
+  CHECK_FALSE(cap.try_acquire(kLast));
+  cap.add_idle(1, 1);
+  cap.set_elsewhere(1);  // as when a limit is lowered
+  CHECK(cap.take_reclaims(1) == 1);
+  for (int i = 0; i < 4; ++i) cap.release();
+}
+
 TEST_CASE("cap: lowered it drains by attrition, raised it wakes") {
   Woken woken;
   Cap cap("c", 3, woken.wake());

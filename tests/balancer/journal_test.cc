@@ -166,13 +166,79 @@ TEST_CASE("journal: a last record that is all there but unreadable may have been
   CHECK(journal->recovery().lost_any());
 }
 
-TEST_CASE("journal: a file of another version is refused and left alone") {
+TEST_CASE("journal: a file of another version is kept aside before it is written over") {
   MemoryFileSystem files(1);
-  files.set_content(kPath, "sluice-journal 9\nwhatever");
-  const auto journal = Journal::open(files, "state");
-  REQUIRE(!journal.ok());
-  CHECK(journal.error().kind == conf::Error::Kind::invalid);
-  CHECK(files.content(kPath) == "sluice-journal 9\nwhatever");
+  const std::string other = "sluice-journal 9\nwhatever";
+  files.set_content(kPath, other);
+  files.free_bytes = 5;
+  auto journal = open_journal(files);
+  CHECK(journal->recovery().other_version);
+  CHECK(journal->recovery().lost_any());
+  CHECK(journal->recovery().write_error.has_value());
+  CHECK(!journal->put("a", "1"));
+  CHECK(files.content(kPath) == other);  // as long as there is no copy
+  files.free_bytes = MemoryFileSystem::kNever;
+  CHECK(journal->put("a", "1"));
+  CHECK(files.content("state/journal.other-version") == other);
+  journal.reset();
+  journal = open_journal(files);
+  CHECK(journal->entries().at("a") == "1");
+  CHECK(!journal->recovery().lost_any());
+}
+
+TEST_CASE("journal: behind a damaged version line whole records count, and the file is kept") {
+  MemoryFileSystem files(1);
+  {
+    auto journal = open_journal(files);
+    CHECK(journal->put("a", "1"));
+    CHECK(journal->put("a", "2"));
+  }
+  const std::string full = files.content(kPath);
+  for (const size_t at : {0, 7, 14, 16}) {
+    INFO("octet " << at);
+    std::string damaged = full;
+    damaged[at] = static_cast<char>(damaged[at] ^ 0x40);
+    files.set_content(kPath, damaged);
+    auto journal = open_journal(files);
+    CHECK(journal->recovery().lost_any());
+    CHECK((journal->recovery().other_version || journal->entries().at("a") == "2"));
+    const char* const copy =
+        journal->recovery().other_version ? "state/journal.other-version" : "state/journal.damaged";
+    CHECK(files.content(copy) == damaged);
+    CHECK(journal->put("b", "3"));
+    journal.reset();
+    CHECK(!open_journal(files)->recovery().lost_any());
+  }
+  files.set_content(kPath, "not a journal at all");
+  auto journal = open_journal(files);
+  CHECK(journal->recovery().damaged_bytes == 20);
+  CHECK(journal->recovery().lost_any());
+  CHECK(journal->entries().empty());
+}
+
+TEST_CASE("journal: what a read-only disk has is in force, and is locked when it can be written") {
+  MemoryFileSystem files(1);
+  CHECK(open_journal(files)->put("a", "1"));
+  files.read_only = true;
+  auto journal = open_journal(files);
+  CHECK(journal->entries().at("a") == "1");
+  REQUIRE(journal->recovery().write_error.has_value());
+  CHECK(journal->failing());
+  CHECK(!journal->put("a", "2"));
+  CHECK(journal->entries().at("a") == "1");
+  files.read_only = false;
+  {
+    const auto other = open_journal(files);  // it was faster
+    const conf::Status put = journal->put("a", "2");
+    REQUIRE(!put.ok());
+    CHECK(put.error().kind == conf::Error::Kind::conflict);
+  }
+  CHECK(journal->put("a", "2"));
+  const auto second = Journal::open(files, "state");
+  REQUIRE(!second.ok());
+  CHECK(second.error().kind == conf::Error::Kind::conflict);
+  journal.reset();
+  CHECK(open_journal(files)->entries().at("a") == "2");
 }
 
 TEST_CASE("journal: a full disk is an error each time and over when there is room") {
@@ -331,7 +397,12 @@ TEST_CASE("saved state: the same once more costs no write, unless the last one f
 
 TEST_CASE("saved state: comes back whole, and a failed save changes nothing") {
   MemoryFileSystem files(1);
-  const SavedService web{2500, 7, "rollout", 1700000000123, true, "error rate", 1700000001000, "blob"};
+  SavedService web{2500, 7, "rollout", 1700000000123, true, "error rate", 1700000001000, "blob", {}};
+  web.by_hand.maintenance = false;
+  web.by_hand.max_connections[0] = 0;
+  web.by_hand.max_connections[1] = 4294967294;
+  web.by_hand.modes[0] = {{"10.0.0.5:80", EndpointMode::drain}, {"unix:/run/a b", EndpointMode::maint}};
+  web.by_hand.modes[1] = {{"[::1]:80", EndpointMode::maint}};
   const SavedFreeze freeze{true, "holiday", 1700000002000};
   {
     auto store = StateStore::open(files, "state");
@@ -351,6 +422,26 @@ TEST_CASE("saved state: comes back whole, and a failed save changes nothing") {
   REQUIRE(store.ok());
   CHECK((*store)->services() == std::map<std::string, SavedService>{{"web", web}});
   CHECK((*store)->freeze() == freeze);
+}
+
+TEST_CASE("saved state: what another release wrote is left out and named") {
+  MemoryFileSystem files(1);
+  SavedService state;
+  state.by_hand.modes[0] = {{"10.0.0.5:80", EndpointMode::drain}};
+  std::string later = encode(state);
+  later.replace(later.find("drain"), 5, "stare");
+  CHECK(!decode_service(later).ok());
+  {
+    auto journal = open_journal(files);
+    REQUIRE(journal->put("service/web", later));
+    REQUIRE(journal->put("service/api", encode(SavedService{})));
+    REQUIRE(journal->put("freeze", "x"));
+  }
+  const auto store = StateStore::open(files, "state");
+  REQUIRE(store.ok());
+  CHECK((*store)->unreadable() == std::vector<std::string>{"freeze", "service/web"});
+  CHECK((*store)->services().size() == 1);
+  CHECK((*store)->freeze().on);  // rather than a split that rises in one
 }
 
 }  // namespace

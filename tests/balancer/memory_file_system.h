@@ -32,6 +32,7 @@ class MemoryFileSystem final : public FileSystem {
   uint64_t free_bytes = kNever;      // ENOSPC after these
   double error_chance = 0;           // EIO, of any call
   bool short_writes = false;
+  bool read_only = false;  // EROFS
   bool crashed = false;
   uint64_t ticks = 0;
 
@@ -77,6 +78,7 @@ class MemoryFileSystem final : public FileSystem {
     return std::unique_ptr<File>(std::make_unique<OpenFile>(*this, files_.at(names_.at(path))));
   }
   conf::Result<std::unique_ptr<File>> lock(const std::string& path) override {
+    if (read_only) return error("lock");
     auto held = locked_[path].lock();
     if (held) return error("lock", conf::Error::Kind::conflict);
     held = std::make_shared<int>(0);
@@ -167,7 +169,9 @@ class MemoryFileSystem final : public FileSystem {
     return {kind, conf::Error::Source::system, true, std::string("Cannot ") + verb + "."};
   }
 
-  bool fails() { return ticks_left(1) == 0 || (error_chance > 0 && random_.unit() < error_chance); }
+  bool fails() {
+    return read_only || ticks_left(1) == 0 || (error_chance > 0 && random_.unit() < error_chance);
+  }
 
   // How many of `wanted` ticks pass before the crash.
   size_t ticks_left(size_t wanted) {

@@ -1,6 +1,7 @@
 // What counts as seen: time, data before the first step, grants, what is saved.
 #include <catch2/catch.hpp>
 
+#include "balancer/wilson.h"
 #include "tests/balancer/rollout_fixtures.h"
 
 namespace sluice::balancer {
@@ -158,6 +159,68 @@ TEST_CASE("rollout evidence: a retry may go by another plan, and a restart knows
   bench.keep(*bench.rollout.abort(bench.at, "operator"));
   bench.keep(*bench.rollout.retry(plan_of({2000, 4000}), bench.at));
   CHECK(bench.run_until_split(2000));
+}
+
+TEST_CASE("rollout evidence: a step that was held for long is judged by what green does now") {
+  Bench bench;
+  bench.service.requests_per_s = 200;
+  RolloutPlan plan = plan_of({5000, 10000});
+  plan.auto_promote = false;
+  REQUIRE(bench.start(plan));
+  REQUIRE(bench.run_until_split(5000));
+  SECTION("slow now, fast for hours") {
+    bench.run(4 * 3'600'000);
+    CHECK(!waits_for(bench.rollout, "latency"));
+    bench.service.latency_ms[1] *= 3;
+    bench.run(2 * stretch_ms(plan) + 1000 * stretch_requests(plan) / 100);
+    CHECK(waits_for(bench.rollout, "latency"));
+  }
+  SECTION("failing for an hour, well now") {
+    bench.service.error_rate[1] = 0.05;
+    bench.run(3'600'000);
+    CHECK(waits_for(bench.rollout, "error-rate"));
+    bench.service.error_rate[1] = 0;
+    bench.run(2 * stretch_ms(plan) + 2 * 1000 * stretch_requests(plan) / 100);
+    CHECK(!waits_for(bench.rollout, "error-rate"));
+    // Also after a restart in between.
+    const auto restored = Rollout::restore(bench.rollout.save(), 5000, false, false);
+    REQUIRE(restored.ok());
+    CHECK((*restored)->evidence().of(conf::Colour::green).errors ==
+          bench.rollout.evidence().of(conf::Colour::green).errors);
+    CHECK((*restored)->evidence().latest[1].span_ms == bench.rollout.evidence().latest[1].span_ms);
+    // The report has all of it.
+    bench.keep(*bench.rollout.promote(bench.at, false));
+    CHECK(bench.rollout.report().steps.front().by_colour[1].attempts > 300'000);
+    CHECK(bench.rollout.report().steps.front().by_colour[1].errors > 10'000);
+  }
+}
+
+TEST_CASE("rollout evidence: little traffic is not forgotten before it was enough") {
+  Bench bench;
+  bench.service.requests_per_s = 0.5;
+  RolloutPlan plan = plan_of({5000, 10000});
+  plan.auto_promote = false;
+  REQUIRE(bench.start(plan));
+  REQUIRE(bench.run_until_split(5000));
+  const uint64_t began_ms = bench.at.now_ms;
+  bench.run(6 * 3'600'000);
+  const ColourEvidence& green = bench.rollout.evidence().of(conf::Colour::green);
+  CHECK(green.attempts == Approx(0.25 * 6 * 3600).epsilon(0.1));
+  CHECK(green.span_ms == bench.at.now_ms - began_ms);
+}
+
+TEST_CASE(
+    "rollout evidence: a green that equals blue can pass by one stretch at any rate that blue may have") {
+  for (const double margin : {0.0, 0.001, 0.01, 0.1}) {
+    for (const uint64_t min_requests : {50, 600, 20'000}) {
+      RolloutPlan plan = plan_of({5000, 10000});
+      plan.margin = margin;
+      plan.min_requests = min_requests;
+      const auto n = static_cast<double>(stretch_requests(plan));
+      const double rate = kMostBlueErrorRate;
+      CHECK(wilson(rate * n, n).upper <= rate + allowed_excess(plan));
+    }
+  }
 }
 
 }  // namespace

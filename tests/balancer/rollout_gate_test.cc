@@ -114,5 +114,35 @@ TEST_CASE("rollout gate: an answer after the end changes and tells nothing") {
   CHECK(bench.rollout.gate_answered(number, false, "Friday.", bench.at).empty());
 }
 
+TEST_CASE("rollout gate: the same no is told once, however long an operator is awaited") {
+  Bench bench;
+  RolloutPlan plan = gated({1000, 10000});
+  plan.auto_promote = false;
+  REQUIRE(bench.start(plan));
+  pass_gate(bench, 1000);
+  const auto answer = [&bench](bool allowed, const std::string& reason) {
+    while (find(bench.done, Kind::ask_gate) == nullptr) bench.tick();
+    const uint64_t number = find(bench.done, Kind::ask_gate)->number;
+    bench.done.clear();
+    bench.keep(bench.rollout.gate_answered(number, allowed, reason, bench.at));
+    const bool told = find(bench.done, Notice::veto) != nullptr;
+    bench.run(5'000);
+    return told;
+  };
+  CHECK(answer(false, "Friday."));
+  for (int minute = 0; minute < 10; ++minute) CHECK(!answer(false, "Friday."));
+  CHECK(waits_for(bench.rollout, "gate"));
+  CHECK(answer(false, "Saturday."));
+  CHECK(!answer(true, ""));
+  CHECK(answer(false, "Saturday."));
+  // Nor is its silence told twice.
+  bench.done.clear();
+  bench.run(600'000);
+  const auto vetoes = std::count_if(bench.done.begin(), bench.done.end(), [](const RolloutAction& action) {
+    return action.kind == Kind::notify && action.notice == Notice::veto;
+  });
+  CHECK(vetoes == 1);
+}
+
 }  // namespace
 }  // namespace sluice::balancer

@@ -7,7 +7,7 @@ random moment, mostly in the middle of one. In some lives a rollout with a short
 hold goes on by itself meanwhile, on real traffic.
 
 What may be found is what a model of the process allows: split, generation,
-latch, freeze and the rollout's position are all compared.
+latch, freeze, the rollout's position and a limit set by hand are all compared.
 """
 
 import random
@@ -38,6 +38,7 @@ class State(NamedTuple):
     rollout: str
     step: int  # from 1; 0: none was entered
     brief: bool  # the rollout's hold
+    limit: int  # of green's connections; 0: no limit
 
     def moved(self, green, **more):
         """With another split, if it is another."""
@@ -53,7 +54,7 @@ def state_of(sluice):
     (rollout,) = sluice.admin.show("rollout web")
     return State(split["green"], split["generation"], trip["state"] == "tripped",
                  sluice.admin.show("info")[0]["frozen"], rollout["state"], rollout["step"],
-                 rollout.get("hold_s", 3600.0) < 1)
+                 rollout.get("hold_s", 3600.0) < 1, sluice.admin.upstream("green")["max_connections"] or 0)
 
 
 def steady_state_of(sluice):
@@ -129,6 +130,8 @@ def after(command, state):
     """The state that a command leads to; None: it is refused."""
     if command.startswith("set weight"):
         return weighted(state, float(command.rpartition("=")[2]))
+    if command.startswith("set maxconn"):
+        return state._replace(limit=int(command.rpartition(" ")[2]))
     if command.startswith("trip"):
         return tripped(state)
     if command.startswith("reset"):
@@ -155,6 +158,7 @@ def command(chance):
         f"set weight web green={chance.randint(0, 100)}",
         f"set weight web green={chance.randint(0, 100)}",
         "set weight web green=0",
+        f"set maxconn web/green {chance.randint(50, 99)}",  # more than is ever needed
         "trip web by hand",
         "reset web",
         "freeze on a test",

@@ -6,7 +6,7 @@ import sys
 import tempfile
 
 from harness import Sluice, equal, expect, main
-from http1 import proxy_error
+from http1 import proxy_error, wait_until
 from origin import Origin
 
 
@@ -40,6 +40,22 @@ def test_name_without_an_address_is_no_endpoint_and_stops_nobody():
         sluice.write_config({"service": {"web": {"blue": {"endpoints": [origin.address]}}}})
         sluice.admin.do("reload")
         equal(sluice.get("/").get("x-origin"), "other", "who answers after the reload")
+
+
+def test_a_mode_outlives_the_time_in_which_its_name_has_no_address_yet():
+    with Origin(name="named") as origin, Sluice(by_name(origin)) as sluice:
+        sluice.stop()
+        sluice.write_config({"state_dir": f"{sluice.folder}/state"})
+        sluice.start()
+        sluice.admin.do(f"set endpoint web/blue/{origin.address} maint")
+        sluice.process.kill()
+        sluice.process.wait()
+        sluice.start(ready=False)  # names are asked for only now
+        wait_until(lambda: [row["mode"] for row in sluice.admin.show("endpoints", endpoint=origin.address)] == ["maint"],
+                   what="the endpoint, in maint")
+        equal(sluice.get("/").status, 503, "the answer")
+        sluice.admin.do(f"set endpoint web/blue/{origin.address} ready")
+        equal(sluice.get("/").get("x-origin"), "named", "who answers")
 
 
 # c-ares reads this instead of /etc/hosts, which a machine need not have.

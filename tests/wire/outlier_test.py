@@ -3,8 +3,8 @@
 import sys
 import threading
 
-from harness import CALM, Sluice, equal, main, run_at_once
-from http1 import proxy_error, wait_until
+from harness import CALM, Sluice, equal, expect, main, run_at_once
+from http1 import Client, proxy_error, wait_until
 from origin import Origin
 
 
@@ -101,6 +101,34 @@ def test_with_few_endpoints_left_all_serve_with_and_without_outlier_ejection():
             equal(who_serves(sluice), {"2", "3", "4"}, "who serves while most are up")
             checked.fail(sluice, {0, 1, 2, 3})
             equal(who_serves(sluice), {"0", "1", "2", "3", "4"}, "who serves in a panic")
+
+
+def test_panic_is_told_when_it_begins_and_when_it_ends():
+    def told():
+        return [(row["type"], row["service"], row["fields"]) for row in sluice.admin.do("show events")["events"]
+                if row["type"].startswith("panic")]
+
+    def metric():
+        return f'sluice_upstream_panic{{service="web",upstream="blue"}} ' + ("1" if sluice.admin.upstream()["panic"] else "0")
+
+    config = {"admin": {"http": "127.0.0.1:0"}}
+    with Checked(5) as checked, Sluice(checked.origins, service={**CALM, "health": CHECKS}, config=config) as sluice:
+        checked.fail(sluice, {0, 1})
+        equal(told(), [], "what is told while most are up")
+        checked.fail(sluice, {0, 1, 2, 3})
+        began = ("panic", "web", {"upstream": "blue", "usable": "2", "endpoints": "5"})
+        equal(told(), [began], "what is told when three are down")
+        equal(sluice.admin.upstream()["panic"], True, "what the upstream says")
+        host, _, port = sluice.admin.show("info")[0]["admin_http"].rpartition(":")
+        with Client((host, int(port))) as probe:
+            expect(metric() in probe.get("/metrics", host="localhost").body.decode(), "the metric says otherwise")
+        checked.fail(sluice, {0, 1})
+        over = ("panic_over", "web", {"upstream": "blue", "usable": "3", "endpoints": "5"})
+        equal(told(), [began, over], "what is told when one is back")
+        sluice.admin.do(f"set endpoint web/blue/{checked.origins[2].address} maint")
+        sluice.admin.do(f"set endpoint web/blue/{checked.origins[3].address} maint")
+        equal(told()[2:], [("panic", "web", {"upstream": "blue", "usable": "1", "endpoints": "3"})],
+              "what is told when an operator takes out two of the three")
 
 
 def test_blue_with_no_endpoint_left_serves_from_those_that_were_up():

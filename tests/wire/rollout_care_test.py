@@ -9,7 +9,7 @@ import tempfile
 import threading
 import time
 
-from harness import Sluice, binary, equal, expect, main, refused
+from harness import CALM, Sluice, binary, equal, expect, main, refused
 from http1 import wait_until
 from origin import Origin, pair
 from rolling import Hook, Traffic, rolled, status, until_step, until_waiting_for, waits
@@ -303,6 +303,40 @@ def test_watch_of_all_services_ends_with_the_last_that_runs():
         sluice.admin.do("rollout abort web")
         equal(watch.wait(20), 1, "the watch of an aborted one")
         watch.stdout.close()
+
+
+def test_way_back_waits_while_blue_is_full():
+    """A blue that is cold, and slow for that, gets no more before it has coped."""
+    warm = threading.Event()
+
+    def script(connection):
+        while connection.request() is not None:
+            connection.wait(warm, 60)
+            connection.reply(200, body=b"ok")
+
+    # The way back takes 20 steps of a second; blue is given as long again.
+    limits = {"max_connections": 4, "max_queue": 1000, "queue_timeout": "1m"}
+    plan = rolled({"return": "20s", "hold": "1h"}, blue=limits, timeouts={"first_byte": "1m"}, **CALM)
+    with Origin(script, name="blue") as blue, Origin(name="green") as green:
+        with Sluice(blue, green, service=plan) as sluice:
+            sluice.admin.do("set weight web green=100")
+            sluice.admin.do("rollout start web steps=100")
+            until_step(sluice, 1)
+            sluice.admin.do("rollout abort web")
+            with Traffic(sluice, clients=12) as traffic:
+                wait_until(lambda: sluice.admin.upstream()["connections"] == 4, 30, "a blue that is full")
+                full_at = status(sluice)["green"]
+                expect(full_at >= 60, f"green had {full_at} % only when blue was full")
+                # Nothing may happen meanwhile: this runs out of time, three steps later.
+                refused(sluice.admin.json(f"wait 3 split web green={full_at - 15}"), "timeout")
+                expect(status(sluice)["green"] >= full_at - 5, f"{status(sluice)['green']} % while blue was full")
+                equal(status(sluice)["state"], "returning", "the rollout")
+                warm.set()
+                wait_until(lambda: status(sluice)["green"] <= full_at - 10, 30, "the way on when blue is warm")
+                sluice.admin.do("rollout abort web")  # at once
+            equal(status(sluice)["green"], 0.0, "the end")
+            expect(blue.most_open <= 4, f"blue saw {blue.most_open} connections")
+            equal(list(traffic.statuses), [200], "what clients got")
 
 
 def test_reload_keeps_the_plan_of_a_rollout_and_a_retry_takes_the_new_one():

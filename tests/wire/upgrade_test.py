@@ -6,20 +6,22 @@ import subprocess
 import sys
 import threading
 
-from harness import Failure, Sluice, binary, equal, expect, main, refused
+from harness import CALM, LATER, Failure, Sluice, binary, equal, expect, main, refused
 from http1 import Client, wait_until
 from origin import FastOrigin, Origin, pair
 from successor import Successor, adopt_successors, upgrade
 
 CLIENTS = 6
+PATIENT = {"max_queue": 1000, "queue_timeout": "1m"}  # who must wait does
 
 
 class Load:
     """Clients that ask as fast as they can and count what does not succeed. A
     connection that was announced to end is made anew."""
 
-    def __init__(self, address):
+    def __init__(self, address, target="/"):
         self.address = address
+        self.target = target
         self.done = 0
         self.failures = []
         self._over = threading.Event()
@@ -49,7 +51,7 @@ class Load:
         while not self._over.is_set():
             try:
                 client = client or Client(self.address, 20)
-                answer = client.get("/")
+                answer = client.get(self.target)
                 if answer.status != 200:
                     raise Failure(f"status {answer.status}")
                 if "close" in answer.options("connection"):
@@ -85,6 +87,93 @@ def test_upgrades_under_load_lose_nothing():
             host, _, port = http.rpartition(":")
             with Client((host, int(port))) as probe:
                 equal(probe.get("/ready", host="localhost").status, 200, "the probe")
+
+
+def until_taken_over(sluice):
+    """The old process goes on draining."""
+
+    def another_answers():
+        try:
+            return sluice.admin.show("info")[0]["pid"] != sluice.process.pid
+        except (OSError, ValueError):  # it ends a session that it has not answered
+            return False
+
+    wait_until(another_answers, 30, "the new process")
+
+
+def test_both_processes_together_keep_every_cap():
+    """Under load, with a queue, an upstream's own limit and one that two share."""
+    with Origin() as shared, Origin() as own:
+        service = {**CALM, "split": 50, "blue": PATIENT, "green": PATIENT}
+        other = {**CALM, "blue": {**PATIENT, "endpoints": [own.address], "max_connections": 3}}
+        config = {"cap": {"database": {"members": ["web/blue", "web/green"], "max_connections": 4}},
+                  "service": {"other": other}, "drain_timeout": "30s",
+                  "route": [{"path": "/own", "service": "other"}, {"path": "/", "service": "web"}]}
+        with Sluice(shared, shared, service=service, config=config) as sluice:
+            with Load(sluice.address) as web, Load(sluice.address, "/own") as rest:
+                for _ in range(4):
+                    upgrade(sluice)
+                    web.await_more(100)
+                    rest.await_more(100)
+            expect(shared.most_open <= 4, f"the shared origin saw {shared.most_open} connections")
+            expect(own.most_open <= 3, f"the other origin saw {own.most_open} connections")
+            wait_until(lambda: sluice.admin.show("caps")[0]["connections"] <= 4, what="the cap's use")
+
+
+def test_a_place_of_the_old_process_is_free_for_the_new_one_when_it_ends():
+    """Not before, though the old one drains for long, and at once then."""
+    go = threading.Event()
+
+    def script(connection):
+        while (request := connection.request()) is not None:
+            if request.target == "/held":
+                connection.wait(go, 60)
+            connection.reply(200, body=b"ok")
+
+    with Origin(script) as origin:
+        service = {**CALM, "timeouts": LATER, "blue": {**PATIENT, "max_connections": 2}}
+        with Sluice(origin, service=service, config={"drain_timeout": "60s"}) as sluice:
+            held = [sluice.client(timeout=60) for _ in range(2)]
+            for client in held:
+                client.ask("GET", "/held")
+            origin.wait_for_requests(2)
+            old = sluice.process
+            sluice.signal(signal.SIGUSR2)
+            until_taken_over(sluice)
+            late = sluice.client(timeout=60)
+            late.ask("GET", "/late")
+            wait_until(lambda: sluice.admin.upstream()["queue_depth"] == 1, what="the request in the queue")
+            equal(old.poll(), None, "the old process's exit code while it drains")
+            equal(origin.accepted, 2, "connections to the origin")
+            go.set()
+            for client in (*held, late):
+                equal(client.answer().status, 200, "the status")
+                client.close()
+            expect(origin.most_open <= 2, f"the origin saw {origin.most_open} connections")
+            equal(old.wait(40), 0, "the old process's exit code")
+            sluice.process = Successor(sluice.admin.show("info")[0]["pid"])
+
+
+def test_a_request_that_an_old_client_makes_late_finds_a_place():
+    """One whose head had begun to come when the new process took over."""
+    with Origin() as origin:
+        service = {**CALM, "blue": {**PATIENT, "max_connections": 4}}
+        with Sluice(origin, service=service, config={"drain_timeout": "60s"}) as sluice:
+            client = sluice.client(timeout=60)
+            client.send(b"GET /late HTTP/1.1\r\nHost: a\r\n")
+            wait_until(lambda: sluice.admin.show("info")[0]["connections"] == 1, what="the client")
+            with Load(sluice.address) as load:
+                old = sluice.process
+                sluice.signal(signal.SIGUSR2)
+                until_taken_over(sluice)
+                load.await_more(200)
+                equal(old.poll(), None, "the old process's exit code while it drains")
+                client.send(b"\r\n")
+                equal(client.answer().status, 200, "the late answer")
+                client.close()
+            expect(origin.most_open <= 4, f"the origin saw {origin.most_open} connections")
+            equal(old.wait(40), 0, "the old process's exit code")
+            sluice.process = Successor(sluice.admin.show("info")[0]["pid"])
 
 
 def test_what_was_set_by_hand_goes_on_in_the_new_process():

@@ -1,0 +1,221 @@
+"""What outlives a process that dies: what operators set by hand, also where the
+file lacks the service for a while; and what is done where state_dir is damaged,
+or can be read or written no more."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from harness import CALM, Sluice, equal, expect, main
+from http1 import wait_until
+from origin import Origin, pair
+
+
+def with_state(sluice):
+    sluice.tree["state_dir"] = f"{sluice.folder}/state"
+    return sluice
+
+
+def die(sluice):
+    sluice.process.kill()
+    sluice.process.wait()
+
+
+def revive(sluice):
+    die(sluice)
+    sluice.start()
+
+
+def journal(sluice, name="journal"):
+    return Path(sluice.folder, "state", name)
+
+
+def events(sluice, kind):
+    return [row["message"] for row in sluice.admin.do("show events")["events"] if row["type"] == kind]
+
+
+def modes(sluice):
+    return {row["endpoint"]: row["mode"] for row in sluice.admin.show("endpoints") if row["mode"] != "ready"}
+
+
+def test_what_was_set_by_hand_outlives_kill_9():
+    blue, green = pair()
+    with blue, green, Origin() as other, with_state(Sluice(blue, [green, other], service=CALM)) as sluice:
+        for command in ("set maxconn web/blue 7", "set maxconn web/green 0", "maintenance web on",
+                        f"set endpoint web/green/{green.address} drain",
+                        f"set endpoint web/green/{other.address} maint"):
+            expect("saved" not in sluice.admin.do(command), f"'{command}' is not on the disk")
+        revive(sluice)
+        equal(sluice.admin.upstream()["max_connections"], 7, "the limit")
+        equal(sluice.admin.upstream()["max_connections_by_hand"], True, "who set the limit")
+        equal(modes(sluice), {green.address: "drain", other.address: "maint"}, "the modes")
+        equal(sluice.get("/").status, 503, "the answer in maintenance")
+        (config,) = sluice.admin.show("config")
+        expect(any("web.blue.max_connections is 7" in one for one in config["set_at_run_time"]), f"{config}")
+        expect("max_connections = 7" in config["toml"], f"not in force: {config['toml']}")
+        expect("# service.web.maintenance is on" in sluice.admin.text("show config"), "no comment says so")
+        expect(any("max_connections is 7" in one for one in events(sluice, "value_restored")), "no event says so")
+        # Taken back it stays taken back.
+        for command in ("maintenance web off", f"set endpoint web/green/{green.address} ready"):
+            sluice.admin.do(command)
+        revive(sluice)
+        equal(modes(sluice), {other.address: "maint"}, "the modes after one was taken back")
+        equal(sluice.get("/").status, 200, "the answer after maintenance")
+
+
+def test_what_was_set_by_hand_goes_with_its_endpoint():
+    with Origin() as one, Origin() as other, with_state(Sluice([one, other], service=CALM)) as sluice:
+        sluice.admin.do(f"set endpoint web/blue/{one.address} maint")
+        sluice.admin.do("set maxconn web/blue 9")
+        sluice.write_config({"service": {"web": {"blue": {"endpoints": [other.address], "max_connections": 9}}}})
+        sluice.admin.do("reload")
+        sluice.admin.do("wait 5 ready")
+        revive(sluice)
+        # Neither is remembered: the endpoint has gone, the file says the same.
+        both = [one.address, other.address]
+        sluice.write_config({"service": {"web": {"blue": {"endpoints": both, "max_connections": 5}}}})
+        equal(sluice.admin.do("reload")["kept"], [], "what was kept")
+        equal(modes(sluice), {}, "the modes")
+        equal(sluice.admin.upstream()["max_connections"], 5, "the limit")
+
+
+def test_what_was_set_by_hand_goes_with_its_endpoint_while_nobody_runs():
+    with Origin() as one, Origin() as other, with_state(Sluice([one, other], service=CALM)) as sluice:
+        sluice.admin.do(f"set endpoint web/blue/{one.address} maint")
+        die(sluice)
+        sluice.tree["service"]["web"]["blue"]["endpoints"] = [other.address]
+        sluice.start()
+        sluice.write_config({"service": {"web": {"blue": {"endpoints": [one.address, other.address]}}}})
+        sluice.admin.do("reload")
+        equal(modes(sluice), {}, "the modes")
+
+
+def test_a_restart_without_the_service_is_no_reset():
+    blue, green = pair()
+    plan = {**CALM, "split": 25, "rollout": {"steps": [30, 100], "hold": "1h"}}
+    with blue, green, with_state(Sluice(blue, green, service=plan)) as sluice:
+        sluice.admin.do("set weight web green=10")
+        sluice.admin.do("trip web smells of smoke")
+        generation = sluice.admin.show("split")[0]["generation"]
+        web = sluice.tree["service"].pop("web")
+        sluice.tree["service"]["other"] = {"blue": web["blue"]}
+        revive(sluice)
+        equal([row["service"] for row in sluice.admin.show("services")], ["other"], "services without it")
+        sluice.tree["service"] = {"web": web}
+        sluice.write_config()
+        sluice.admin.do("reload")
+        (trip,) = sluice.admin.show("trip")
+        equal((trip["state"], trip["reason"]), ("tripped", "smells of smoke"), "the trip")
+        (split,) = sluice.admin.show("split")
+        equal(split["green"], 0.0, "green's share")
+        expect(split["generation"] >= generation, "the generation began anew")
+        revive(sluice)
+        equal(sluice.admin.show("trip")[0]["state"], "tripped", "the trip after another start")
+
+
+def test_a_rollout_whose_service_a_restart_lacked_is_paused():
+    blue, green = pair()
+    plan = {**CALM, "rollout": {"steps": [30, 100], "hold": "1h"}}
+    with blue, green, with_state(Sluice(blue, green, service=plan)) as sluice:
+        sluice.admin.do("rollout start web")
+        sluice.admin.do("wait 10 split web green=30")
+        web = sluice.tree["service"].pop("web")
+        sluice.tree["service"]["other"] = {"blue": web["blue"]}
+        revive(sluice)
+        sluice.tree["service"] = {"web": web}
+        sluice.write_config()
+        sluice.admin.do("reload")
+        (rollout,) = sluice.admin.show("rollout")
+        equal((rollout["state"], rollout["step"]), ("paused", 1), "the rollout")
+        equal(sluice.admin.show("split")[0]["green"], 0.0, "the split, which the file says")
+        sluice.admin.do("rollout resume web")
+        equal(sluice.admin.show("split")[0]["green"], 30.0, "the split of its step")
+
+
+def test_a_state_dir_that_cannot_be_written_begins_on_blue_and_serves():
+    blue, green = pair()
+    with blue, green, with_state(Sluice(blue, green, service={**CALM, "split": 50})) as sluice:
+        sluice.admin.do("set weight web green=60")
+        die(sluice)
+        journal(sluice, "journal.lock").unlink()
+        journal(sluice, "journal.lock").mkdir()  # as a disk that is read-only would, it gives no lock
+        sluice.start()
+        equal({sluice.get("/").get("x-origin") for _ in range(30)}, {"blue"}, "who answers")
+        (split,) = sluice.admin.show("split")
+        equal((split["green"], split["source"]), (0.0, "recovery"), "the split")
+        expect("begins on blue" in "".join(events(sluice, "state_damaged")), "no event says so")
+        expect("begins on blue" in sluice.log(), "the log does not say so")
+        wait_until(lambda: sluice.admin.show("info")[0]["unsaved"] == ["", "web"], what="what is not saved")
+        equal(sluice.admin.show("info")[0]["state_saved"], False, "what show info says")
+        equal(sluice.admin.do("set weight web green=20").get("saved"), False, "what the answer says")
+        journal(sluice, "journal.lock").rmdir()
+        wait_until(lambda: sluice.admin.show("info")[0]["state_saved"], what="another try")
+        expect(events(sluice, "state_saved_again"), "no event says so")
+        revive(sluice)
+        equal(sluice.admin.show("split")[0]["green"], 20.0, "the split after another start")
+
+
+def test_a_journal_that_cannot_be_read_begins_on_blue_and_serves():
+    blue, green = pair()
+    with blue, green, with_state(Sluice(blue, green, service={**CALM, "split": 50})) as sluice:
+        sluice.admin.do("freeze on the weekend")
+        die(sluice)
+        os.rename(journal(sluice), journal(sluice, "hidden"))
+        journal(sluice).mkdir()
+        sluice.start()
+        equal({sluice.get("/").get("x-origin") for _ in range(30)}, {"blue"}, "who answers")
+        expect("cannot be read" in "".join(events(sluice, "state_damaged")), "no event says so")
+        wait_until(lambda: sluice.admin.show("info")[0]["state_saved"] is False, what="what is not saved")
+        journal(sluice).rmdir()
+        os.rename(journal(sluice, "hidden"), journal(sluice))
+        wait_until(lambda: sluice.admin.show("info")[0]["state_saved"], what="another try")
+        revive(sluice)
+        equal(sluice.admin.show("split")[0]["green"], 0.0, "the split after another start")
+
+
+def test_a_journal_with_a_damaged_head_is_kept_and_begins_on_blue():
+    for octets, kept in ((b"Sluice", "journal.damaged"), (b"sluice-journal 7\n", "journal.other-version")):
+        blue, green = pair()
+        with blue, green, with_state(Sluice(blue, green, service=CALM)) as sluice:
+            sluice.admin.do("set weight web green=60")
+            sluice.admin.do("set maxconn web/blue 7")
+            die(sluice)
+            damaged = octets + journal(sluice).read_bytes()[len(octets):]
+            journal(sluice).write_bytes(damaged)
+            sluice.start()
+            equal({sluice.get("/").get("x-origin") for _ in range(30)}, {"blue"}, "who answers")
+            expect(kept in "".join(events(sluice, "state_damaged")), "no event names the file")
+            equal(journal(sluice, kept).read_bytes(), damaged, "what was kept")
+            equal(sluice.admin.upstream()["max_connections"], 7 if kept == "journal.damaged" else None, "the limit")
+            sluice.admin.do("set weight web green=5")
+            revive(sluice)
+            equal(sluice.admin.show("split")[0]["green"], 5.0, "the split after another start")
+
+
+def test_a_rollout_does_not_go_on_where_a_trip_may_be_lost():
+    blue, green = pair()
+    plan = {**CALM, "rollout": {"steps": [30, 100], "hold": "100ms", "min_requests": 1000000}}
+    with blue, green, with_state(Sluice(blue, green, service=plan)) as sluice:
+        sluice.admin.do("rollout start web")
+        sluice.admin.do("wait 10 split web green=30")
+        die(sluice)
+        journal(sluice).write_bytes(b"?" + journal(sluice).read_bytes()[1:])
+        sluice.start()
+        equal(sluice.admin.show("rollout")[0]["state"], "paused", "the rollout")
+        equal(sluice.admin.show("split")[0]["green"], 0.0, "the split")
+        sluice.admin.do("rollout resume web")
+        equal(sluice.admin.show("split")[0]["green"], 30.0, "the split when somebody has looked")
+
+
+def test_a_state_dir_that_another_process_has_starts_nothing():
+    with Origin() as origin, with_state(Sluice(origin)) as sluice, Sluice(origin) as other:
+        other.stop()
+        other.write_config({"state_dir": sluice.tree["state_dir"]})
+        run = subprocess.run(other.command(), capture_output=True, text=True, timeout=20)
+        equal(run.returncode, 1, "the exit code")
+        expect("Another process uses this state_dir" in run.stderr, f"what it says: {run.stderr}")
+
+
+if __name__ == "__main__":
+    sys.exit(main(globals()))
