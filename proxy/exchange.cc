@@ -366,9 +366,10 @@ void Exchange::settle_attempt(Outcome outcome, uint16_t status) {
       by_lot_ && !is_retry_ && !is_rescue_ && generation_ == service_->plan->state->split().get().generation;
   if (outcome == Outcome::ok && !compared) mine.counters.ok_not_by_lot.add();
   mine.counters.attempts[static_cast<size_t>(outcome)].add();
-  mine.upstream_duration.record((context_.loop.now_us() - attempt_us_) * 1000);
+  const uint64_t duration_ns = (context_.loop.now_us() - attempt_us_) * 1000;
+  mine.upstream_duration.record(duration_ns);
   const bool failed = outcome != Outcome::ok && outcome != Outcome::cancelled;
-  endpoint_->shared->count(context_.number, failed);
+  endpoint_->shared->count(context_.number, failed, duration_ns);
   if (!failed) return;
   context_.reporter.attempt_failed({service_->plan->state.get(), &pool_->state(), endpoint_->state, outcome,
                                     status, request_id(), downstream_->client_ip(), head_.path(),

@@ -41,6 +41,7 @@ struct ServiceEntry {
   std::optional<bool> maintenance_by_hand;
   std::optional<uint32_t> max_connections_by_hand[2];  // 0: no limit
   Exemplars exemplars[2];                              // by conf::Colour
+  bool measures_endpoints[2] = {false, false};         // each one's latency; by hand, until a restart
 
   balancer::EndpointState* find_endpoint(conf::Colour colour, const std::string& name) const;
 };
