@@ -102,6 +102,8 @@ constexpr Key kKeys[] = {
 
     {"trace.endpoint", member<&Trace::endpoint, UrlType>(), "", kAny, reload,
      "The collector that takes spans as OTLP over HTTP with JSON. Absent: none are made."},
+    {"trace.ca", member<&Trace::ca, TextType>(), "", kAny, reload,
+     "The roots that an https collector is verified with, PEM. Absent: the system's."},
     {"trace.sample",
      member<&Trace::sample, NumberType>(),
      "0.01",
@@ -412,6 +414,8 @@ constexpr Key kKeys[] = {
      "What is told of each change of the rollout."},
     {"service.*.rollout.webhook_secret", member<&Rollout::webhook_secret, TextType>(), "", kAny, reload,
      "The key of the HMAC that signs these messages. Absent: they are unsigned.", true},
+    {"service.*.rollout.webhook_ca", member<&Rollout::webhook_ca, TextType>(), "", kAny, reload,
+     "The roots that an https webhook or gate is verified with, PEM. Absent: the system's."},
     {"service.*.rollout.gate", member<&Rollout::gate, UrlType>(), "", kAny, reload,
      "What is asked before each step and may veto it."},
     {"service.*.rollout.smoke_requests",

@@ -95,11 +95,12 @@ std::string to_otlp(const std::vector<Span>& spans, const std::string& version) 
 }
 
 TraceExporter::TraceExporter(Loop& loop, Mailbox& mailbox, HttpClient& client, std::string version,
-                             Changed changed)
+                             Secure tls, Changed changed)
     : loop_(loop),
       mailbox_(mailbox),
       client_(client),
       version_(std::move(version)),
+      tls_(std::move(tls)),
       changed_(std::move(changed)) {}
 
 void TraceExporter::configure(const conf::Trace& settings) {
@@ -146,6 +147,7 @@ void TraceExporter::send_if_due() {
   call.target = url_.target;
   call.fields = {{"Content-Type", "application/json"}};
   call.body = to_otlp(batch, version_);
+  call.tls = tls_();
   sending_ = true;
   client_.send(url_, std::move(call),
                [this, count = batch.size()](const HttpAnswer& answer) { on_answer(count, answer); });

@@ -18,6 +18,7 @@
 #include <atomic>
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -66,7 +67,11 @@ class TraceExporter {
   // Called when spans begin to be lost, and when they arrive again.
   using Changed = std::function<void(bool failing, const std::string& what)>;
 
-  TraceExporter(Loop& loop, Mailbox& mailbox, HttpClient& client, std::string version, Changed changed);
+  // What an https collector is verified with now.
+  using Secure = std::function<std::shared_ptr<const TlsClientContext>()>;
+
+  TraceExporter(Loop& loop, Mailbox& mailbox, HttpClient& client, std::string version, Secure tls,
+                Changed changed);
   TraceExporter(const TraceExporter&) = delete;
   TraceExporter& operator=(const TraceExporter&) = delete;
 
@@ -92,6 +97,7 @@ class TraceExporter {
   Mailbox& mailbox_;
   HttpClient& client_;
   const std::string version_;
+  const Secure tls_;
   const Changed changed_;
   HttpUrl url_;
   bool enabled_ = false;
