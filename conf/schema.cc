@@ -21,7 +21,7 @@ constexpr Section kSections[] = {
     {"admin", Shape::one, always<&Config::admin>(), restart, "How the process is watched and controlled."},
     {"log", Shape::one, always<&Config::log>(), reload, "What is written down."},
     {"trace", Shape::one, always<&Config::trace>(), reload,
-     "Traces: W3C traceparent is continued or begun, and a span for each sampled request is sent as OTLP."},
+     "Traces: W3C traceparent is continued or begun, and spans for each sampled request and its attempts are sent as OTLP."},
     {"overload", Shape::one, always<&Config::overload>(), reload,
      "Limits of the process; past them new work is refused."},
     {"listener[]", Shape::list, listeners(), reload, "An address that clients connect to. At least one."},
