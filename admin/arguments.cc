@@ -43,6 +43,19 @@ std::variant<UpstreamName, Refusal> upstream_argument(const Call& call, const st
   return Refusal{"not_found", fmt::format("the upstreams of '{}' are blue and green", name.service)};
 }
 
+bool names_endpoint(const std::string& word) {
+  const size_t slash = word.find('/');
+  return slash != std::string::npos && word.find('/', slash + 1) != std::string::npos;
+}
+
+std::variant<EndpointName, Refusal> endpoint_argument(const Call& call, const std::string& word) {
+  if (!names_endpoint(word)) return Refusal{"usage", "an endpoint is written SERVICE/UPSTREAM/ADDRESS"};
+  const size_t second = word.find('/', word.find('/') + 1);
+  const auto found = upstream_argument(call, word.substr(0, second));
+  if (const auto* refusal = std::get_if<Refusal>(&found)) return *refusal;
+  return EndpointName{std::get<UpstreamName>(found), word.substr(second + 1)};
+}
+
 std::variant<conf::BasisPoints, Refusal> green_argument(std::string_view word) {
   constexpr std::string_view kPrefix = "green=";
   if (!word.starts_with(kPrefix))

@@ -26,6 +26,15 @@ struct UpstreamName {
 };
 std::variant<UpstreamName, Refusal> upstream_argument(const Call& call, const std::string& word);
 
+// "SVC/UPSTREAM/ADDRESS"; the address may hold slashes, and is not looked up.
+struct EndpointName {
+  UpstreamName upstream;
+  std::string address;
+};
+std::variant<EndpointName, Refusal> endpoint_argument(const Call& call, const std::string& word);
+// Does it have the two slashes of an endpoint?
+bool names_endpoint(const std::string& word);
+
 // "green=25.5", exact to 0.01.
 std::variant<conf::BasisPoints, Refusal> green_argument(std::string_view word);
 

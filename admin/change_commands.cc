@@ -67,13 +67,9 @@ std::optional<balancer::EndpointMode> mode_of(const std::string& word) {
 // The address may itself have slashes: web/blue/unix:/run/app.sock.
 Outcome set_endpoint(const Call& call) {
   const std::string& word = call.arguments[0];
-  const size_t slash = word.find('/');
-  const size_t second = slash == std::string::npos ? slash : word.find('/', slash + 1);
-  if (second == std::string::npos) return Refusal{"usage", "an endpoint is written SERVICE/UPSTREAM/ADDRESS"};
-  const auto found = upstream_argument(call, word.substr(0, second));
+  const auto found = endpoint_argument(call, word);
   if (const auto* refusal = std::get_if<Refusal>(&found)) return *refusal;
-  const auto& upstream = std::get<UpstreamName>(found);
-  const std::string address = word.substr(second + 1);
+  const auto& [upstream, address] = std::get<EndpointName>(found);
   const std::optional<balancer::EndpointMode> mode = mode_of(call.arguments[1]);
   if (!mode.has_value()) return Refusal{"usage", "the mode is ready, drain or maint"};
   const conf::Status set =

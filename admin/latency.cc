@@ -88,49 +88,70 @@ Latencies::Latencies(proxy::Control& control) : control_(control) {}
 
 Latencies::~Latencies() = default;
 
-void Latencies::tick() {
-  const uint64_t now_us = control_.loop().now_us();
-  std::map<const balancer::UpstreamState*, std::unique_ptr<Upstream>> kept;
-  for (const auto& [name, entry] : control_.registry().services()) {
-    for (const auto& state : entry.upstreams) {
-      std::unique_ptr<Upstream>& known = upstreams_[state.get()];
-      if (known == nullptr) {
-        known = std::make_unique<Upstream>();
-        known->state = state;
-      }
-      take(*known, now_us);
-      kept.emplace(state.get(), std::move(known));
-    }
-  }
-  upstreams_ = std::move(kept);
+template <typename State>
+Latencies::Course& Latencies::keep(Watch<State>& before, Watch<State>& kept,
+                                   const std::shared_ptr<State>& state) {
+  std::unique_ptr<Watched<State>>& known = before[state.get()];
+  if (known == nullptr) known = std::make_unique<Watched<State>>(Watched<State>{state, {}});
+  return kept.emplace(state.get(), std::move(known)).first->second->course;
 }
 
-void Latencies::take(Upstream& upstream, uint64_t now_us) {
+void Latencies::tick() {
+  const uint64_t now_us = control_.loop().now_us();
+  Watch<balancer::UpstreamState> upstreams;
+  Watch<balancer::EndpointState> endpoints;
   const auto sum = std::make_unique<HistogramSnapshot>();
-  sum_requests(*upstream.state, *sum);
-  const Totals totals = totals_of(*upstream.state);
-  const uint64_t errors = totals.responses_of_class(5);
-  LatencySlice slice{now_us - upstream.at_us,
-                     totals.all_attempts() - upstream.attempts_before,
-                     totals.failed_attempts() - upstream.failed_before,
-                     errors - upstream.errors_before,
-                     {}};
+  for (const auto& [name, entry] : control_.registry().services()) {
+    for (const conf::Colour colour : conf::kColours) {
+      const auto side = static_cast<size_t>(colour);
+      const std::shared_ptr<balancer::UpstreamState>& state = entry.upstreams[side];
+      *sum = {};
+      sum_requests(*state, *sum);
+      const Totals totals = totals_of(*state);
+      keep(upstreams_, upstreams, state)
+          .take(*sum, totals.all_attempts(), totals.failed_attempts(), totals.responses_of_class(5), now_us);
+      for (const balancer::EndpointPlan& endpoint : entry.endpoints[side]) {
+        const bool wanted = entry.measures_endpoints[side] && endpoints.size() < kMostEndpoints;
+        if (wanted != endpoint.state->measured()) endpoint.state->measure(wanted);
+        if (!wanted) continue;
+        *sum = {};
+        endpoint.state->add_durations_to(*sum);
+        const balancer::EndpointState::Tally tally = endpoint.state->tally();
+        keep(endpoints_, endpoints, endpoint.state)
+            .take(*sum, tally.succeeded + tally.failed, tally.failed, tally.failed, now_us);
+      }
+    }
+  }
+  upstreams_ = std::move(upstreams);
+  endpoints_ = std::move(endpoints);
+}
+
+void Latencies::Course::take(const HistogramSnapshot& sum, uint64_t attempts, uint64_t failed,
+                             uint64_t errors, uint64_t now_us) {
+  LatencySlice slice{
+      now_us - at_us, attempts - attempts_before, failed - failed_before, errors - errors_before, {}};
   for (size_t i = 0; i < HistogramBuckets::kCount; ++i) {
-    const uint64_t hits = sum->bucket(i) - upstream.before.bucket(i);
+    const uint64_t hits = sum.bucket(i) - before.bucket(i);
     if (hits != 0) slice.buckets.emplace_back(static_cast<uint16_t>(i), static_cast<uint32_t>(hits));
   }
   // The first look has no second before it.
-  if (upstream.at_us != 0) upstream.history.add(std::move(slice));
-  upstream.before = *sum;
-  upstream.attempts_before = totals.all_attempts();
-  upstream.failed_before = totals.failed_attempts();
-  upstream.errors_before = errors;
-  upstream.at_us = now_us;
+  if (at_us != 0) history.add(std::move(slice));
+  before = sum;
+  attempts_before = attempts;
+  failed_before = failed;
+  errors_before = errors;
+  at_us = now_us;
 }
 
 std::unique_ptr<LatencyWindow> Latencies::window(const balancer::UpstreamState& upstream, Span span) const {
   const auto found = upstreams_.find(&upstream);
-  return found == upstreams_.end() ? std::make_unique<LatencyWindow>() : found->second->history.window(span);
+  return found == upstreams_.end() ? std::make_unique<LatencyWindow>()
+                                   : found->second->course.history.window(span);
+}
+
+std::unique_ptr<LatencyWindow> Latencies::window(const balancer::EndpointState& endpoint, Span span) const {
+  const auto found = endpoints_.find(&endpoint);
+  return found == endpoints_.end() ? nullptr : found->second->course.history.window(span);
 }
 
 std::unique_ptr<LatencyWindow> Latencies::since_start(const balancer::UpstreamState& upstream) const {

@@ -14,6 +14,10 @@
 // have not been joined yet; it says how long it really is, so that rates are
 // right.
 //
+// The endpoints of an upstream that measures them (`measure`) have the same, of
+// what their attempts took; of the others nothing is kept. There are
+// kMostEndpoints of them at most: each takes some 50 KiB.
+//
 // Owner: History, which calls tick(). Thread: the control thread's.
 #pragma once
 
@@ -70,6 +74,8 @@ class LatencyHistory {
 
 class Latencies {
  public:
+  static constexpr size_t kMostEndpoints = 256;
+
   explicit Latencies(proxy::Control& control);
   Latencies(const Latencies&) = delete;
   Latencies& operator=(const Latencies&) = delete;
@@ -79,24 +85,42 @@ class Latencies {
   void tick();
   // Empty for an upstream that has not been seen for a second.
   std::unique_ptr<LatencyWindow> window(const balancer::UpstreamState& upstream, Span span) const;
+  // Of attempts at an endpoint; null where it is not measured, or is only since
+  // less than a second.
+  std::unique_ptr<LatencyWindow> window(const balancer::EndpointState& endpoint, Span span) const;
+  // How many endpoints are measured.
+  size_t endpoints() const { return endpoints_.size(); }
   // Since the start of the process.
   std::unique_ptr<LatencyWindow> since_start(const balancer::UpstreamState& upstream) const;
 
  private:
-  struct Upstream {
-    std::shared_ptr<balancer::UpstreamState> state;
+  // What is compared with what it was a second ago.
+  struct Course {
     balancer::HistogramSnapshot before;
     uint64_t attempts_before = 0;
     uint64_t failed_before = 0;
     uint64_t errors_before = 0;
     uint64_t at_us = 0;
     LatencyHistory history;
-  };
 
-  void take(Upstream& upstream, uint64_t now_us);
+    void take(const balancer::HistogramSnapshot& sum, uint64_t attempts, uint64_t failed, uint64_t errors,
+              uint64_t now_us);
+  };
+  template <typename State>
+  struct Watched {
+    std::shared_ptr<State> state;  // so that its address is no other's
+    Course course;
+  };
+  template <typename State>
+  using Watch = std::map<const State*, std::unique_ptr<Watched<State>>>;
+
+  // The course of `state` in `kept`, taken over from `before` where it is there.
+  template <typename State>
+  static Course& keep(Watch<State>& before, Watch<State>& kept, const std::shared_ptr<State>& state);
 
   proxy::Control& control_;
-  std::map<const balancer::UpstreamState*, std::unique_ptr<Upstream>> upstreams_;
+  Watch<balancer::UpstreamState> upstreams_;
+  Watch<balancer::EndpointState> endpoints_;
 };
 
 }  // namespace sluice::admin

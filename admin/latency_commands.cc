@@ -77,6 +77,45 @@ void add_rows(const Call& call, const std::string& name, const ServiceEntry& ent
   }
 }
 
+constexpr const char* kAllEndpoints = "*";
+
+Refusal not_measured(const std::string& upstream) {
+  return Refusal{"not_measured", fmt::format("the endpoints of {} are not measured: 'measure {} on' begins",
+                                             upstream, upstream)};
+}
+
+// Those of an upstream that were asked for: one, or all that are measured.
+std::variant<std::vector<const balancer::EndpointState*>, Refusal> measured(const EndpointName& name) {
+  const UpstreamName& upstream = name.upstream;
+  std::vector<const balancer::EndpointState*> found;
+  for (const balancer::EndpointPlan& one : upstream.entry->endpoints[upstream.index()]) {
+    if (name.address == kAllEndpoints || one.state->name() == name.address) found.push_back(one.state.get());
+  }
+  const std::string text = upstream.service + "/" + conf::to_string(upstream.colour);
+  if (found.empty())
+    return Refusal{"not_found", fmt::format("{} has no such endpoint; see 'show endpoints'", text)};
+  std::erase_if(found, [](const balancer::EndpointState* one) { return !one->measured(); });
+  if (found.empty()) return not_measured(text);
+  return found;
+}
+
+std::optional<Refusal> add_endpoint_rows(const Call& call, const EndpointName& name,
+                                         std::vector<Json>& rows) {
+  const auto found = measured(name);
+  if (const auto* refusal = std::get_if<Refusal>(&found)) return *refusal;
+  for (const Span span : kSpans) {
+    for (const balancer::EndpointState* const one :
+         std::get<std::vector<const balancer::EndpointState*>>(found)) {
+      const auto window = call.context.history.latencies().window(*one, span);
+      if (window == nullptr) continue;
+      Json row = row_of(name.upstream.service, name.upstream.colour, name_of(span), *window);
+      row["endpoint"] = one->name();
+      rows.push_back(std::move(row));
+    }
+  }
+  return std::nullopt;
+}
+
 std::string as_rate(const Json& value) {
   return fmt::format("{:.1f}", value.get<double>());
 }
@@ -90,6 +129,7 @@ std::string as_ratio(const Json& value) {
 
 Outcome show_latency(const Call& call) {
   std::vector<Json> rows;
+  bool of_endpoints = false;
   if (const std::string* const word = call.argument(0); word == nullptr) {
     for (const auto& [name, entry] : call.control().registry().services()) {
       add_rows(call, name, entry, std::nullopt, rows);
@@ -98,6 +138,12 @@ Outcome show_latency(const Call& call) {
     const auto found = service_argument(call, *word);
     if (const auto* refusal = std::get_if<Refusal>(&found)) return *refusal;
     add_rows(call, *word, *std::get<ServiceEntry*>(found), std::nullopt, rows);
+  } else if (names_endpoint(*word)) {
+    const auto found = endpoint_argument(call, *word);
+    if (const auto* refusal = std::get_if<Refusal>(&found)) return *refusal;
+    const auto refusal = add_endpoint_rows(call, std::get<EndpointName>(found), rows);
+    if (refusal.has_value()) return *refusal;
+    of_endpoints = true;
   } else {
     const auto found = upstream_argument(call, *word);
     if (const auto* refusal = std::get_if<Refusal>(&found)) return *refusal;
@@ -111,8 +157,36 @@ Outcome show_latency(const Call& call) {
                               {"rate_per_s", "RATE/S", as_rate},
                               {"error_rate", "ERRORS", as_percent}};
   for (const auto& quantile : kQuantiles) columns.push_back({quantile.key, quantile.title, as_duration});
-  columns.push_back({"p99_to_blue", "P99/BLUE", as_ratio});
+  if (of_endpoints) {
+    columns.insert(columns.begin() + 3, {"endpoint", "ENDPOINT"});
+  } else {
+    columns.push_back({"p99_to_blue", "P99/BLUE", as_ratio});
+  }
   return listing(call.format, "latency", rows, columns);
+}
+
+Outcome measure(const Call& call) {
+  const auto found = upstream_argument(call, call.arguments[0]);
+  if (const auto* refusal = std::get_if<Refusal>(&found)) return *refusal;
+  const auto& upstream = std::get<UpstreamName>(found);
+  const bool on = call.arguments[1] == "on";
+  if (!on && call.arguments[1] != "off") return Refusal{"usage", "write: measure SVC/UPSTREAM on|off"};
+  const auto& endpoints = upstream.entry->endpoints[upstream.index()];
+  bool& measured = upstream.entry->measures_endpoints[upstream.index()];
+  const size_t others = call.context.history.latencies().endpoints();
+  if (on && !measured && others + endpoints.size() > Latencies::kMostEndpoints) {
+    return Refusal{
+        "limit", fmt::format("{} has {} endpoints and {} are measured; at most {} can be", call.arguments[0],
+                             endpoints.size(), others, Latencies::kMostEndpoints)};
+  }
+  measured = on;
+  // At once, so that what comes from now on is in; who comes later is seen by the next tick.
+  for (const balancer::EndpointPlan& one : endpoints) one.state->measure(on);
+  return either(call.format,
+                {{"service", upstream.service},
+                 {"upstream", conf::to_string(upstream.colour)},
+                 {"endpoints_measured", on}},
+                fmt::format("{}: endpoints are {}measured", call.arguments[0], on ? "" : "not "));
 }
 
 constexpr struct {
@@ -171,7 +245,42 @@ std::string picture(const std::vector<Bar>& bars, uint64_t total) {
   return text;
 }
 
+Json rows_of(const std::vector<Bar>& bars) {
+  Json rows = Json::array();
+  for (const Bar& bar : bars) {
+    rows.push_back({{"from_s", static_cast<double>(bar.from_ns) / 1e9},
+                    {"to_s", static_cast<double>(bar.to_ns) / 1e9},
+                    {"count", bar.count}});
+  }
+  return rows;
+}
+
+// Of the attempts at one endpoint, or at all that are measured, while they were.
+Outcome show_endpoint_histogram(const Call& call) {
+  const auto named = endpoint_argument(call, call.arguments[0]);
+  if (const auto* refusal = std::get_if<Refusal>(&named)) return *refusal;
+  const auto& [upstream, address] = std::get<EndpointName>(named);
+  if (call.argument(1) != nullptr) return Refusal{"usage", "of endpoints only attempts are measured"};
+  const auto found = measured({upstream, address});
+  if (const auto* refusal = std::get_if<Refusal>(&found)) return *refusal;
+  const auto sum = std::make_unique<HistogramSnapshot>();
+  for (const auto* const one : std::get<std::vector<const balancer::EndpointState*>>(found)) {
+    one->add_durations_to(*sum);
+  }
+  const std::vector<Bar> bars = bars_of(*sum);
+  return either(call.format,
+                {{"service", upstream.service},
+                 {"upstream", conf::to_string(upstream.colour)},
+                 {"endpoint", address},
+                 {"measure", "upstream"},
+                 {"count", sum->count()},
+                 {"histogram", rows_of(bars)}},
+                fmt::format("{} attempts, while measured: {} values\n{}", call.arguments[0], sum->count(),
+                            picture(bars, sum->count())));
+}
+
 Outcome show_histogram(const Call& call) {
+  if (names_endpoint(call.arguments[0])) return show_endpoint_histogram(call);
   const auto found = upstream_argument(call, call.arguments[0]);
   if (const auto* refusal = std::get_if<Refusal>(&found)) return *refusal;
   const auto& upstream = std::get<UpstreamName>(found);
@@ -190,18 +299,12 @@ Outcome show_histogram(const Call& call) {
     return Output{fmt::format("{} {}, since the start: {} values\n{}", call.arguments[0], measure,
                               sum->count(), picture(bars, sum->count()))};
   }
-  Json rows = Json::array();
-  for (const Bar& bar : bars) {
-    rows.push_back({{"from_s", static_cast<double>(bar.from_ns) / 1e9},
-                    {"to_s", static_cast<double>(bar.to_ns) / 1e9},
-                    {"count", bar.count}});
-  }
   return either(call.format,
                 {{"service", upstream.service},
                  {"upstream", conf::to_string(upstream.colour)},
                  {"measure", measure},
                  {"count", sum->count()},
-                 {"histogram", std::move(rows)}},
+                 {"histogram", rows_of(bars)}},
                 {});
 }
 
@@ -243,12 +346,18 @@ Outcome show_slo(const Call& call) {
 }
 
 constexpr Command kCommands[] = {
-    {"show latency", "[SVC[/UPSTREAM]]",
+    {"show latency", "[SVC[/UPSTREAM[/ADDRESS]]]",
      "Quantiles of what requests took, with rate and error rate, blue beside green. Over the last second, 10 "
      "seconds, "
-     "minute, 5 minutes and since the start; P99/BLUE is green's p99 against blue's.",
+     "minute, 5 minutes and since the start; P99/BLUE is green's p99 against blue's. Of endpoints that are "
+     "measured, one by its address or all by SVC/UPSTREAM/*, it is what attempts took.",
      false, at_once<show_latency>},
-    {"show histogram", "SVC/UPSTREAM [MEASURE]",
+    {"measure", "SVC/UPSTREAM on|off",
+     "Begins or stops to keep the latency of each endpoint of an upstream, for 'show latency' and 'show "
+     "histogram'. It costs 16 KiB for each worker and endpoint, and one more addition for each attempt; "
+     "without it nothing is paid. It lasts until the process ends.",
+     true, at_once<measure>},
+    {"show histogram", "SVC/UPSTREAM[/ADDRESS] [MEASURE]",
      "A picture of the distribution since the start. MEASURE is request (the default), upstream, connect, "
      "first-byte "
      "or queue.",

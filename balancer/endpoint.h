@@ -11,6 +11,11 @@
 //   ejected  0 or 1                     outlier ejection, for a while
 //   ramp     1..100 percent of weight   slow start after coming back
 //
+// How long its attempts take is only kept where an operator asks for it, by
+// measure(): a histogram for each worker is 16 KiB, which is too much for a
+// thousand endpoints that nobody looks at. What has been measured once keeps its
+// memory, so that no worker can hold on to what is gone.
+//
 // Thread: any may read; only the control thread changes it. After a change the
 // control thread bumps the upstream's epoch (balancer/plan.h), which makes each
 // worker's Picker look again.
@@ -19,11 +24,13 @@
 #include <algorithm>
 #include <atomic>
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "balancer/counters.h"
+#include "balancer/histogram.h"
 #include "conf/config.h"
 
 namespace sluice::balancer {
@@ -96,9 +103,12 @@ class EndpointState {
     uint64_t succeeded = 0;
     uint64_t failed = 0;
   };
-  void count(uint32_t worker, bool failed) {
+  void count(uint32_t worker, bool failed, uint64_t duration_ns) {
     WorkerTally& mine = tallies_[worker];
     (failed ? mine.failed : mine.succeeded).add();
+    if (Histogram* const durations = mine.durations.load(std::memory_order_acquire); durations != nullptr) {
+      durations->record(duration_ns);
+    }
     mine.row = failed ? mine.row + 1 : 0;
     if (mine.row > mine.longest_row.load(std::memory_order_relaxed)) {
       mine.longest_row.store(mine.row, std::memory_order_relaxed);
@@ -123,6 +133,22 @@ class EndpointState {
     return longest;
   }
 
+  // Begins or stops to keep how long attempts take; control thread only.
+  void measure(bool on) {
+    if (on && durations_.empty()) {
+      for (size_t i = 0; i < tallies_.size(); ++i) durations_.push_back(std::make_unique<Histogram>());
+    }
+    for (size_t i = 0; i < tallies_.size(); ++i) {
+      tallies_[i].durations.store(on ? durations_[i].get() : nullptr, std::memory_order_release);
+    }
+    measured_ = on;
+  }
+  bool measured() const { return measured_; }  // control thread only
+  // Of all attempts while it was measured; control thread only.
+  void add_durations_to(HistogramSnapshot& sum) const {
+    for (const auto& one : durations_) one->add_to(sum);
+  }
+
   // Control thread only.
   void set_condition(const EndpointCondition& condition) {
     word_.store(static_cast<uint32_t>(condition.health) | static_cast<uint32_t>(condition.mode) << 8 |
@@ -141,10 +167,13 @@ class EndpointState {
     Counter failed;
     uint32_t row = 0;  // the worker's own
     std::atomic<uint32_t> longest_row{0};
+    std::atomic<Histogram*> durations{nullptr};  // in durations_; null: not measured
   };
 
   std::atomic<uint32_t> word_{100U << 24};
   std::vector<WorkerTally> tallies_;
+  std::vector<std::unique_ptr<Histogram>> durations_;  // by worker; empty: never measured
+  bool measured_ = false;
 };
 
 }  // namespace sluice::balancer

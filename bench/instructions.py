@@ -8,6 +8,10 @@ It runs twice with different counts; the difference is what a request costs, in
 the worker's thread alone.
 
     bench/instructions.py [--bound N]     exit 1 above the bound
+    bench/instructions.py --parts         what each thing that can be left out costs
+
+--parts counts all threads as well, since what a worker leaves to another is
+paid for too: the access log's lines are written and spans are sent there.
 """
 
 import argparse
@@ -15,6 +19,7 @@ import re
 import socket
 import subprocess
 import sys
+import urllib.request
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "wire"))
@@ -35,21 +40,27 @@ class Counted(Sluice):
         return ["valgrind", "--tool=callgrind", "--separate-threads=yes", "--quiet",
                 f"--callgrind-out-file={self.folder}/callgrind.out", *super().command()]
 
-    def worker_instructions(self):
-        """Of the busiest thread that is not the first."""
-        counts = []
+    def instructions(self):
+        """Of the busiest thread that is not the first, and of all."""
+        counts, all_threads = [], 0
         for path in Path(self.folder).glob("callgrind.out*"):
             text = path.read_text(errors="replace")
             total = re.search(r"^totals: (\d+)", text, re.M)
             thread = re.search(r"^thread: (\d+)", text, re.M)
-            if total and thread and int(thread[1]) > 1:
+            if not total or not thread:
+                continue
+            all_threads += int(total[1])
+            if int(thread[1]) > 1:
                 counts.append(int(total[1]))
-        return max(counts)
+        return max(counts), all_threads
 
 
-def ask(address, count):
+def ask(address, count, every=None, meanwhile=None):
+    """`meanwhile` is called before each `every`th request."""
     with socket.create_connection(address, timeout=60) as sock:
-        for _ in range(count):
+        for number in range(count):
+            if every is not None and number % every == 0:
+                meanwhile()
             sock.sendall(REQUEST)
             data = b""
             while not data.endswith(b"\r\n\r\n" + BODY):
@@ -59,29 +70,81 @@ def ask(address, count):
                 data += more
 
 
-def count(requests):
-    service = {"split": 50, "health": {"path": "/", "interval": "1h"}, "outlier": {},
-               "blue": {"max_connections": 40}, "green": {"max_connections": 40}}
-    config = {"log": {"access": "off", "level": "warning"},
-              "cap": {"database": {"members": ["web/blue", "web/green"], "max_connections": 100}}}
+GUARDS = {"split": 50, "health": {"path": "/", "interval": "1h"}, "outlier": {},
+          "blue": {"max_connections": 40}, "green": {"max_connections": 40}}
+QUIET = {"log": {"access": "off", "level": "warning"}}
+CAP = {"cap": {"database": {"members": ["web/blue", "web/green"], "max_connections": 100}}}
+UNGUARDED = {"trip": {"enabled": False}}
+
+
+def count(requests, service, config, has_green=True, collector=None, log=False):
     with FastOrigin(BODY) as blue, FastOrigin(BODY) as green:
-        sluice = Counted(blue, green, service=service, config=config, workers=1)
+        sluice = Counted(blue, green if has_green else None, service=service, config=config, workers=1)
+        if collector is not None:
+            sluice.tree["trace"] = {"endpoint": f"http://{collector.address}/v1/traces", "sample": 0.01}
+        if log:
+            sluice.tree["log"]["access"] = f"{sluice.folder}/access.log"
         with sluice:
             ask(sluice.address, requests)
             sluice.stop(60)
-            return sluice.worker_instructions()
+            return sluice.instructions()
+
+
+def difference(**what):
+    """Instructions per request: of the worker, and of all threads."""
+    few, many = count(FEW, **what), count(MANY, **what)
+    return [(more - less) / (MANY - FEW) for less, more in zip(few, many)]
 
 
 def per_request():
-    return (count(MANY) - count(FEW)) / (MANY - FEW)
+    return difference(service=GUARDS, config={**QUIET, **CAP})[0]
+
+
+def scraped(requests, scrapes, endpoints=1000):
+    """The worker's instructions for so many requests, with so many scrapes of
+    /metrics in between, while green has so many endpoints."""
+    many = [f"127.9.{number // 250}.{number % 250 + 1}:1" for number in range(endpoints)]
+    config = {**QUIET, "admin": {"http": "127.0.0.1:0"}}
+
+    def scrape():
+        with urllib.request.urlopen(url, timeout=60) as answer:
+            text = answer.read().decode()
+        if text.count("sluice_endpoint_up{") != endpoints + 1:
+            raise ValueError("a scrape without all endpoints")
+
+    with FastOrigin(BODY) as blue:
+        sluice = Counted(blue, many, service=UNGUARDED, config=config, workers=1)
+        with sluice:
+            url = "http://" + sluice.admin.show("info")[0]["admin_http"] + "/metrics"
+            ask(sluice.address, requests, requests // scrapes if scrapes else None, scrape)
+            sluice.stop(60)
+            return sluice.instructions()[0]
+
+
+def parts():
+    """Prints what a request costs with more and more turned on."""
+    with FastOrigin(b"{}") as collector:
+        on = {"service": GUARDS, "config": {**QUIET, **CAP}}
+        rows = {"nothing": {"service": UNGUARDED, "config": QUIET, "has_green": False},
+                "split, caps, checks, ejection, judge": on,
+                "and traces, 1 % sampled": {**on, "collector": collector},
+                "and the access log": {**on, "collector": collector, "log": True}}
+        print(f"{'':38} {'worker':>8} {'all threads':>12}")
+        for name, what in rows.items():
+            worker, everybody = difference(**what)
+            print(f"{name:38} {worker:8.0f} {everybody:12.0f}", flush=True)
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--bound", type=int)
+    parser.add_argument("--parts", action="store_true")
     options = parser.parse_args()
     binary()
     subprocess.run(["valgrind", "--version"], check=True, stdout=subprocess.DEVNULL)
+    if options.parts:
+        parts()
+        return
     found = per_request()
     print(f"{found:.0f} instructions per request" + (f", at most {options.bound}" if options.bound else ""))
     sys.exit(1 if options.bound and found > options.bound else 0)

@@ -189,6 +189,7 @@ struct Rollout {
   uint32_t return_ms = 0;    // going back ramps over this; 0: at once
   std::string webhook;
   std::string webhook_secret;   // HMAC key; empty: unsigned
+  std::string webhook_ca;       // path, PEM, for https; empty: the system's roots
   std::string gate;             // a webhook that may veto a step
   uint32_t smoke_requests = 0;  // to green before the first step, by way of the override; 0: none
   std::string smoke_path = "/";
@@ -268,7 +269,8 @@ struct Log {
 
 // Where spans go, and how many requests without a parent begin a trace.
 struct Trace {
-  std::string endpoint;  // http://HOST:PORT/PATH of an OTLP collector; empty: off
+  std::string endpoint;  // http://HOST:PORT/PATH or https of an OTLP collector; empty: off
+  std::string ca;        // path, PEM, for https; empty: the system's roots
   double sample = 0.01;  // 0..1
   bool operator==(const Trace&) const = default;
 };

@@ -194,17 +194,16 @@ void SocketPathType::read(const Value& value, const Context& context, std::strin
   out = *path;
 }
 
-const TypeInfo UrlType::kInfo{"URL", "`\"http://HOST:PORT/PATH\"`.", true};
+const TypeInfo UrlType::kInfo{"URL", "`\"http://HOST:PORT/PATH\"` or `\"https://HOST:PORT/PATH\"`.", true};
 void UrlType::read(const Value& value, const Context& context, std::string& out) {
   const auto url = context.text(value);
   if (!url) return;
   std::string_view rest = *url;
-  if (rest.starts_with("https://")) {
-    return context.fail(value, quote(*url) +
-                                   " is https, which is not spoken here: put a forwarder on this machine, "
-                                   "and write \"http://HOST:PORT/PATH\"");
+  for (const std::string_view scheme : {"http://", "https://"}) {
+    if (!rest.starts_with(scheme)) continue;
+    rest.remove_prefix(scheme.size());
+    break;
   }
-  if (rest.starts_with("http://")) rest.remove_prefix(7);
   const bool has_host = rest.size() < url->size() && !rest.empty() && rest[0] != '/' && rest[0] != ':';
   if (!has_host || rest.find(' ') != std::string_view::npos) {
     return context.fail(value, quote(*url) + " is not a URL: write \"http://HOST:PORT/PATH\"");

@@ -80,10 +80,11 @@ Control::Control(conf::Config config, std::string version, Inheritance inheritan
       drain_deadline_([](void* self) { static_cast<Control*>(self)->cut_off(); }, this),
       ticker_([](void* self) { static_cast<Control*>(self)->tick(); }, this),
       http_client_(loop_),
-      traces_(loop_, mailbox_, http_client_, version_,
-              [this](bool failing, const std::string& what) {
-                add_event(failing ? "traces_lost" : "traces_sent_again", "", what);
-              }),
+      traces_(
+          loop_, mailbox_, http_client_, version_, [this] { return tls_.client(TlsStore::kTraceUser); },
+          [this](bool failing, const std::string& what) {
+            add_event(failing ? "traces_lost" : "traces_sent_again", "", what);
+          }),
       webhooks_(loop_, http_client_,
                 [this](const std::string& service, const std::string& problem) {
                   add_event("webhook_failed", service, problem);

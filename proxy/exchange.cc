@@ -190,6 +190,7 @@ void Exchange::use(UpstreamConnection& connection) {
   attempt_settled_ = false;
   attempt_us_ = context_.loop.now_us();
   connect_us_ = first_byte_us_ = 0;
+  if (traced_) trace_attempt();
   if (conf().trip.slow_ms > 0) arm_deadline();
   if (connection.connected()) {
     send_request();
@@ -300,6 +301,7 @@ void Exchange::on_response() {
   }
   first_byte_us_ = context_.loop.now_us() - attempt_us_;
   stats().first_byte_duration.record(first_byte_us_ * 1000);
+  if (!traced_attempts_.empty()) traced_attempts_.back().status = head.status;
   if (head.status >= 400) {
     const uint16_t status = head.status;
     if (status >= 500) settle_attempt(Outcome::http_5xx, status);
@@ -361,14 +363,16 @@ void Exchange::settle_attempt(Outcome outcome, uint16_t status) {
   if (attempt_settled_) return;
   attempt_settled_ = true;
   if (attempts_ <= kMostAttempts) outcomes_[attempts_ - 1] = outcome;
+  if (!traced_attempts_.empty()) traced_attempts_.back().outcome = outcome;
   balancer::UpstreamStats& mine = stats();
   const bool compared =
       by_lot_ && !is_retry_ && !is_rescue_ && generation_ == service_->plan->state->split().get().generation;
   if (outcome == Outcome::ok && !compared) mine.counters.ok_not_by_lot.add();
   mine.counters.attempts[static_cast<size_t>(outcome)].add();
-  mine.upstream_duration.record((context_.loop.now_us() - attempt_us_) * 1000);
+  const uint64_t duration_ns = (context_.loop.now_us() - attempt_us_) * 1000;
+  mine.upstream_duration.record(duration_ns);
   const bool failed = outcome != Outcome::ok && outcome != Outcome::cancelled;
-  endpoint_->shared->count(context_.number, failed);
+  endpoint_->shared->count(context_.number, failed, duration_ns);
   if (!failed) return;
   context_.reporter.attempt_failed({service_->plan->state.get(), &pool_->state(), endpoint_->state, outcome,
                                     status, request_id(), downstream_->client_ip(), head_.path(),
@@ -385,6 +389,7 @@ void Exchange::leave_upstream(bool complete) {
     --endpoint_->active;
     --pool_->active;
     if (is_rescue_) --pool_->rescuing;
+    if (!traced_attempts_.empty()) traced_attempts_.back().ended_us = context_.loop.now_us();
   }
   endpoint_ = nullptr;
   if (connection == nullptr) return;

@@ -12,6 +12,7 @@ using conf::Colour;
 
 void Exchange::on_upstream_failed(const UpstreamFailure& failure) {
   upstream_ = nullptr;  // it has closed itself
+  if (!traced_attempts_.empty()) traced_attempts_.back().error = failure.error;
   if (phase_ == Phase::tunnel) {
     leave_upstream(false);
     abort();

@@ -89,6 +89,7 @@ void Exchange::prepare_head() {
 // 3.3 and 4.3).
 void Exchange::join_trace() {
   const conf::Trace& settings = plan_->plan->trace;
+  traced_attempts_.clear();
   traced_ = !settings.endpoint.empty();
   if (!traced_) return;
   Fields& fields = head_.fields;
@@ -112,8 +113,20 @@ void Exchange::join_trace() {
     trace_ = TraceContext::begin(random, settings.sample);
     drop_all("tracestate", [](std::string_view) {});
   }
+}
+
+// Each attempt is a span below the request's, and what its endpoint does is below that.
+void Exchange::trace_attempt() {
+  const TraceContext attempt = trace_.child(context_.loop.random());
   traceparent_.clear();
-  trace_.append_traceparent(traceparent_);
+  attempt.append_traceparent(traceparent_);
+  if (!trace_.sampled) return;
+  AttemptRecord& record = traced_attempts_.emplace_back();
+  record.span = attempt.span;
+  record.began_us = record.ended_us = attempt_us_;
+  record.colour = colour_;
+  record.rescue = is_rescue_;
+  record.endpoint = endpoint_name_;
 }
 
 std::string_view Exchange::request_id() const {
@@ -240,6 +253,8 @@ void Exchange::log() const {
   record.rescued = is_rescue_;
   record.aborted = aborted_;
   record.trace = traced_ ? &trace_ : nullptr;
+  record.traced_attempts = traced_attempts_;
+  record.now_us = context_.loop.now_us();
   context_.reporter.request_finished(record);
 }
 

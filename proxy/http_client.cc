@@ -10,6 +10,8 @@
 #include "conf/address.h"
 #include "proxy/byte_queue.h"
 #include "proxy/h1_upstream_codec.h"
+#include "proxy/tls_session.h"
+#include "proxy/tls_stream.h"
 #include "proxy/uv_stream.h"
 
 namespace sluice::proxy {
@@ -31,6 +33,8 @@ class HttpClient::Running final : public Stream::Handler {
 
   void resolve(const HttpUrl& url) {
     if (ended_) return;
+    secure_ = url.secure;
+    if (secure_ && call_.tls == nullptr) return fail("nothing says whom to trust under https");
     addrinfo hints{};
     hints.ai_socktype = SOCK_STREAM;
     hints.ai_flags = AI_NUMERICSERV;
@@ -44,9 +48,14 @@ class HttpClient::Running final : public Stream::Handler {
   void connect(const conf::Address& address) {
     if (ended_) return;
     const bool is_unix = address.kind == conf::Address::Kind::unix_socket;
-    stream_ = std::make_unique<UvStream>(loop_, is_unix ? UvStream::Kind::unix_socket : UvStream::Kind::tcp);
+    auto socket =
+        std::make_unique<UvStream>(loop_, is_unix ? UvStream::Kind::unix_socket : UvStream::Kind::tcp);
+    UvStream& dialled = *socket;
+    stream_ = std::move(socket);
+    if (secure_)
+      stream_ = TlsStream::connect(loop_, std::move(stream_), call_.tls, call_.authority, tls_session_);
     stream_->set_handler(this);
-    stream_->connect(address);
+    dialled.connect(address);
   }
 
   // Not from within send(): its caller does not expect an answer yet.
@@ -64,7 +73,7 @@ class HttpClient::Running final : public Stream::Handler {
   }
 
   void on_connected(int error) override {
-    if (error != 0) return fail(uv_strerror(error));
+    if (error != 0) return fail_by(error);
     text_ = call_.method + " " + call_.target + " HTTP/1.1\r\nHost: " + call_.authority +
             "\r\nUser-Agent: sluice\r\nConnection: close\r\n";
     for (const auto& [name, value] : call_.fields) text_ += name + ": " + value + "\r\n";
@@ -93,7 +102,7 @@ class HttpClient::Running final : public Stream::Handler {
     take(codec_.next_at_end());
     fail("the connection ended within the answer");
   }
-  void on_stream_error(int error) override { fail(uv_strerror(error)); }
+  void on_stream_error(int error) override { fail_by(error); }
   void on_drained() override {}
   void on_stream_closed() override {
     stream_closed_ = true;
@@ -134,6 +143,10 @@ class HttpClient::Running final : public Stream::Handler {
     }
   }
 
+  void fail_by(int error) {
+    const TlsFailure* const tls = stream_->tls_failure();
+    fail(tls != nullptr ? std::string("TLS: ") + tls->detail : uv_strerror(error));
+  }
   void finish() {
     deadline_.disarm();
     finished_ = true;
@@ -165,25 +178,30 @@ class HttpClient::Running final : public Stream::Handler {
   ByteQueue stash_;
   std::string text_;
   HttpAnswer answer_;
-  std::unique_ptr<UvStream> stream_;
+  bool secure_ = false;
+  TlsSession tls_session_;
+  std::unique_ptr<Stream> stream_;
 };
 
 namespace {
 
 conf::Error bad_url(std::string_view text) {
-  return {conf::Error::Kind::invalid, conf::Error::Source::operator_, false,
-          "'" + std::string(text) + "' is not a URL that can be called: write http://HOST:PORT/PATH"};
+  return {
+      conf::Error::Kind::invalid, conf::Error::Source::operator_, false,
+      "'" + std::string(text) + "' is not a URL that can be called: write http://HOST:PORT/PATH or https"};
 }
 
 }  // namespace
 
 conf::Result<HttpUrl> HttpUrl::parse(std::string_view text) {
-  constexpr std::string_view kScheme = "http://";
-  if (!text.starts_with(kScheme)) return bad_url(text);
-  std::string_view rest = text.substr(kScheme.size());
+  constexpr std::string_view kPlain = "http://", kSecure = "https://";
+  HttpUrl url;
+  url.secure = text.starts_with(kSecure);
+  if (url.secure) url.port = 443;
+  if (!url.secure && !text.starts_with(kPlain)) return bad_url(text);
+  std::string_view rest = text.substr(url.secure ? kSecure.size() : kPlain.size());
   rest = rest.substr(0, rest.find('#'));
   const size_t slash = rest.find_first_of("/?");
-  HttpUrl url;
   url.authority = rest.substr(0, slash);
   if (slash != std::string_view::npos) {
     url.target = (rest[slash] == '?' ? "/" : "") + std::string(rest.substr(slash));

@@ -1,5 +1,6 @@
 // HttpClient: the few requests that the process makes on its own account:
-// webhooks, gates, smoke requests. HTTP/1.1 (RFC 9112), one connection each.
+// webhooks, gates, spans, smoke requests. HTTP/1.1 (RFC 9112), one connection
+// each; under TLS its peer is verified as the caller's context says.
 //
 // It stands beside traffic, never in its way: at most kMostCalls run at once and
 // further ones fail at once; an answer is read up to kMostBodyBytes; every call
@@ -11,6 +12,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <string>
 #include <utility>
 #include <vector>
@@ -21,11 +23,14 @@
 
 namespace sluice::proxy {
 
-// "http://HOST[:PORT][/PATH]", the host a name, an IPv4 address or an IPv6
-// address in brackets (RFC 3986, 3.2.2).
+class TlsClientContext;
+
+// "http://HOST[:PORT][/PATH]" or "https://…", the host a name, an IPv4 address
+// or an IPv6 address in brackets (RFC 3986, 3.2.2).
 struct HttpUrl {
-  std::string host;  // without brackets
-  uint16_t port = 80;
+  bool secure = false;
+  std::string host;       // without brackets
+  uint16_t port = 80;     // 443 where it is secure
   std::string authority;  // as it stands in the URL
   std::string target = "/";
 
@@ -39,6 +44,7 @@ struct HttpCall {
   std::vector<std::pair<std::string, std::string>> fields;
   std::string body;
   uint64_t timeout_ms = 10'000;
+  std::shared_ptr<const TlsClientContext> tls;  // for an https URL; another does not look at it
 };
 
 struct HttpAnswer {

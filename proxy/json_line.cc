@@ -30,6 +30,43 @@ bool between(char c, uint8_t low, uint8_t high) {
   return octet(c) >= low && octet(c) <= high;
 }
 
+// Two digits of a number below 100.
+void put_pair(char* at, uint32_t value) {
+  at[0] = static_cast<char>('0' + value / 10);
+  at[1] = static_cast<char>('0' + value % 10);
+}
+
+// Are all eight octets kPlain? An octet's high bit is set in one of the terms if
+// not, perhaps also in that of one above it, which changes no answer ("Determine
+// if a word has a byte less than n", S. E. Anderson, Bit Twiddling Hacks).
+bool all_plain(uint64_t octets) {
+  constexpr uint64_t kOnes = 0x0101010101010101, kHighs = 0x8080808080808080;
+  const auto has_zero = [](uint64_t x) { return (x - kOnes) & ~x; };
+  const uint64_t below_space = octets - kOnes * 0x20;
+  const uint64_t above_tilde = octets + kOnes;  // 0x7f becomes 0x80
+  return ((below_space | above_tilde | octets | has_zero(octets ^ kOnes * '"') |
+           has_zero(octets ^ kOnes * '\\')) &
+          kHighs) == 0;
+}
+
+// `text`: 26 octets, of which all but the milliseconds are written.
+void write_second(char* text, uint64_t second) {
+  using std::chrono::days;
+  constexpr uint64_t kSecondsPerDay = 86400;
+  const auto day = static_cast<days::rep>(second / kSecondsPerDay);
+  const std::chrono::year_month_day date{std::chrono::sys_days{days{day}}};
+  const auto in_day = static_cast<uint32_t>(second % kSecondsPerDay);
+  const auto year = static_cast<uint32_t>(static_cast<int>(date.year()));
+  std::memcpy(text, "\"0000-00-00T00:00:00.000Z\"", 26);
+  put_pair(text + 1, year / 100 % 100);
+  put_pair(text + 3, year % 100);
+  put_pair(text + 6, static_cast<unsigned>(date.month()));
+  put_pair(text + 9, static_cast<unsigned>(date.day()));
+  put_pair(text + 12, in_day / 3600);
+  put_pair(text + 15, in_day / 60 % 60);
+  put_pair(text + 18, in_day % 60);
+}
+
 // The longest part of at most `most` octets that cuts no character in two.
 std::string_view clip(std::string_view text, size_t most) {
   if (text.size() <= most) return text;
@@ -65,32 +102,31 @@ size_t utf8_length(std::string_view text) {
 
 JsonLine::JsonLine(char* begin, char* end) : at_(begin), end_(end) {
   if (static_cast<size_t>(end - begin) < kTailBytes) {
-    overflowed_ = true;
+    overflow();
   } else {
     end_ -= kTailBytes;
   }
-  put('{');
-}
-
-void JsonLine::put(std::string_view bytes) {
-  if (overflowed_ || bytes.size() > static_cast<size_t>(end_ - at_)) {
-    overflowed_ = true;
-    return;
-  }
-  at_ = std::copy(bytes.begin(), bytes.end(), at_);
 }
 
 void JsonLine::put_unsigned(uint64_t value) {
-  char digits[20];
+  constexpr size_t kMostDigits = 20;
+  if (room() >= kMostDigits) {
+    at_ = std::to_chars(at_, end_, value).ptr;
+    return;
+  }
+  char digits[kMostDigits];
   const auto end = std::to_chars(digits, digits + sizeof(digits), value).ptr;
   put({digits, static_cast<size_t>(end - digits)});
 }
 
-void JsonLine::put_padded(uint64_t value, size_t digits) {
-  char text[20];
-  assert(digits <= sizeof(text));
-  for (size_t i = digits; i-- > 0; value /= 10) text[i] = static_cast<char>('0' + value % 10);
-  put({text, digits});
+void JsonLine::put_seconds(uint64_t value_us) {
+  put_unsigned(value_us / kMicrosecondsPerSecond);
+  const auto fraction = static_cast<uint32_t>(value_us % kMicrosecondsPerSecond);
+  char text[] = {'.', 0, 0, 0, 0, 0, 0};
+  put_pair(text + 1, fraction / 10'000);
+  put_pair(text + 3, fraction / 100 % 100);
+  put_pair(text + 5, fraction % 100);
+  put({text, sizeof(text)});
 }
 
 // Writes what the text begins with and may not stand as it is; returns how many
@@ -152,19 +188,30 @@ void JsonLine::put_escaped(std::string_view text) {
   put(text.substr(run));
 }
 
-void JsonLine::key(std::string_view key) {
-  put(first_ ? "\"" : ",\"");
-  first_ = false;
-  put(key);
-  put("\":");
+// Never writes less than the text has, so room for that is room for what is plain.
+void JsonLine::put_quoted(std::string_view text) {
+  if (room() < text.size() + 2) return overflow();
+  char* at = at_;
+  *at++ = '"';
+  const char* from = text.data();
+  size_t left = text.size();
+  uint64_t eight = 0;
+  for (; left >= sizeof(eight); left -= sizeof(eight), from += sizeof(eight), at += sizeof(eight)) {
+    std::memcpy(&eight, from, sizeof(eight));
+    if (!all_plain(eight)) break;
+    std::memcpy(at, &eight, sizeof(eight));
+  }
+  for (; left > 0 && kPlain[octet(*from)]; --left) *at++ = *from++;
+  at_ = at;
+  if (left > 0) put_escaped({from, left});
+  put('"');
 }
 
-void JsonLine::text(std::string_view name, std::string_view value, size_t most) {
-  key(name);
+void JsonLine::put_text(std::string_view value, size_t most) {
+  if (value.size() <= most) return put_quoted(value);
   put('"');
   put_escaped(clip(value, most));
-  if (value.size() > most) put("\xe2\x80\xa6");
-  put('"');
+  put("\xe2\x80\xa6\"");
 }
 
 void JsonLine::words(std::string_view name, std::string_view list) {
@@ -172,19 +219,12 @@ void JsonLine::words(std::string_view name, std::string_view list) {
   put('[');
   while (!list.empty()) {
     const size_t comma = list.find(',');
-    put('"');
-    put_escaped(list.substr(0, comma));
-    put('"');
+    put_quoted(list.substr(0, comma));
     if (comma == std::string_view::npos) break;
     put(',');
     list.remove_prefix(comma + 1);
   }
   put(']');
-}
-
-void JsonLine::number(std::string_view name, uint64_t value) {
-  key(name);
-  put_unsigned(value);
 }
 
 void JsonLine::number(std::string_view name, int64_t value) {
@@ -201,47 +241,30 @@ void JsonLine::number(std::string_view name, double value) {
   put({digits, fmt::format_to_n(digits, sizeof(digits), "{}", value).size});
 }
 
-void JsonLine::seconds(std::string_view name, uint64_t value_us) {
-  key(name);
-  put_unsigned(value_us / kMicrosecondsPerSecond);
-  put('.');
-  put_padded(value_us % kMicrosecondsPerSecond, 6);
-}
-
-void JsonLine::boolean(std::string_view name, bool value) {
-  key(name);
-  put(value ? "true" : "false");
-}
-
 void JsonLine::time(std::string_view name, uint64_t wall_us) {
-  using std::chrono::days;
-  constexpr uint64_t kSecondsPerDay = 86400;
+  // The date of a second serves all lines of that second.
+  struct Stamp {
+    uint64_t second = ~uint64_t{0};
+    char text[26];  // "2024-05-01T10:00:00.123Z" in quotes
+  };
+  thread_local Stamp stamp;
   const uint64_t second = wall_us / kMicrosecondsPerSecond;
-  const auto day = static_cast<days::rep>(second / kSecondsPerDay);
-  const std::chrono::year_month_day date{std::chrono::sys_days{days{day}}};
-  const uint64_t in_day = second % kSecondsPerDay;
+  if (second != stamp.second) {
+    write_second(stamp.text, second);
+    stamp.second = second;
+  }
+  const auto milliseconds = static_cast<uint32_t>(wall_us / 1000 % 1000);
+  stamp.text[21] = static_cast<char>('0' + milliseconds / 100);
+  put_pair(stamp.text + 22, milliseconds % 100);
   key(name);
-  put('"');
-  put_padded(static_cast<uint64_t>(static_cast<int>(date.year())), 4);
-  put('-');
-  put_padded(static_cast<unsigned>(date.month()), 2);
-  put('-');
-  put_padded(static_cast<unsigned>(date.day()), 2);
-  put('T');
-  put_padded(in_day / 3600, 2);
-  put(':');
-  put_padded(in_day / 60 % 60, 2);
-  put(':');
-  put_padded(in_day % 60, 2);
-  put('.');
-  put_padded(wall_us / 1000 % 1000, 3);
-  put("Z\"");
+  put({stamp.text, sizeof(stamp.text)});
 }
 
 char* JsonLine::finish(bool truncated) {
   assert(!overflowed_);
   end_ += kTailBytes;
   if (truncated) boolean("truncated", true);
+  if (separator_ == '{') put('{');
   put("}\n");
   assert(!overflowed_);
   return at_;

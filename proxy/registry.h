@@ -39,7 +39,8 @@ struct ServiceEntry {
   std::string tripped_by;                          // who asked for it by hand; may be empty
   uint64_t tripped_at_us = 0;                      // wall clock
   balancer::ByHand by_hand;
-  Exemplars exemplars[2];  // by conf::Colour
+  Exemplars exemplars[2];                       // by conf::Colour
+  bool measures_endpoints[2] = {false, false};  // each one's latency; by hand, until a restart
 
   balancer::EndpointState* find_endpoint(conf::Colour colour, const std::string& name) const;
 };

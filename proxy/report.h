@@ -4,11 +4,13 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <string>
 #include <string_view>
 
 #include "balancer/counters.h"
 #include "balancer/plan.h"
+#include "conf/config.h"
 #include "proxy/trace_context.h"
 
 namespace sluice::proxy {
@@ -50,6 +52,19 @@ struct SampleNote {
   std::string path;
 };
 
+// One attempt of a traced request. Valid during the call only.
+struct AttemptRecord {
+  uint64_t span = 0;      // its id, which the endpoint was sent as its parent
+  uint64_t began_us = 0;  // the worker's time
+  uint64_t ended_us = 0;
+  conf::Colour colour = conf::Colour::blue;
+  balancer::Outcome outcome = balancer::Outcome::cancelled;
+  uint16_t status = 0;  // 0: there was no answer
+  bool rescue = false;
+  std::string endpoint;
+  const char* error = "";  // Proxy-Status type of what broke it
+};
+
 // One finished request, for the access log. Valid during the call only.
 struct AccessRecord {
   std::string_view request_id;
@@ -76,6 +91,9 @@ struct AccessRecord {
   bool rescued = false;
   bool aborted = false;
   const TraceContext* trace = nullptr;  // null: traces are off
+  // Of a sampled trace, in the order in which they began.
+  std::span<const AttemptRecord> traced_attempts;
+  uint64_t now_us = 0;  // the worker's time at the end
 
   // What an incident begins with; a sample of the access log leaves none out.
   bool failed() const { return status == 0 || status >= 500 || retried || rescued || aborted; }

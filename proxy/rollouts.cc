@@ -314,6 +314,11 @@ void Rollouts::set_split(const std::string& service, conf::BasisPoints green) {
                       {"source", "rollout"}});
 }
 
+Webhooks::Target Rollouts::target(const std::string& service, const std::string& url) const {
+  return {url, control_.service_conf(service).rollout.webhook_secret,
+          [this, user = TlsStore::rollout_user(service)] { return control_.tls().client(user); }};
+}
+
 void Rollouts::notify(const Case& one, const RolloutAction& action) {
   const balancer::Rollout& rollout = *one.rollout;
   const std::string event = to_string(action.notice);
@@ -325,7 +330,7 @@ void Rollouts::notify(const Case& one, const RolloutAction& action) {
   if (!for_webhook(action.notice) || settings.webhook.empty()) return;
   const uint64_t generation = control_.registry().find(rollout.service())->state->split().get().generation;
   control_.webhooks().post(
-      rollout.service(), {settings.webhook, settings.webhook_secret}, event,
+      rollout.service(), target(rollout.service(), settings.webhook), event,
       body_of(event, rollout.service(), &rollout, {action.green, generation}, action.text, now().unix_ms));
 }
 
@@ -334,7 +339,7 @@ void Rollouts::tell_trip(const std::string& service, const std::string& reason) 
   if (settings.webhook.empty()) return;
   const std::string event = to_string(balancer::Notice::trip);
   const balancer::Split::Value split = control_.registry().find(service)->state->split().get();
-  control_.webhooks().post(service, {settings.webhook, settings.webhook_secret}, event,
+  control_.webhooks().post(service, target(service, settings.webhook), event,
                            body_of(event, service, find(service), split,
                                    "Tripped, all requests go to blue: " + reason, now().unix_ms));
 }
@@ -346,7 +351,7 @@ void Rollouts::ask_gate(const Case& one, const RolloutAction& action) {
   const std::string text = "May green go from " + balancer::percent(rollout.split()) + " to " +
                            balancer::percent(action.green) + "?";
   control_.webhooks().ask(
-      {settings.gate, settings.webhook_secret},
+      target(rollout.service(), settings.gate),
       body_of("gate", rollout.service(), &rollout, {action.green, generation}, text, now().unix_ms),
       [this, service = rollout.service(), number = action.number](bool allowed, const std::string& reason) {
         const auto found = cases_.find(service);

@@ -30,6 +30,7 @@
 #include "conf/config.h"
 #include "conf/diff.h"
 #include "conf/result.h"
+#include "proxy/webhooks.h"
 
 namespace sluice::proxy {
 
@@ -116,6 +117,7 @@ class Rollouts {
   double granted_to_others(const std::string& service, const conf::Cap& cap, const std::string& name) const;
 
   void set_split(const std::string& service, conf::BasisPoints green);
+  Webhooks::Target target(const std::string& service, const std::string& url) const;
   void notify(const Case& one, const balancer::RolloutAction& action);
   // A trip where no rollout is that would tell of it.
   void tell_trip(const std::string& service, const std::string& reason);

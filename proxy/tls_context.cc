@@ -38,6 +38,8 @@ bssl::UniquePtr<SSL_CTX> new_context() {
   SSL_CTX_set_min_proto_version(context.get(), TLS1_2_VERSION);
   SSL_CTX_set_max_proto_version(context.get(), TLS1_3_VERSION);
   SSL_CTX_set_strict_cipher_list(context.get(), kSuites);
+  SSL_CTX_set_options(context.get(),
+                      SSL_OP_CIPHER_SERVER_PREFERENCE);  // of servers: brackets mean nothing else
   SSL_CTX_set1_curves_list(context.get(), kCurves);
   // The chain that is sent is the one in the file.
   SSL_CTX_set_mode(context.get(), SSL_MODE_NO_AUTO_CHAIN);

@@ -26,6 +26,10 @@ conf::Error with_place(const std::string& place, const conf::Error& error) {
   return result;
 }
 
+bool is_secure(const std::string& url) {
+  return url.starts_with("https://");
+}
+
 // The entry in force that `wanted` can be taken from, unread.
 template <typename Entry>
 const Entry* unchanged(const std::vector<Entry>& entries, const Entry& wanted,
@@ -74,17 +78,31 @@ conf::Result<TlsStore::Set> TlsStore::load(const conf::Config& config) {
     for (const conf::Colour colour : conf::kColours) {
       const std::optional<conf::TlsClient>& settings = conf.upstream(colour).tls;
       if (!settings) continue;
-      const FileStates files = look(*settings);
-      Client& one = set.clients.emplace_back(
-          Client{service + "/" + to_string(colour), *settings, nullptr, {files, files}});
-      if (const Client* const same = unchanged(set_.clients, one, &Client::upstream); same != nullptr) {
-        one.context = same->context;
-      } else if (const conf::Status loaded = load_client(one); !loaded.ok()) {
-        return loaded.error();
-      }
+      if (const auto added = add_client(set, service + "/" + to_string(colour), *settings); !added.ok())
+        return added.error();
     }
+    const conf::Rollout& rollout = conf.rollout;
+    if (!is_secure(rollout.webhook) && !is_secure(rollout.gate)) continue;
+    conf::TlsClient settings;
+    settings.ca = rollout.webhook_ca;
+    if (const auto added = add_client(set, rollout_user(service), settings); !added.ok())
+      return added.error();
+  }
+  if (is_secure(config.trace.endpoint)) {
+    conf::TlsClient settings;
+    settings.ca = config.trace.ca;
+    if (const auto added = add_client(set, kTraceUser, settings); !added.ok()) return added.error();
   }
   return set;
+}
+
+conf::Status TlsStore::add_client(Set& set, const std::string& user, const conf::TlsClient& settings) const {
+  const FileStates files = look(settings);
+  Client& one = set.clients.emplace_back(Client{user, settings, nullptr, {files, files}});
+  const Client* const same = unchanged(set_.clients, one, &Client::upstream);
+  if (same == nullptr) return load_client(one);
+  one.context = same->context;
+  return conf::Done{};
 }
 
 std::shared_ptr<const TlsServerContext> TlsStore::server(const conf::Listener& listener) const {
@@ -100,6 +118,13 @@ TlsClients TlsStore::clients() const {
   TlsClients result;
   for (const Client& one : set_.clients) result.emplace(one.upstream, one.context);
   return result;
+}
+
+std::shared_ptr<const TlsClientContext> TlsStore::client(const std::string& user) const {
+  for (const Client& one : set_.clients) {
+    if (one.upstream == user) return one.context;
+  }
+  return nullptr;
 }
 
 std::vector<TlsStore::Change> TlsStore::poll(uint64_t now_ms) {

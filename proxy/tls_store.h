@@ -1,5 +1,6 @@
 // TlsStore: the TLS contexts of a configuration, by listener and by upstream,
-// and the files that they were made from.
+// and the files that they were made from; and those of webhooks, gates and the
+// collector of traces where their URLs are https.
 //
 // Certificates are replaced in two ways, by a reload and by poll(), which looks
 // at the files: at what a path leads to, so that a swapped symbolic link, which
@@ -30,7 +31,7 @@ class TlsServerContext;
 struct CertificateInfo;
 struct TlsCounters;
 
-// By upstream, "web/green"; those without TLS are not there.
+// By upstream, "web/green", or by another user; those without TLS are not there.
 using TlsClients = std::map<std::string, std::shared_ptr<const TlsClientContext>>;
 
 class TlsStore {
@@ -45,7 +46,7 @@ class TlsStore {
     FileWatch files;
   };
   struct Client {
-    std::string upstream;  // "web/green"
+    std::string upstream;  // "web/green", or another user
     conf::TlsClient settings;
     std::shared_ptr<const TlsClientContext> context;
     FileWatch files;
@@ -66,6 +67,11 @@ class TlsStore {
   // Null when it has no TLS.
   std::shared_ptr<const TlsServerContext> server(const conf::Listener& listener) const;
   TlsClients clients() const;
+  // Null when there is no such user or it has no TLS.
+  std::shared_ptr<const TlsClientContext> client(const std::string& user) const;
+  // Who calls others on the process's own account.
+  static constexpr const char* kTraceUser = "trace";
+  static std::string rollout_user(const std::string& service) { return "the rollout of " + service; }
 
   // A set of files that changed: it is in force already, or `error` says why
   // not and the one before still is.
@@ -92,6 +98,7 @@ class TlsStore {
  private:
   conf::Status load_server(Server& server);
   static conf::Status load_client(Client& client);
+  conf::Status add_client(Set& set, const std::string& user, const conf::TlsClient& settings) const;
 
   const std::shared_ptr<TicketKeys> tickets_;
   std::map<std::string, std::shared_ptr<TlsCounters>> counters_;  // by listener; they survive it

@@ -19,9 +19,16 @@ std::optional<uint64_t> parse_hex(std::string_view digits) {
   return value;
 }
 
-void append_hex(std::string& text, uint64_t value) {
+// 16 digits.
+void write_hex(char* to, uint64_t value) {
   constexpr char kDigits[] = "0123456789abcdef";
-  for (int shift = 60; shift >= 0; shift -= 4) text += kDigits[value >> shift & 15];
+  for (int i = 15; i >= 0; --i, value >>= 4) to[i] = kDigits[value & 15];
+}
+
+void append_hex(std::string& text, uint64_t value) {
+  char digits[16];
+  write_hex(digits, value);
+  text.append(digits, sizeof(digits));
 }
 
 // All zeros mean that there is none.
@@ -66,11 +73,12 @@ void TraceContext::append_span_id(std::string& to, uint64_t id) {
 }
 
 void TraceContext::append_traceparent(std::string& to) const {
-  to += "00-";
-  append_trace_id(to);
-  to += '-';
-  append_span_id(to, span);
-  to += sampled ? "-01" : "-00";
+  char text[kTextBytes + 1] = "00-00000000000000000000000000000000-0000000000000000-00";
+  write_hex(text + kTraceAt, trace_high);
+  write_hex(text + kTraceAt + 16, trace_low);
+  write_hex(text + kSpanAt, span);
+  if (sampled) text[kFlagsAt + 1] = '1';
+  to.append(text, kTextBytes);
 }
 
 }  // namespace sluice::proxy

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "proxy/access_log.h"
+#include "proxy/tls_context.h"
 
 namespace sluice::proxy {
 namespace {
@@ -40,22 +41,63 @@ Json attributes_of(const Span& span) {
   return list;
 }
 
-Json as_json(const Span& span) {
-  constexpr int kServer = 2, kError = 2;
-  std::string trace, id, parent;
-  span.context.append_trace_id(trace);
-  TraceContext::append_span_id(id, span.context.span);
-  if (span.context.parent != 0) TraceContext::append_span_id(parent, span.context.parent);
-  Json object = {{"traceId", trace},
-                 {"spanId", id},
-                 {"parentSpanId", parent},
-                 {"name", span.method + " " + span.service},
-                 {"kind", kServer},
-                 {"startTimeUnixNano", nanoseconds(span.began_us)},
-                 {"endTimeUnixNano", nanoseconds(span.ended_us)},
-                 {"attributes", attributes_of(span)}};
-  if (span.status >= 500 || span.aborted) object["status"] = {{"code", kError}};
-  return object;
+// The host, or the path of a socket.
+std::string server_address(const std::string& endpoint) {
+  constexpr std::string_view kUnix = "unix:";
+  return endpoint.starts_with(kUnix) ? endpoint.substr(kUnix.size()) : host_of_authority(endpoint);
+}
+
+// `number`: of the attempt, from 0.
+Json attributes_of(const Span& span, const Span::Attempt& attempt, size_t number) {
+  Json list = Json::array(
+      {attribute("http.request.method", span.method),
+       attribute("server.address", server_address(attempt.endpoint)),
+       attribute("sluice.service", span.service), attribute("sluice.upstream", attempt.upstream),
+       attribute("sluice.endpoint", attempt.endpoint), attribute("sluice.outcome", attempt.outcome)});
+  if (number > 0) list.push_back(attribute("http.request.resend_count", number));
+  if (attempt.rescue) list.push_back({{"key", "sluice.rescue"}, {"value", {{"boolValue", true}}}});
+  if (attempt.status != 0) list.push_back(attribute("http.response.status_code", attempt.status));
+  if (!attempt.failed) return list;
+  const std::string status = attempt.status >= 500 ? std::to_string(attempt.status) : attempt.outcome;
+  list.push_back(attribute("error.type", attempt.error.empty() ? status : attempt.error));
+  return list;
+}
+
+// What spans of every kind have; a parent of 0 is none.
+Json begun(const TraceContext& context, uint64_t span, uint64_t parent, int kind, const std::string& name) {
+  std::string trace, id, parent_id;
+  context.append_trace_id(trace);
+  TraceContext::append_span_id(id, span);
+  if (parent != 0) TraceContext::append_span_id(parent_id, parent);
+  return {{"traceId", trace}, {"spanId", id}, {"parentSpanId", parent_id}, {"name", name}, {"kind", kind}};
+}
+
+void end(Json& object, uint64_t began_us, uint64_t ended_us, Json attributes, bool failed) {
+  constexpr int kError = 2;
+  object["startTimeUnixNano"] = nanoseconds(began_us);
+  object["endTimeUnixNano"] = nanoseconds(ended_us);
+  object["attributes"] = std::move(attributes);
+  if (failed) object["status"] = {{"code", kError}};
+}
+
+void append(Json& list, const Span& span) {
+  constexpr int kServer = 2, kClient = 3;
+  const std::string name = span.method + " " + span.service;
+  Json whole = begun(span.context, span.context.span, span.context.parent, kServer, name);
+  end(whole, span.began_us, span.ended_us, attributes_of(span), span.status >= 500 || span.aborted);
+  list.push_back(std::move(whole));
+  for (size_t i = 0; i < span.tries.size(); ++i) {
+    const Span::Attempt& attempt = span.tries[i];
+    Json part = begun(span.context, attempt.id, span.context.span, kClient, name + "/" + attempt.upstream);
+    end(part, attempt.began_us, attempt.ended_us, attributes_of(span, attempt, i), attempt.failed);
+    list.push_back(std::move(part));
+  }
+}
+
+size_t weight_of(const std::vector<Span>& spans) {
+  size_t weight = 0;
+  for (const Span& span : spans) weight += span.weight();
+  return weight;
 }
 
 }  // namespace
@@ -77,11 +119,18 @@ Span::Span(const AccessRecord& record, uint64_t ended)
       upstream(record.upstream),
       endpoint(record.endpoint),
       attempts(record.attempts),
-      error(record.error) {}
+      error(record.error) {
+  for (const AttemptRecord& one : record.traced_attempts) {
+    const bool failed = one.outcome != balancer::Outcome::ok && one.outcome != balancer::Outcome::cancelled;
+    tries.push_back({one.span, ended - (record.now_us - one.began_us), ended - (record.now_us - one.ended_us),
+                     conf::to_string(one.colour), to_string(one.outcome), one.endpoint, one.status, failed,
+                     one.rescue, one.error});
+  }
+}
 
 std::string to_otlp(const std::vector<Span>& spans, const std::string& version) {
   Json list = Json::array();
-  for (const Span& span : spans) list.push_back(as_json(span));
+  for (const Span& span : spans) append(list, span);
   Json scope;
   scope["scope"] = {{"name", "sluice"}, {"version", version}};
   scope["spans"] = std::move(list);
@@ -95,11 +144,12 @@ std::string to_otlp(const std::vector<Span>& spans, const std::string& version) 
 }
 
 TraceExporter::TraceExporter(Loop& loop, Mailbox& mailbox, HttpClient& client, std::string version,
-                             Changed changed)
+                             Secure tls, Changed changed)
     : loop_(loop),
       mailbox_(mailbox),
       client_(client),
       version_(std::move(version)),
+      tls_(std::move(tls)),
       changed_(std::move(changed)) {}
 
 void TraceExporter::configure(const conf::Trace& settings) {
@@ -110,14 +160,15 @@ void TraceExporter::configure(const conf::Trace& settings) {
     return;
   }
   if (!settings.endpoint.empty()) say(true, url.error().detail);
-  lose(waiting_.size());
+  lose(weight_of(waiting_));
   waiting_.clear();
 }
 
 void TraceExporter::offer(Span span) {
-  if (room_taken_.fetch_add(1, std::memory_order_relaxed) >= kMostSpans) {
-    room_taken_.fetch_sub(1, std::memory_order_relaxed);
-    overflowed_.fetch_add(1, std::memory_order_relaxed);
+  const size_t weight = span.weight();
+  if (room_taken_.fetch_add(weight, std::memory_order_relaxed) + weight > kMostSpans) {
+    room_taken_.fetch_sub(weight, std::memory_order_relaxed);
+    overflowed_.fetch_add(weight, std::memory_order_relaxed);
     return;
   }
   mailbox_.post([this, span = std::move(span)]() mutable { take(std::move(span)); });
@@ -125,7 +176,7 @@ void TraceExporter::offer(Span span) {
 
 void TraceExporter::take(Span span) {
   if (!enabled_) {
-    lose(1);
+    lose(span.weight());
     return;
   }
   if (waiting_.empty()) oldest_ms_ = loop_.now_ms();
@@ -146,9 +197,10 @@ void TraceExporter::send_if_due() {
   call.target = url_.target;
   call.fields = {{"Content-Type", "application/json"}};
   call.body = to_otlp(batch, version_);
+  call.tls = tls_();
   sending_ = true;
   client_.send(url_, std::move(call),
-               [this, count = batch.size()](const HttpAnswer& answer) { on_answer(count, answer); });
+               [this, count = weight_of(batch)](const HttpAnswer& answer) { on_answer(count, answer); });
 }
 
 void TraceExporter::on_answer(size_t count, const HttpAnswer& answer) {

@@ -21,6 +21,7 @@ HttpCall message(const Webhooks::Target& target, const HttpUrl& url, const std::
   }
   call.body = std::move(body);
   call.timeout_ms = Webhooks::kAnswerMs;
+  if (target.tls) call.tls = target.tls();
   return call;
 }
 

@@ -47,6 +47,8 @@ class Webhooks {
   struct Target {
     std::string url;
     std::string secret;  // empty: unsigned
+    // Of whom an https URL is believed to be, looked up for each try; may be empty for others.
+    std::function<std::shared_ptr<const TlsClientContext>()> tls;
   };
   // `problem` is a sentence.
   using Failed = std::function<void(const std::string& service, const std::string& problem)>;

@@ -19,7 +19,7 @@ export function percent(share, digits = 3) {
 
 export function rate(perSecond) {
   if (perSecond === null || perSecond === undefined) return "–";
-  return `${perSecond >= 100 ? perSecond.toFixed(0) : Number(perSecond.toFixed(1))}/s`;
+  return `${perSecond >= 100 ? perSecond.toFixed(0) : Number(perSecond.toFixed(perSecond >= 10 ? 1 : 2))}/s`;
 }
 
 export function count(number) {

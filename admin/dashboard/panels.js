@@ -42,9 +42,9 @@ export function summary(state) {
       make("span", { class: "dim" }, tripped ? trip?.reason ?? "" : judgeText(trip))));
   }
   cards.push(card("Rollout", big(rolloutText(rollout))));
-  cards.push(card("Requests, last 10 s", ...both(state, (row) => rate(row.rate_per_s))));
-  cards.push(card("Failed attempts, last 10 s", ...both(state, (row) => percent(row.error_rate))));
-  cards.push(card("p99, last 10 s", ...both(state, (row) => duration(row.p99_s)),
+  cards.push(card("Requests, last 10\u00a0s", ...both(state, (row) => rate(row.rate_per_s))));
+  cards.push(card("Failed attempts, last 10\u00a0s", ...both(state, (row) => percent(row.error_rate))));
+  cards.push(card("p99, last 10\u00a0s", ...both(state, (row) => duration(row.p99_s)),
     make("span", { class: "dim" }, green?.p99_to_blue ? `green is ${green.p99_to_blue.toFixed(2)} × blue` : "")));
   if (hour) {
     const broken = hour.availability < hour.promised_availability;

@@ -13,13 +13,14 @@ _sluice_each() { printf '%s\n' "$@"; }
 # shells have the same table.
 _sluice_ctl() {
   case "$#:$*" in
-    0:) _sluice_each show set rollout trip reset freeze maintenance reload check drain shutdown wait help ;;
+    0:) _sluice_each show set rollout trip reset freeze maintenance measure reload check drain shutdown wait help ;;
     1:show) _sluice_each info services split upstreams endpoints caps config certs latency histogram slo sessions \
       events log trip rollout ;;
     2:show\ split | 2:show\ upstreams | 2:show\ endpoints | 2:show\ slo | 2:show\ trip | 2:show\ rollout)
       _sluice_names services 1 ;;
-    2:show\ latency) _sluice_names services 1 && _sluice_names upstreams 2 ;;
-    2:show\ histogram) _sluice_names upstreams 2 ;;
+    2:show\ latency) _sluice_names services 1 && _sluice_names upstreams 2 && _sluice_names endpoints 3 ;;
+    2:show\ histogram) _sluice_names upstreams 2 && _sluice_names endpoints 3 ;;
+    1:measure) _sluice_names upstreams 2 ;;
     3:show\ histogram\ *) _sluice_each request upstream connect first-byte queue ;;
     2:show\ events) _sluice_each -w ;;
     1:set) _sluice_each weight maxconn endpoint ;;
@@ -35,7 +36,7 @@ _sluice_ctl() {
     3:rollout\ promote\ *) _sluice_each --full ;;
     3:rollout\ status\ *) _sluice_each -w ;;
     1:trip | 1:reset | 1:maintenance) _sluice_names services 1 ;;
-    2:maintenance\ * | 1:freeze) _sluice_each on off ;;
+    2:maintenance\ * | 2:measure\ * | 1:freeze) _sluice_each on off ;;
     1:check) compgen -f -- "$current" ;;
     2:wait\ *) _sluice_each ready rollout-done split tripped ;;
     3:wait\ *\ rollout-done | 3:wait\ *\ split | 3:wait\ *\ tripped) _sluice_names services 1 ;;

@@ -32,7 +32,7 @@ end
 function __sluice_after
     switch (count $argv):"$argv"
         case 0:
-            printf '%s\n' show set rollout trip reset freeze maintenance reload check drain shutdown wait help
+            printf '%s\n' show set rollout trip reset freeze maintenance measure reload check drain shutdown wait help
         case 1:show
             printf '%s\n' info services split upstreams endpoints caps config certs latency histogram slo sessions \
                 events log trip rollout
@@ -41,7 +41,11 @@ function __sluice_after
         case '2:show latency'
             __sluice_names services 1
             __sluice_names upstreams 2
+            __sluice_names endpoints 3
         case '2:show histogram'
+            __sluice_names upstreams 2
+            __sluice_names endpoints 3
+        case 1:measure
             __sluice_names upstreams 2
         case '3:show histogram *'
             printf '%s\n' request upstream connect first-byte queue
@@ -73,7 +77,7 @@ function __sluice_after
             echo -- -w
         case 1:trip 1:reset 1:maintenance
             __sluice_names services 1
-        case '2:maintenance *' 1:freeze
+        case '2:maintenance *' '2:measure *' 1:freeze
             printf '%s\n' on off
         case 1:check
             __fish_complete_path (commandline -ct)

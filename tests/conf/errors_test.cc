@@ -339,9 +339,8 @@ TEST_CASE("health checks, outliers, rollouts and trips are checked") {
            "4:37 service.web.rollout.deadline: 5m is not above hold, 5m: every step would abort"},
           {"rollout = { steps = [5], webhook = \"ftp://x\" }\n",
            "4:36 service.web.rollout.webhook: \"ftp://x\" is not a URL: write \"http://HOST:PORT/PATH\""},
-          {"rollout = { steps = [5], webhook = \"https://x/\" }\n",
-           "4:36 service.web.rollout.webhook: \"https://x/\" is https, which is not spoken here: put a forwarder "
-           "on this machine, and write \"http://HOST:PORT/PATH\""},
+          {"rollout = { steps = [5], webhook = \"https:///x\" }\n",
+           "4:36 service.web.rollout.webhook: \"https:///x\" is not a URL: write \"http://HOST:PORT/PATH\""},
           {"trip.on = []\n",
            "4:11 service.web.trip.on: nothing counts as an error, so nothing can trip: name one, or set "
            "enabled = "

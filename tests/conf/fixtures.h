@@ -43,6 +43,7 @@ sample = 0.25
 
 [trace]
 endpoint = "http://127.0.0.1:4318/v1/traces"
+ca = "/etc/otlp.pem"
 sample = 0.5
 
 [overload]
@@ -138,6 +139,7 @@ deadline = "1h"
 return = "30s"
 webhook = "http://127.0.0.1:9800/hook"
 webhook_secret = "hush"
+webhook_ca = "/etc/hooks.pem"
 gate = "http://gate.example.com/"
 smoke_requests = 5
 smoke_path = "/smoke"

@@ -164,6 +164,7 @@ TEST_CASE("every key of an upstream and its checks reaches its member") {
   CHECK((rollout.deadline_ms == 3600000 && rollout.return_ms == 30000));
   CHECK(rollout.webhook == "http://127.0.0.1:9800/hook");
   CHECK(rollout.webhook_secret == "hush");
+  CHECK(rollout.webhook_ca == "/etc/hooks.pem");
   CHECK(rollout.gate == "http://gate.example.com/");
 }
 

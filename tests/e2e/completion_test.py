@@ -78,7 +78,7 @@ def usages():
         conditions = re.findall(r"`(.*?)`", help_text("ctl", "help", "wait")) if "CONDITION..." in usage else [""]
         for condition in conditions:
             words = usage.replace("CONDITION...", condition)
-            yield [word.strip("[]") if word != "[SVC[/UPSTREAM]]" else word for word in words.split()]
+            yield [word if "[/" in word else word.strip("[]") for word in words.split()]
 
 
 def after_each(services, upstreams, endpoints):
@@ -86,7 +86,8 @@ def after_each(services, upstreams, endpoints):
     argument stands for itself by one of its values."""
     (measures,) = re.findall(r"MEASURE is (.*?)[.]", help_text("ctl", "help", "show", "histogram"))
     kinds = {
-        "SVC": services, "SVC/UPSTREAM": upstreams, "[SVC[/UPSTREAM]]": services | upstreams,
+        "SVC": services, "SVC/UPSTREAM": upstreams, "SVC/UPSTREAM[/ADDRESS]": upstreams | endpoints,
+        "[SVC[/UPSTREAM[/ADDRESS]]]": services | upstreams | endpoints,
         "SVC/UPSTREAM/ADDRESS": endpoints, "MEASURE": set(re.split(", | or ", measures.replace(" (the default)", ""))),
     }
     any_words = {"N": "5", "SECONDS": "5", "FILE": None, "REASON...": None, "CMD...": None}

@@ -1,5 +1,5 @@
-"""A gate: what a request may cost in instructions, counted by callgrind, so that
-no machine's speed comes in. Raise the bound only with a reason in the commit.
+"""Gates: what a request may cost in instructions, counted by callgrind, so that no
+machine's speed comes in. Raise a bound only with a reason in the commit.
 Without -O2, or with a sanitizer in it, the binary is not measured."""
 
 import sys
@@ -17,6 +17,15 @@ def test_a_request_costs_no_more_than_it_did():
         return
     found = instructions.per_request()
     expect(found <= BOUND, f"{found:.0f} instructions per request, at most {BOUND}")
+
+
+def test_scrapes_of_a_thousand_endpoints_cost_the_worker_nothing():
+    if sanitized():
+        return
+    without, with_scrapes = instructions.scraped(2000, 0), instructions.scraped(2000, 20)
+    # What may come on top are ticks of its own, as scrapes take time. A single one
+    # of them in its thread would be more.
+    expect(with_scrapes <= 1.02 * without, f"{with_scrapes} instructions with scrapes, {without} without")
 
 
 sys.exit(main(globals()))

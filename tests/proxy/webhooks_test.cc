@@ -20,12 +20,17 @@ TEST_CASE("http_client: URLs that can be called") {
   CHECK(HttpUrl::parse("http://hooks.test")->port == 80);
   CHECK(HttpUrl::parse("http://[::1]:81/")->host == "::1");
   CHECK(HttpUrl::parse("http://[::1]/")->port == 80);
+  CHECK_FALSE(url->secure);
+  const auto secure = HttpUrl::parse("https://hooks.test/a");
+  REQUIRE(secure.ok());
+  CHECK((secure->secure && secure->port == 443 && secure->host == "hooks.test" && secure->target == "/a"));
+  CHECK(HttpUrl::parse("https://hooks.test:9800")->port == 9800);
 }
 
 TEST_CASE("http_client: URLs that cannot") {
-  for (const char* const text :
-       {"", "hooks.test", "https://hooks.test/", "http://", "http:///x", "http://a:0/", "http://a:66000/",
-        "http://a:b/", "http://u@a/", "http://a/b c", "http://a/\r\nX: y"}) {
+  for (const char* const text : {"", "hooks.test", "httpsx://hooks.test/", "https://", "https://a:0/",
+                                 "http://", "http:///x", "http://a:0/", "http://a:66000/", "http://a:b/",
+                                 "http://u@a/", "http://a/b c", "http://a/\r\nX: y"}) {
     INFO(text);
     CHECK_FALSE(HttpUrl::parse(text).ok());
   }

@@ -130,6 +130,17 @@ def test_names_choose_the_certificate():
                     expect(kind in client.sock.cipher()[0], f"the suite is {client.sock.cipher()}")
 
 
+def test_suite_is_of_our_order_and_among_equals_of_the_clients():
+    small, chacha, large = ("ECDHE-ECDSA-" + name for name in ("AES128-GCM-SHA256", "CHACHA20-POLY1305", "AES256-GCM-SHA384"))
+    with authority() as root, tls_sluice(root) as sluice:
+        for offered, wanted in (([large, small], small), ([large, chacha], chacha), ([small, chacha], small),
+                                ([chacha, small], chacha), ([large], large)):
+            context = root.trusting(maximum=ssl.TLSVersion.TLSv1_2)
+            context.set_ciphers(":".join(offered))
+            with TlsClient(sluice.address, context) as client:
+                equal(client.sock.cipher()[0], wanted, f"the suite for {offered}")
+
+
 def test_old_versions_and_foreign_protocols_are_refused():
     with authority() as root, tls_sluice(root, tls=root.issue("a").tls(min_version="1.3")) as sluice:
         said = refused_handshake(sluice.address, root.trusting(maximum=ssl.TLSVersion.TLSv1_2))

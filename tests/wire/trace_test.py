@@ -7,6 +7,7 @@ import sys
 from harness import CALM, Sluice, equal, expect, main
 from http1 import wait_until
 from origin import Origin, refusing
+from tls import authority, secured, serving
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 CALLER = "00f067aa0ba902b7"
@@ -26,15 +27,18 @@ def taking(status):
     return script
 
 
-def spans_at(collector):
-    """All spans that have arrived so far."""
+SERVER, CLIENT = 2, 3
+
+
+def spans_at(collector, kind=SERVER):
+    """The spans of requests, or of attempts, that have arrived so far."""
     spans = []
     for request in list(collector.requests):
         equal((request.method, request.target), ("POST", "/v1/traces"), "what the collector is asked")
         equal(request.get("content-type"), "application/json", "the type")
         for resource in json.loads(request.body)["resourceSpans"]:
             for scope in resource["scopeSpans"]:
-                spans += scope["spans"]
+                spans += [span for span in scope["spans"] if span["kind"] == kind]
     return spans
 
 
@@ -58,7 +62,11 @@ def test_a_sampled_trace_is_continued_and_its_span_arrives():
         expect(parent != CALLER, "the upstream sees the caller as its parent")
         equal(blue.requests[-1].get("tracestate"), "vendor=1", "tracestate at the upstream")
         (span,) = wait_until(lambda: spans_at(collector), 20, "a span at the collector")
-        equal((span["traceId"], span["spanId"], span["parentSpanId"]), (TRACE, parent, CALLER), "the span's ids")
+        (attempt,) = spans_at(collector, CLIENT)
+        equal((span["traceId"], span["parentSpanId"]), (TRACE, CALLER), "the span's trace and parent")
+        equal((attempt["traceId"], attempt["parentSpanId"], attempt["spanId"]), (TRACE, span["spanId"], parent),
+              "the attempt's trace and parent, and its id as the upstream saw it")
+        expect(inside(attempt, span), f"the attempt {attempt} is not within {span}")
         equal(int(span["startTimeUnixNano"]) <= int(span["endTimeUnixNano"]), True, "the span's times")
         told = attributes(span)
         wanted = {"http.request.method": "GET", "url.path": "/cart", "url.query": "id=7", "sluice.service": "web",
@@ -91,17 +99,89 @@ def test_a_trace_begins_where_there_is_none_or_no_good_one():
         equal({span["parentSpanId"] for span in spans}, {""}, "their parents")
 
 
-def test_a_retried_request_is_one_span_with_its_attempts():
-    def failing_once(connection):
-        while connection.request() is not None:
-            connection.reply(503 if len(connection.origin.requests) == 1 else 200, reason="whatever")
+def inside(attempt, span):
+    return (int(span["startTimeUnixNano"]) <= int(attempt["startTimeUnixNano"])
+            <= int(attempt["endTimeUnixNano"]) <= int(span["endTimeUnixNano"]))
 
+
+def seen_by(origin):
+    """The span that each request to the origin named as its parent."""
+    return [TRACEPARENT.fullmatch(request.get("traceparent")).group(2) for request in origin.requests]
+
+
+def failing_once(connection):
+    while connection.request() is not None:
+        connection.reply(503 if len(connection.origin.requests) == 1 else 200, reason="whatever")
+
+
+def test_a_retried_request_is_one_span_with_one_below_it_for_each_attempt():
     with Origin(failing_once) as blue, Origin(taking(200), "collector") as collector:
         with traced(blue, collector, sample=1) as sluice:
             equal(sluice.get().status, 200, "the answer")
             (span,) = wait_until(lambda: spans_at(collector), 20, "a span at the collector")
             equal(attributes(span)["sluice.attempts"], "5xx,ok", "the attempts")
             expect("status" not in span, f"an error in {span}")
+            first, second = spans_at(collector, CLIENT)
+            equal([first["spanId"], second["spanId"]], seen_by(blue), "the parents that the endpoint saw")
+            equal({one["parentSpanId"] for one in (first, second)}, {span["spanId"]}, "the parent of the attempts")
+            equal({one["traceId"] for one in (first, second)}, {span["traceId"]}, "the trace of the attempts")
+            expect(inside(first, span) and inside(second, span), "an attempt is longer than its request")
+            told = attributes(first)
+            wanted = {"sluice.upstream": "blue", "sluice.endpoint": blue.address, "sluice.outcome": "5xx",
+                      "http.response.status_code": "503", "error.type": "503", "http.request.resend_count": None}
+            equal({key: told.get(key) for key in wanted}, wanted, "the first attempt")
+            equal(first["status"], {"code": 2}, "the first attempt's status")
+            told = attributes(second)
+            wanted = {"sluice.outcome": "ok", "http.response.status_code": "200", "error.type": None,
+                      "http.request.resend_count": "1", "sluice.rescue": None}
+            equal({key: told.get(key) for key in wanted}, wanted, "the second attempt")
+            expect("status" not in second, f"an error in {second}")
+
+
+def test_a_rescued_request_has_an_attempt_of_each_colour():
+    def hanging_up(connection):
+        connection.request()
+
+    with Origin() as blue, Origin(hanging_up) as green, Origin(taking(200), "collector") as collector:
+        trace = {"endpoint": f"http://{collector.address}/v1/traces", "sample": 1}
+        service = {**CALM, "split": 100, "rescue": True, "retry": {"max": 0}}
+        with Sluice(blue, green, service=service, config={"trace": trace}) as sluice:
+            equal(sluice.get().status, 200, "the answer")
+            wait_until(lambda: spans_at(collector), 20, "a span at the collector")
+            first, second = spans_at(collector, CLIENT)
+            equal([first["spanId"], second["spanId"]], seen_by(green) + seen_by(blue), "the parents that were seen")
+            told = attributes(first)
+            equal((told["sluice.upstream"], told["sluice.outcome"]), ("green", "reset"), "the first attempt")
+            equal(first["status"], {"code": 2}, "the first attempt's status")
+            expect("http.response.status_code" not in told and told["error.type"], f"the first attempt is {told}")
+            told = attributes(second)
+            equal((told["sluice.upstream"], told["sluice.rescue"]), ("blue", True), "the second attempt")
+
+
+def test_what_no_attempt_was_made_for_is_one_span():
+    with Origin() as blue, Origin(taking(200), "collector") as collector:
+        with traced(blue, collector, sample=1) as sluice:
+            sluice.admin.do("maintenance web on")
+            equal(sluice.get().status, 503, "the answer")
+            (span,) = wait_until(lambda: spans_at(collector), 20, "a span at the collector")
+            equal(attributes(span)["http.response.status_code"], "503", "the status")
+            equal(spans_at(collector, CLIENT), [], "attempts")
+
+
+def test_spans_go_to_an_https_collector_that_is_who_it_should_be():
+    with authority() as root:
+        good, wrong = root.issue("good", san="IP:127.0.0.1"), root.issue("wrong", san="DNS:else.test")
+        for pair, problem in ((good, None), (wrong, "TLS")):
+            with Origin() as blue, Origin(secured(serving(pair), taking(200)), "collector") as collector:
+                trace = {"endpoint": f"https://{collector.address}/v1/traces", "sample": 1, "ca": root.cert}
+                with Sluice(blue, service=CALM, config={"trace": trace}) as sluice:
+                    sluice.get()
+                    if problem is None:
+                        wait_until(lambda: spans_at(collector), 20, "a span at the collector")
+                        continue
+                    (event,) = wait_until(lambda: sluice.admin.show("events", type="traces_lost"), 20, "an event")
+                    expect(problem in event["message"], f"the event is {event}")
+                    equal(collector.requests, [], "what an impostor was told")
 
 
 def test_without_a_collector_traceparent_goes_through_untouched():
