@@ -50,10 +50,11 @@ bool is_text_octet(char c) {
 }
 
 // chunk-ext as RFC 9112, 7.1.1 has it in its widest reading: anything printable
-// behind a semicolon, with quotations closed.
+// behind a semicolon, with quotations closed. Blanks alone, with which some
+// servers pad the size, are taken as well.
 bool is_extension(std::string_view text) {
   const size_t semicolon = text.find_first_not_of(" \t");
-  if (semicolon == std::string_view::npos) return text.empty();
+  if (semicolon == std::string_view::npos) return true;
   if (text[semicolon] != ';') return false;
   bool quoted = false;
   for (size_t i = semicolon; i < text.size(); ++i) {

@@ -2,6 +2,7 @@
 
 #include <llhttp.h>
 
+#include <algorithm>
 #include <array>
 #include <cstring>
 #include <limits>
@@ -74,6 +75,8 @@ HeadScanner::Verdict HeadScanner::scan(const Input& input, const conf::Limits& l
     const auto after = static_cast<uint32_t>(end - input.data) + 1;
     char* const text = input.data + line_begin_;
     const size_t size = after - line_begin_;
+    // First, since a line that came in pieces would not be read to its end.
+    if (over_limit(after, limits) == Verdict::bad) return Verdict::bad;
     if (size < 2 || end[-1] != '\r') return bad(400, "a line ends with LF alone");
     searched_ = line_begin_ = after;
     bool done = false;
@@ -93,7 +96,7 @@ HeadScanner::Verdict HeadScanner::line(char* text, size_t size, const conf::Limi
     }
     if (start_line) return bad(502, "an empty line instead of a status line");
     done = true;
-    return over_limit(line_begin_, limits) == Verdict::bad ? Verdict::bad : Verdict::complete;
+    return Verdict::complete;
   }
   if (has_control(text, size, !start_line)) return bad(400, "a control character in the head");
   // White space behind a value is SP or HTAB; llhttp knows only SP there behind
@@ -105,7 +108,6 @@ HeadScanner::Verdict HeadScanner::line(char* text, size_t size, const conf::Limi
   } else if (*text == ' ' || *text == '\t') {
     return bad(400, "a folded field line");
   }
-  if (over_limit(line_begin_, limits) == Verdict::bad) return Verdict::bad;
   if (++lines_ - (purpose_ == For::trailers ? 0 : 1) > limits.headers) {
     return bad(431, "more fields than the limit allows");
   }
@@ -115,7 +117,8 @@ HeadScanner::Verdict HeadScanner::line(char* text, size_t size, const conf::Limi
 HeadScanner::Verdict HeadScanner::over_limit(size_t arrived, const conf::Limits& limits) {
   // A method, two spaces and the version beside the target.
   constexpr size_t kBesideTarget = 64;
-  if (purpose_ == For::request && lines_ == 0 && arrived - begin_ > limits.uri_bytes + kBesideTarget) {
+  if (purpose_ == For::request && lines_ == 0 &&
+      arrived - begin_ > std::min<size_t>(limits.uri_bytes + kBesideTarget, limits.header_bytes)) {
     return bad(414, "the request line is longer than the limit allows");
   }
   if (arrived - begin_ > limits.header_bytes) return bad(431, "the head is larger than the limit allows");

@@ -105,6 +105,21 @@ TEST_CASE("h1_fields: a head over a limit is refused before it is complete") {
   CHECK(request("GET / HTTP/1.1\r\nA: 1\r\n\r\n" + std::string(5000, 'b'), limits) == Verdict::complete);
 }
 
+TEST_CASE("h1_fields: what is both too long and malformed is refused for one reason, however it is cut") {
+  conf::Limits limits;
+  limits.uri_bytes = 20;
+  limits.header_bytes = 200;
+  const std::string line = std::string(1, '\0') + std::string(150, 'a');
+  check_every_split(line + "\r\n\r\n", For::request, limits);
+  check_every_split(line + "\n", For::request, limits);
+  check_every_split("GET / HTTP/1.1\r\n " + line + line + "\r\n\r\n", For::request, limits);
+  check_every_split("HTTP/1.1 200 OK\r\nA: " + line + line + "\n", For::response, limits);
+  check_every_split("A: " + line + line + "\r\n\r\n", For::trailers, limits);
+  limits.header_bytes = 50;  // less than a request line may have
+  check_every_split(line + "\r\n\r\n", For::request, limits);
+  CHECK(refusal(std::string(60, 'a'), limits) == 414);
+}
+
 TEST_CASE("h1_fields: a few empty lines before a request are skipped, many are refused") {
   CHECK(request("\r\n\r\n\r\n\r\nGET / HTTP/1.1\r\n\r\n") == Verdict::complete);
   CHECK(refusal("\r\n\r\n\r\n\r\n\r\nGET / HTTP/1.1\r\n\r\n") == 400);
