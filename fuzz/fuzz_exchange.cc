@@ -138,7 +138,9 @@ class History {
         peer.read_size = 1 + choices_.octet();
         return;
       case 5:
-        text.assign(size_t{choices_.octet()} * 400, 'x');
+        // No more reads of a few octets than show something: each costs as much as one of many.
+        text.assign(std::min(size_t{choices_.octet()} * 400, std::min<size_t>(peer.read_size, 100) * 2000),
+                    'x');
         break;
       case 6:
         text = choices_.take(choices_.octet());
