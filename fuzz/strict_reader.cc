@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cctype>
+#include <limits>
 #include <optional>
 
 namespace sluice::fuzz {
@@ -25,12 +26,15 @@ bool is_visible(std::string_view text) {
          std::all_of(text.begin(), text.end(), [](unsigned char c) { return c > ' ' && c < 0x7f; });
 }
 
+// Any number of zeros may lead (RFC 9110, 8.6); nullopt beyond 2^63 - 1.
 std::optional<size_t> number(std::string_view text, unsigned base) {
-  if (text.empty() || text.size() > 15) return std::nullopt;
+  if (text.empty()) return std::nullopt;
   size_t value = 0;
   for (const char c : text) {
     const size_t digit = std::string_view("0123456789abcdef").find(static_cast<char>(std::tolower(c)));
     if (digit >= base) return std::nullopt;
+    constexpr size_t kMost = std::numeric_limits<int64_t>::max();
+    if (value > (kMost - digit) / base) return std::nullopt;
     value = value * base + digit;
   }
   return value;
