@@ -91,7 +91,8 @@ def test_clients_that_never_read():
             grown = max(peak) - before
             print(
                 f"{clients} clients that never read (limit of open files: {limit}): {grown / MiB:.0f} MiB,"
-                f" {grown / clients / KiB:.1f} KiB each, ceiling {ceiling(clients) / MiB:.0f} MiB, {time.monotonic() - began:.0f} s",
+                f" {grown / clients / KiB:.1f} KiB each, ceiling {ceiling(clients) / MiB:.0f} MiB,"
+                f" {time.monotonic() - began:.0f} s",
                 flush=True,
             )
             expect(grown < ceiling(clients), "more than the ceiling")
