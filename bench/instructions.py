@@ -40,6 +40,9 @@ class Counted(Sluice):
         return ["valgrind", "--tool=callgrind", "--separate-threads=yes", "--quiet",
                 f"--callgrind-out-file={self.folder}/callgrind.out", *super().command()]
 
+    def wait_ready(self, seconds=60):
+        super().wait_ready(seconds)
+
     def instructions(self):
         """Of the busiest thread that is not the first, and of all."""
         counts, all_threads = [], 0
@@ -70,7 +73,7 @@ def ask(address, count, every=None, meanwhile=None):
                 data += more
 
 
-GUARDS = {"split": 50, "health": {"path": "/", "interval": "1h"}, "outlier": {},
+GUARDS = {"split": 50, "health": {"path": "/", "interval": "1h", "timeout": "60s"}, "outlier": {},
           "blue": {"max_connections": 40}, "green": {"max_connections": 40}}
 QUIET = {"log": {"access": "off", "level": "warning"}}
 CAP = {"cap": {"database": {"members": ["web/blue", "web/green"], "max_connections": 100}}}

@@ -1,5 +1,8 @@
 #include "proxy/trace_context.h"
 
+#include <array>
+#include <cstring>
+
 namespace sluice::proxy {
 namespace {
 
@@ -19,10 +22,22 @@ std::optional<uint64_t> parse_hex(std::string_view digits) {
   return value;
 }
 
+// The two digits of each octet.
+constexpr std::array<char, 512> kPairs = [] {
+  constexpr char kDigits[] = "0123456789abcdef";
+  std::array<char, 512> pairs{};
+  for (size_t octet = 0; octet < 256; ++octet) {
+    pairs[2 * octet] = kDigits[octet >> 4];
+    pairs[2 * octet + 1] = kDigits[octet & 15];
+  }
+  return pairs;
+}();
+
 // 16 digits.
 void write_hex(char* to, uint64_t value) {
-  constexpr char kDigits[] = "0123456789abcdef";
-  for (int i = 15; i >= 0; --i, value >>= 4) to[i] = kDigits[value & 15];
+  for (size_t i = 0; i < 8; ++i) {
+    std::memcpy(to + 2 * i, &kPairs[2 * (value >> (56 - 8 * i) & 0xff)], 2);
+  }
 }
 
 void append_hex(std::string& text, uint64_t value) {
