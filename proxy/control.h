@@ -380,7 +380,8 @@ class Control {
   Timer places_timer_;
   std::optional<Places> told_places_;  // the last that went to a successor
   PlacesLine predecessor_;
-  Places places_elsewhere_;  // as the predecessor said last
+  // As the predecessor said last; none: it has not said yet, and may have all.
+  std::optional<Places> places_elsewhere_ = Places{};
   std::vector<Part*> parts_;
   bool announced_ = false;  // everything has started
   bool accepting_ = false;

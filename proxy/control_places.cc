@@ -80,9 +80,8 @@ void Control::tell_places() {
 
 // Until it says how many it has, a predecessor may have all.
 void Control::await_places() {
-  for (const auto& [name, cap] : caps_of(registry_)) {
-    if (cap->max() != Cap::kUnlimited) cap->set_elsewhere(Cap::kUnlimited);
-  }
+  places_elsewhere_.reset();
+  apply_places();
   predecessor_.open(inheritance_.take_channel());
 }
 
@@ -93,8 +92,12 @@ void Control::take_places(const Places& places) {
 
 void Control::apply_places() {
   for (const auto& [name, cap] : caps_of(registry_)) {
-    const auto found = places_elsewhere_.find(name);
-    cap->set_elsewhere(found == places_elsewhere_.end() ? 0 : found->second);
+    if (!places_elsewhere_) {
+      cap->set_elsewhere(cap->max() == Cap::kUnlimited ? 0 : Cap::kUnlimited);
+      continue;
+    }
+    const auto found = places_elsewhere_->find(name);
+    cap->set_elsewhere(found == places_elsewhere_->end() ? 0 : found->second);
   }
 }
 

@@ -206,6 +206,7 @@ bool Control::split_follows_file(const std::string& service, const conf::Config&
   const auto entry = registry_.services().find(service);
   if (entry == registry_.services().end() || entry->second.split_source != "config") return false;
   const conf::BasisPoints wanted = next.services.at(service).split;
+  if (!next.services.at(service).has_green) return false;  // it is 0
   return config_.services.at(service).split != wanted &&
          !(freeze_.on && wanted > entry->second.state->split().get().green);
 }

@@ -44,6 +44,13 @@ void Control::upgrade(const Actor& actor) {
         std::string("the process is ") + (upgrade_.under_way() ? "upgrading already" : to_string(state_)));
     return;
   }
+  if (predecessor_.is_open()) {
+    add_event(
+        "upgrade_failed", "",
+        "the process before this one still has connections, which a third could not count under the caps: "
+        "ask again when it has ended");
+    return;
+  }
   std::vector<NamedSockets> sockets = named_listeners();
   for (const Part* const part : parts_) sockets.push_back(part->sockets());
   add_event("upgrading", "", "a new process is to take over", {{"source", actor.source}, {"who", actor.who}});

@@ -50,6 +50,7 @@ class PlacesLine {
   // Takes the descriptor, one at a time; below 0 it is over at once.
   void open(int fd);
   void close();
+  bool is_open() const { return pipe_ != nullptr; }
 
  private:
   void read(std::string_view octets);

@@ -143,6 +143,13 @@ def test_a_place_of_the_old_process_is_free_for_the_new_one_when_it_ends():
             late = sluice.client(timeout=60)
             late.ask("GET", "/late")
             wait_until(lambda: sluice.admin.upstream()["queue_depth"] == 1, what="the request in the queue")
+            # A plan of its own takes nothing from the old process, nor would a third know of it.
+            sluice.admin.do("reload")
+            new = sluice.admin.show("info")[0]["pid"]
+            os.kill(new, signal.SIGUSR2)
+            wait_until(lambda: [event for event in sluice.admin.show("events") if event["type"] == "upgrade_failed"
+                                and "still has connections" in event["message"]], what="the refusal of a third process")
+            equal(sluice.admin.show("info")[0]["pid"], new, "who serves")
             equal(old.poll(), None, "the old process's exit code while it drains")
             equal(origin.accepted, 2, "connections to the origin")
             go.set()
