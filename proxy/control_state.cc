@@ -52,7 +52,7 @@ void Control::doubt(std::string why) {
   add_event(
       "state_damaged", "",
       why +
-          " A trip may be missing: every service begins on blue; look at 'show trip' before a split rises.");
+          " A trip or a freeze may be missing: every service begins on blue; look at 'show trip' before a split rises.");
   if (in_doubt_.empty()) in_doubt_ = std::move(why);
 }
 

@@ -283,7 +283,8 @@ TEST_CASE("a service's own keys are checked") {
            "4:10 service.web.sticky: \"ip\" is none of \"none\", \"client-ip\", \"header:NAME\", "
            "\"cookie:NAME\""},
           {"sticky = \"cookie:a b\"\n", "4:10 service.web.sticky: \"a b\" cannot be the name of a cookie"},
-          {"sticky = \"header:\"\n", "4:10 service.web.sticky: \"\" cannot be the name of a header"},
+          {"sticky = \"header:\"\n",
+           "4:10 service.web.sticky: it needs the name of the header\nhint: write \"header:NAME\""},
           {"override = \"header:a:b\"\n",
            "4:12 service.web.override: \"a:b\" cannot be the name of a header"},
           {"override = \"header:Host\"\n",

@@ -31,6 +31,7 @@ SKIPPED = {
     "./dev test": "runs this test",
     "./dev build": "builds; there is a binary already",
     "./dev package": "builds",
+    "testssl": "takes minutes, and has a package of its own",
     "sudo apt-get install": "changes the machine",
 }
 # Commands that do not end by themselves: they must say something and go on.

@@ -115,7 +115,8 @@ def weighted(state, green):
     if green > 0 and state.tripped or green > state.green and state.frozen:
         return None
     rollout = "paused" if state.rollout in ("preflight", "holding") else state.rollout
-    return state._replace(green=green, generation=state.generation + 1, rollout=rollout)
+    moved = state.generation + (green != state.green)
+    return state._replace(green=green, generation=moved, rollout=rollout)
 
 
 def tripped(state):

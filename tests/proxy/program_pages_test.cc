@@ -1,6 +1,6 @@
 #include "proxy/program_pages.h"
 
-#include <catch2/catch_test_macros.hpp>
+#include <catch2/catch.hpp>
 #include <fstream>
 #include <string>
 
@@ -15,16 +15,20 @@ long resident_file_kib() {
   return -1;
 }
 
+const char* const words[] = {"one", "two"};
+volatile int written = 1;
+
 TEST_CASE("program pages that start-up needed are given back, and come back when they are used") {
+  written = 3;
   const long before = resident_file_kib();
   REQUIRE(before > 0);
   give_back_program_pages();
   const long after = resident_file_kib();
   CHECK(after < before);
 
-  // Data that the loader relocated and what the program wrote are as they were.
-  CHECK(std::to_string(before) + "!" == std::to_string(before).append("!"));
-  give_back_program_pages();
+  // What the loader relocated (a table of pointers) and what the program wrote stay.
+  CHECK(std::string(words[written % 2]) == "two");
+  CHECK(written == 3);
 }
 
 }  // namespace

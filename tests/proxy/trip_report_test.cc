@@ -38,7 +38,8 @@ TEST_CASE("trip_report: says everything, with times on the wall clock and units 
   CHECK(json["tripped"] == "2024-05-01T10:00:02.450Z");
   CHECK(json["first_error_to_trip_s"] == 0.45);
   CHECK(json["splits"] == Json::parse(R"([{"at":"2024-05-01T10:00:01.000Z","green":12.5}])"));
-  CHECK(json["green"]["by_outcome"] == Json::parse(R"({"5xx":40,"slow":2})"));
+  CHECK(json["green"]["by_outcome"] ==
+        Json::parse(R"({"5xx":40,"connect":0,"reset":0,"timeout":0,"slow":2,"cancelled":0})"));
   CHECK(json["green"]["rate"] == 0.42);
   CHECK(json["green"]["latency"]["p99_s"] == 0.02);
   CHECK(json["green"]["latency"]["buckets"].size() == 1);
