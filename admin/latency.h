@@ -88,8 +88,6 @@ class Latencies {
   // Of attempts at an endpoint; null where it is not measured, or is only since
   // less than a second.
   std::unique_ptr<LatencyWindow> window(const balancer::EndpointState& endpoint, Span span) const;
-  // How many endpoints are measured.
-  size_t endpoints() const { return endpoints_.size(); }
   // Since the start of the process.
   std::unique_ptr<LatencyWindow> since_start(const balancer::UpstreamState& upstream) const;
 

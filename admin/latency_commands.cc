@@ -165,6 +165,15 @@ Outcome show_latency(const Call& call) {
   return listing(call.format, "latency", rows, columns);
 }
 
+// Those that are asked for, also by a command just before.
+size_t measured_endpoints(const proxy::Registry& registry) {
+  size_t count = 0;
+  for (const auto& [name, entry] : registry.services()) {
+    for (size_t i = 0; i < 2; ++i) count += entry.measures_endpoints[i] ? entry.endpoints[i].size() : 0;
+  }
+  return count;
+}
+
 Outcome measure(const Call& call) {
   const auto found = upstream_argument(call, call.arguments[0]);
   if (const auto* refusal = std::get_if<Refusal>(&found)) return *refusal;
@@ -173,7 +182,7 @@ Outcome measure(const Call& call) {
   if (!on && call.arguments[1] != "off") return Refusal{"usage", "write: measure SVC/UPSTREAM on|off"};
   const auto& endpoints = upstream.entry->endpoints[upstream.index()];
   bool& measured = upstream.entry->measures_endpoints[upstream.index()];
-  const size_t others = call.context.history.latencies().endpoints();
+  const size_t others = measured_endpoints(call.control().registry());
   if (on && !measured && others + endpoints.size() > Latencies::kMostEndpoints) {
     return Refusal{
         "limit", fmt::format("{} has {} endpoints and {} are measured; at most {} can be", call.arguments[0],

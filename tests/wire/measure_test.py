@@ -81,6 +81,10 @@ def test_more_endpoints_than_may_be_measured_are_refused():
             refused(sluice.admin.json("measure web/green on"), "limit")
             refused(sluice.admin.json("measure web/blue maybe"), "usage")
             refused(sluice.admin.json("measure web on"), "usage")
+            sluice.write_config({"service": {"web": {"green": {"endpoints": many[:256]}}}})
+            sluice.admin.do("reload")
+            sluice.admin.do("measure web/green on")
+            refused(sluice.admin.json("measure web/blue on"), "limit")
 
 
 if __name__ == "__main__":
