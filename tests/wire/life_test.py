@@ -370,7 +370,8 @@ def test_sighup_reloads():
         sluice.write_config({"service": {"web": {"blue": {"endpoints": [green.address]}}}})
         sluice.signal(signal.SIGHUP)
         wait_until(lambda: sluice.get("/").get("x-origin") == "green", what="the reload")
-        (event,) = [one for one in sluice.admin.do("show events")["events"] if one["type"] == "reloaded"]
+        (event,) = wait_until(lambda: [one for one in sluice.admin.show("events") if one["type"] == "reloaded"],
+                              what="the event, which comes when all workers have the plan")
         expect("service.web.blue.endpoints" in event["fields"]["applied"], f"the event: {event}")
 
 
