@@ -200,17 +200,17 @@ std::vector<std::string> Control::values_by_hand(const conf::Config& next) const
   return values;
 }
 
-// A split that nobody has touched since the start follows the file; one of a
-// service that has lost its green is 0, so that a later green begins there.
 bool Control::split_follows_file(const std::string& service, const conf::Config& next) const {
   const auto entry = registry_.services().find(service);
   if (entry == registry_.services().end() || entry->second.split_source != "config") return false;
-  const conf::BasisPoints wanted = next.services.at(service).split;
-  if (!next.services.at(service).has_green) return false;  // it is 0
-  return config_.services.at(service).split != wanted &&
-         !(freeze_.on && wanted > entry->second.state->split().get().green);
+  const conf::Service& conf = next.services.at(service);
+  if (!conf.has_green) return false;  // it is 0
+  return config_.services.at(service).split != conf.split &&
+         !(freeze_.on && conf.split > entry->second.state->split().get().green);
 }
 
+// A split that nobody has touched since the start follows the file; one of a
+// service that has lost its green is 0, so that a later green begins there.
 void Control::apply_file_splits(const conf::Config& next) {
   for (const auto& [name, service] : next.services) {
     ServiceEntry* const entry = registry_.find(name);

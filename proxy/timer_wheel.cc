@@ -23,7 +23,7 @@ void TimerWheel::link(Timer& timer, uint64_t tick) {
   head = &timer;
   used_[tick % kSlots / 64] |= uint64_t{1} << (tick % 64);
   // A deadline beyond this turn of the wheel has its slot looked at before.
-  next_tick_ = std::min(next_tick_, std::min(tick, tick_ + 1 + (tick - tick_ - 1) % kSlots));
+  next_tick_ = std::min(next_tick_, tick_ + 1 + (tick - tick_ - 1) % kSlots);
 }
 
 uint64_t TimerWheel::first_used_tick() const {

@@ -221,6 +221,21 @@ class Sluice:
         self.tree = merge(self.tree, changes or {})
         self.config_file.write_text(to_toml(self.tree))
 
+    def reload(self):
+        """Writes the configuration and has it read."""
+        self.write_config()
+        self.admin.do("reload")
+
+    def lack_web(self, begin):
+        """Has a configuration with another service instead of `web`, put in force by
+        begin(), and then a reload with `web` again."""
+        web = self.tree["service"].pop("web")
+        self.tree["service"]["other"] = {"blue": web["blue"]}
+        begin()
+        equal([row["service"] for row in self.admin.show("services")], ["other"], "services without web")
+        self.tree["service"] = {"web": web}
+        self.reload()
+
     def command(self):
         return [binary(), "run", "-c", str(self.config_file)]
 

@@ -95,14 +95,7 @@ def test_a_trip_outlives_a_configuration_without_its_service():
     with blue, green, Sluice(blue, green, service={"split": 25}) as sluice:
         sluice.admin.do("trip web smells of smoke")
         generation = sluice.admin.show("split")[0]["generation"]
-        web = sluice.tree["service"].pop("web")
-        sluice.tree["service"]["other"] = {"blue": web["blue"]}
-        sluice.write_config()
-        sluice.admin.do("reload")
-        equal([row["service"] for row in sluice.admin.show("services")], ["other"], "services without it")
-        sluice.tree["service"] = {"web": web}
-        sluice.write_config()
-        sluice.admin.do("reload")
+        sluice.lack_web(sluice.reload)
         (trip,) = sluice.admin.show("trip")
         equal((trip["state"], trip["reason"]), ("tripped", "smells of smoke"), "the trip")
         (split,) = sluice.admin.show("split")

@@ -186,11 +186,15 @@ def drain_fifo(path):
         reader.read()
 
 
+def beside(origin, **settings):
+    """A second service, with settings of its own, so that no setting is that of all clients."""
+    return {"service": {"other": {"blue": {"endpoints": [origin.address]}, **settings}},
+            "route": [{"host": "other.test", "service": "other"}, {"path": "/", "service": "web"}]}
+
+
 def test_a_service_holds_its_clients_to_its_own_time_for_a_body():
     with Origin() as origin:
-        patient = {"blue": {"endpoints": [origin.address]}, "timeouts": {"client_body": "1h"}}
-        config = {"service": {"other": patient},
-                  "route": [{"host": "other.test", "service": "other"}, {"path": "/", "service": "web"}]}
+        config = beside(origin, timeouts={"client_body": "1h"})
         with Sluice(origin, service={"timeouts": {"client_body": "200ms"}}, config=config) as sluice:
             with sluice.client(timeout=30) as client:
                 client.send(b"POST / HTTP/1.1\r\nHost: web.test\r\nContent-Length: 10\r\n\r\nabc")
@@ -199,9 +203,7 @@ def test_a_service_holds_its_clients_to_its_own_time_for_a_body():
 
 def test_a_service_holds_its_clients_to_its_own_idle_time():
     with Origin() as origin:
-        patient = {"blue": {"endpoints": [origin.address]}, "timeouts": {"client_idle": "1h"}}
-        config = {"service": {"other": patient},
-                  "route": [{"host": "other.test", "service": "other"}, {"path": "/", "service": "web"}]}
+        config = beside(origin, timeouts={"client_idle": "1h"})
         with Sluice(origin, service={"timeouts": {"client_idle": "300ms"}}, config=config) as sluice:
             with sluice.client(timeout=30) as client:
                 equal(client.get("/").status, 200, "the status")
@@ -210,9 +212,7 @@ def test_a_service_holds_its_clients_to_its_own_idle_time():
 
 def test_what_is_over_a_limit_of_its_service_ends_the_connection():
     with Origin() as origin:
-        patient = {"blue": {"endpoints": [origin.address]}}
-        config = {"service": {"other": patient},
-                  "route": [{"host": "other.test", "service": "other"}, {"path": "/", "service": "web"}]}
+        config = beside(origin)
         limits = {"limits": {"uri_bytes": "256B", "header_bytes": "1KiB"}}
         with Sluice(origin, service=limits, config=config) as sluice:
             for target, fields, status in (("/" + "a" * 300, [], 414), ("/", [("X-Long", "a" * 1500)], 431)):

@@ -104,13 +104,7 @@ def test_a_restart_without_the_service_is_no_reset():
         sluice.admin.do("set weight web green=10")
         sluice.admin.do("trip web smells of smoke")
         generation = sluice.admin.show("split")[0]["generation"]
-        web = sluice.tree["service"].pop("web")
-        sluice.tree["service"]["other"] = {"blue": web["blue"]}
-        revive(sluice)
-        equal([row["service"] for row in sluice.admin.show("services")], ["other"], "services without it")
-        sluice.tree["service"] = {"web": web}
-        sluice.write_config()
-        sluice.admin.do("reload")
+        sluice.lack_web(lambda: revive(sluice))
         (trip,) = sluice.admin.show("trip")
         equal((trip["state"], trip["reason"]), ("tripped", "smells of smoke"), "the trip")
         (split,) = sluice.admin.show("split")
@@ -127,12 +121,7 @@ def test_a_rollout_whose_service_a_restart_lacked_is_paused():
         sluice.admin.do("rollout start web")
         sluice.admin.do("wait 10 split web green=30")
         await_saved(sluice)
-        web = sluice.tree["service"].pop("web")
-        sluice.tree["service"]["other"] = {"blue": web["blue"]}
-        revive(sluice)
-        sluice.tree["service"] = {"web": web}
-        sluice.write_config()
-        sluice.admin.do("reload")
+        sluice.lack_web(lambda: revive(sluice))
         (rollout,) = sluice.admin.show("rollout")
         equal((rollout["state"], rollout["step"]), ("paused", 1), "the rollout")
         equal(sluice.admin.show("split")[0]["green"], 0.0, "the split, which the file says")
