@@ -33,6 +33,11 @@ bool Influence::admit(uint64_t client, uint64_t path) {
   ++admitted_;
   if (client != 0) clients_.add(client);
   if (path != 0) paths_.add(path);
+  if (admitted_ == kMostAdmitted) {
+    admitted_ /= 2;
+    clients_.halve();
+    paths_.halve();
+  }
   return true;
 }
 

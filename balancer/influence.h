@@ -11,6 +11,9 @@
 // and then for twice its weight. A path over the same allowance is not
 // silenced, since one broken page is a fault of green: every kPathThinning-th
 // of its errors is still admitted, and the judgement takes that much longer.
+// What was admitted is halved at kMostAdmitted, which is so few that whoever has
+// had more than the free errors keeps its place in HeavyHitters: one that lost
+// it would have its whole allowance anew.
 //
 // This keeps the bound of EProcess: the decision rests on the client, the path
 // and what was admitted before, never on the colour of the error at hand. An
@@ -49,7 +52,7 @@ class Traffic {
   double path_share(uint64_t hash) const { return share(paths_, hash); }
 
  private:
-  static constexpr size_t kPlaces = 32;
+  static constexpr size_t kPlaces = 128;
   static double share(const HeavyHitters& table, uint64_t hash);
 
   HeavyHitters clients_{kPlaces};
@@ -60,6 +63,8 @@ class Influence {
  public:
   static constexpr uint64_t kFreeErrors = 2;
   static constexpr uint64_t kPathThinning = 4;
+  static constexpr size_t kPlaces = 64;
+  static constexpr uint64_t kMostAdmitted = kFreeErrors * kPlaces;
 
   // `traffic` must outlive this.
   explicit Influence(const Traffic& traffic) : traffic_(traffic) {}
@@ -69,7 +74,6 @@ class Influence {
   void clear();
 
  private:
-  static constexpr size_t kPlaces = 16;
   bool over_allowance(const HeavyHitters& admitted, uint64_t hash, double traffic_share) const;
 
   const Traffic& traffic_;

@@ -221,7 +221,10 @@ void TripBreaker::judge_error(const FailedAttempt& attempt, uint64_t now_ms) {
 }
 
 void TripBreaker::add_to_rise(const FailedAttempt& attempt) {
-  if (attempt.by_lot) recent_.add_error(attempt.colour);
+  // The error with which an excursion begins is green's because it begins one:
+  // that says nothing about green and blue.
+  const bool begins = attempt.colour == Colour::green && green_rise_.at_rest();
+  if (attempt.by_lot && !begins) recent_.add_error(attempt.colour);
   if (attempt.colour == Colour::blue) {
     blue_rise_.add_error();
     ++excursion_.blue_errors;
@@ -322,14 +325,18 @@ double TripBreaker::recent_threshold() const {
   const auto m = static_cast<double>(std::max<uint64_t>(1, suspicious_excursions_));
   const auto attempts = static_cast<double>(std::max<uint64_t>(1, excursion_.attempts()));
   const double haste = std::max(1.0, kPatientAttempts / attempts);
-  return recent_.threshold(kSharedOutageRate / caution() * 2 / (m * (m + 1))) * haste * haste;
+  const double lateness = std::max(1.0, attempts / kTimelyAttempts);
+  return recent_.threshold(kSharedOutageRate / caution() * 2 / (m * (m + 1))) * haste * haste * lateness *
+         lateness;
 }
 
 bool TripBreaker::green_worse_recently() const {
   if (excursion_.blue_oks == 0) return false;
   if (recent_.value() >= recent_threshold()) return true;
   return excursion_.green_errors == kBrokenAttempts && excursion_.green_oks == 0 &&
-         excursion_.blue_errors == 0 && recent_.broken_value() >= kBrokenEvidence * caution();
+         excursion_.blue_errors == 0 &&
+         recent_.broken_value() >=
+             kBrokenEvidence * caution() * (1 + std::log(static_cast<double>(excursions_)));
 }
 
 void TripBreaker::trip(Verdict verdict, uint64_t now_ms) {

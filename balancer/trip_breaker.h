@@ -88,17 +88,20 @@ class TripBreaker {
   // step, at a split of up to 50; the m-th has 2/(m(m+1)) of it. Above 50 it is
   // smaller by (1-θ)/θ, since there patience costs little and few attempts of
   // blue decide.
-  static constexpr double kSharedOutageRate = 1.0 / 1200;
+  static constexpr double kSharedOutageRate = 1.0 / 660;
   // A word that comes sooner, counted in attempts of both colours, must weigh
   // more: by the square of this over their number. A shared outage that is
   // plain to see makes its false evidence at once or never, while green's own
   // fault goes on making more.
-  static constexpr double kPatientAttempts = 900;
+  static constexpr double kPatientAttempts = 1050;
+  // So must one that comes later than this, by the square of their number over
+  // it: a fault that takes so long to show is for B, and chance has had its time.
+  static constexpr double kTimelyAttempts = 1800;
   // Green broken outright: its first kBrokenAttempts since it was at rest all
   // failed, blue answered, and `broken` is this many times as likely (above
-  // a split of 50 more, as above).
+  // a split of 50 more, as above; in the k-th excursion by 1 + ln k more).
   static constexpr uint64_t kBrokenAttempts = 7;
-  static constexpr double kBrokenEvidence = 256;
+  static constexpr double kBrokenEvidence = 128;
   static constexpr uint64_t kBlueSilenceMs = 5000;
 
   TripBreaker(std::string service, const conf::Trip& settings);

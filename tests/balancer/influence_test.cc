@@ -1,6 +1,9 @@
 #include "balancer/influence.h"
 
+#include <algorithm>
 #include <catch2/catch.hpp>
+
+#include "balancer/random.h"
 
 namespace sluice::balancer {
 namespace {
@@ -32,6 +35,31 @@ TEST_CASE("influence: a small client alone is held, and again after clear") {
   CHECK(admitted(influence, 5000, kPath, 1000) == Influence::kFreeErrors);
   influence.clear();
   CHECK(admitted(influence, 5000, kPath, 1000) == Influence::kFreeErrors);
+}
+
+TEST_CASE("influence: a client that fails on and on among a crowd is held for as long as it does") {
+  constexpr uint64_t kBroken = 5000;
+  constexpr uint64_t kOneIn = 20;  // of the traffic
+  Traffic traffic;
+  for (uint64_t i = 0; i < 1000; ++i) traffic.sample({i % kOneIn == 0 ? kBroken : 1 + i, {}}, {kPath, {}});
+  Random random(1);
+  Influence influence(traffic);
+  uint64_t most_at_once = 0;  // between two errors of the crowd
+  uint64_t of_broken = 0;
+  uint64_t of_crowd = 0;
+  for (int i = 0; i < 20'000; ++i) {
+    of_crowd += influence.admit(1 + random.below(1000), 0) ? 1 : 0;
+    const uint64_t at_once = admitted(influence, kBroken, 0, 20);
+    most_at_once = std::max(most_at_once, at_once);
+    of_broken += at_once;
+  }
+  CHECK(most_at_once <= Influence::kFreeErrors);
+  CHECK(of_crowd >= 19'900);
+  // Twice its share, and one of half a window.
+  const double its_share = traffic.client_share(kBroken);
+  CHECK(its_share < 1.5 / kOneIn);
+  CHECK(static_cast<double>(of_broken) <=
+        static_cast<double>(of_broken + of_crowd) * (2 * its_share + 1.0 / 64));
 }
 
 TEST_CASE("influence: a client that makes the traffic may make the errors") {
