@@ -51,7 +51,8 @@ void judge_requests(const StepQuestion& q, std::vector<Waiting>& missing) {
              ? "Too few requests of blue were seen to compare green with, and blue has none now; "
                "`rollout promote` completes."
              : "Too few requests of blue were seen to compare green with.",
-         when_counted(blue, kMinBlueRequests, q.seen.held_ms, q.now_ms)});
+         q.split == conf::kFullSplit ? std::nullopt
+                                     : when_counted(blue, kMinBlueRequests, q.blue.span_ms, q.now_ms)});
   }
 }
 

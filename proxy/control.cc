@@ -93,6 +93,9 @@ Control::Control(conf::Config config, std::string version, Inheritance inheritan
               {[this](const std::string& what, const conf::Status& status) { note_saved(what, status); },
                [this](const std::string& service, const conf::Result<std::string>& path) {
                  report_written(service, path);
+               },
+               [this](const auto& services, const auto& freeze) {
+                 take_found({services, freeze});
                }}),
       inheritance_(std::move(inheritance)),
       upgrade_(loop_,

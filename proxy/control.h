@@ -302,6 +302,7 @@ class Control {
   balancer::SavedService saved_of(const std::string& service) const;
   void restore_states();
   void begin_on_blue(const std::string& why);
+  void take_found(const InForce& found);
   void put_in_force(ServiceEntry& entry, const balancer::SavedService& saved);
   void restore_rollout(const std::string& service, const std::string& saved);
   conf::Status change_freeze(balancer::SavedFreeze next, const Actor& actor);

@@ -123,6 +123,41 @@ void Control::begin_on_blue(const std::string& why) {
   save_freeze();
 }
 
+// The journal that could not be read at the start can be read now. Nobody has
+// reset a latch that nobody knew of, so it holds again where green has got
+// nothing since. A split that somebody has set meanwhile stays: the event of the
+// start said that a trip may be missing.
+void Control::take_found(const InForce& found) {
+  std::string latched;
+  for (const auto& [name, saved] : found.services) {
+    ServiceEntry* const entry = registry_.find(name);
+    if (entry == nullptr) {
+      restore_absent(name, saved);
+      continue;
+    }
+    const Split::Value split = entry->state->split().get();
+    const uint64_t generation = std::max(split.generation, saved.generation + 1);
+    entry->state->split().set({split.green, generation});
+    const bool untouched = entry->split_source == "recovery" || entry->split_source == "config";
+    if (!saved.tripped || entry->state->tripped() || split.green != 0 || !untouched) continue;
+    balancer::SavedService back = saved;
+    back.green = 0;
+    back.generation = generation;
+    put_in_force(*entry, back);
+    judge_.restore(name, saved.trip_reason);
+    latched += " " + name + " had tripped and is latched again.";
+  }
+  if (found.freeze.on && freeze_ == balancer::SavedFreeze{}) {
+    freeze_ = found.freeze;
+    rollouts_.set_frozen(true);
+    latched += " The freeze is on again.";
+  }
+  add_event("state_found", "", "the journal of state_dir can be read again." + latched);
+  for (const auto& [name, entry] : registry_.services()) save_service(name);
+  save_freeze();
+  changed();
+}
+
 void Control::put_in_force(ServiceEntry& entry, const balancer::SavedService& saved) {
   const bool fits = service_conf(entry.state->name()).has_green;
   entry.state->split().set({fits ? saved.green : 0, saved.generation});

@@ -26,17 +26,20 @@ struct StateWriter::Core {
     Work work;
   };
 
-  Core(Mailbox& the_mailbox, std::shared_ptr<balancer::FileSystem> the_files)
-      : mailbox(the_mailbox), files(std::move(the_files)) {}
+  Core(Mailbox& the_mailbox, const Hooks& the_hooks, std::shared_ptr<balancer::FileSystem> the_files)
+      : mailbox(the_mailbox), found(the_hooks.found), files(std::move(the_files)) {}
 
   void run();
   conf::Status save(const std::function<conf::Status(StateStore&)>& work);
+  conf::Status open();
 
   Mailbox& mailbox;  // not after `left`
+  const decltype(Hooks::found) found;
   const std::shared_ptr<balancer::FileSystem> files;
   std::string directory;
   std::unique_ptr<balancer::ReportFiles> reports;
   std::unique_ptr<StateStore> store;  // the thread's while a state is asked for
+  bool unread = false;                // so is this: nobody knows yet what the store remembers
   std::mutex mutex;
   std::condition_variable woken;
   std::condition_variable has_ended;
@@ -68,15 +71,28 @@ void StateWriter::Core::run() {
 
 conf::Status StateWriter::Core::save(const std::function<conf::Status(StateStore&)>& work) {
   if (store == nullptr) {
-    conf::Result<std::unique_ptr<StateStore>> opened = StateStore::open(*files, directory);
-    if (!opened.ok()) return opened.error();
-    store = std::move(*opened);
+    if (conf::Status opened = open(); !opened.ok()) return opened;
   }
   return work(*store);
 }
 
+conf::Status StateWriter::Core::open() {
+  conf::Result<std::unique_ptr<StateStore>> opened = StateStore::open(*files, directory);
+  if (!opened.ok()) return opened.error();
+  store = std::move(*opened);
+  if (!std::exchange(unread, false) || (store->services().empty() && !store->freeze().on))
+    return conf::Done{};
+  const std::lock_guard<std::mutex> lock(mutex);
+  if (!left) {
+    mailbox.post(
+        [tell = found, services = store->services(), freeze = store->freeze()] { tell(services, freeze); });
+  }
+  return conf::Error{conf::Error::Kind::unavailable, conf::Error::Source::system, true,
+                     "the journal in " + directory + " can be read now; what it remembers is taken up first"};
+}
+
 StateWriter::StateWriter(Mailbox& mailbox, Hooks hooks, std::shared_ptr<balancer::FileSystem> files)
-    : hooks_(std::move(hooks)), core_(std::make_shared<Core>(mailbox, std::move(files))) {}
+    : hooks_(std::move(hooks)), core_(std::make_shared<Core>(mailbox, hooks_, std::move(files))) {}
 
 StateWriter::~StateWriter() {
   end();
@@ -90,6 +106,7 @@ void StateWriter::begin(const std::string& state_dir, std::unique_ptr<StateStore
   assert(!thread_.joinable());
   core_->directory = state_dir;
   core_->reports = std::make_unique<balancer::ReportFiles>(*core_->files, state_dir);
+  core_->unread = store == nullptr;
   core_->store = std::move(store);
   thread_ = std::thread([core = core_] { core->run(); });
   keeps_ = true;

@@ -19,6 +19,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
 #include <set>
 #include <string>
@@ -42,6 +43,11 @@ class StateWriter {
     // How it went with `what`: a service, or kFreeze.
     std::function<void(const std::string& what, const conf::Status& status)> saved;
     std::function<void(const std::string& service, const conf::Result<std::string>& path)> reported;
+    // begin() got no store, and now there is one that remembers this. What was to
+    // be saved is refused once, so that nothing of it is lost before it is joined.
+    std::function<void(const std::map<std::string, balancer::SavedService>& services,
+                       const balancer::SavedFreeze& freeze)>
+        found;
   };
 
   StateWriter(Mailbox& mailbox, Hooks hooks,
@@ -53,7 +59,8 @@ class StateWriter {
 
   // The disk that a store for begin() is to be opened on.
   balancer::FileSystem& files();
-  // Starts the thread. Before it, and without a folder, nothing is kept.
+  // Starts the thread. Before it, and without a folder, nothing is kept. Without a
+  // store, which could not be opened, each state tries to open one.
   void begin(const std::string& state_dir, std::unique_ptr<balancer::StateStore> store);
   bool keeps() const { return keeps_; }
 

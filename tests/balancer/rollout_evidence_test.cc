@@ -24,6 +24,26 @@ TEST_CASE("rollout evidence: time in which the process did not run is not held")
   CHECK(bench.rollout.split() == 1000);
 }
 
+TEST_CASE("rollout evidence: the requests of blue are foretold by the pace at which they came") {
+  const RolloutPlan plan = plan_of({9000, 10000});
+  const Observation now;
+  StepEvidence seen;
+  seen.held_ms = 1000;
+  ColourEvidence blue;  // of this step and before
+  blue.attempts = kMinBlueRequests / 2;
+  blue.span_ms = 10'000;
+  const auto earliest = [&](conf::BasisPoints split) {
+    StepQuestion question{plan, seen, blue, now, split, {}, 5000};
+    for (const Waiting& one : judge_step(question)) {
+      if (one.what == "blue-requests") return one.earliest_ms;
+    }
+    FAIL("does not wait for blue");
+    return std::optional<uint64_t>();
+  };
+  CHECK(earliest(9000) == 15'000);
+  CHECK(!earliest(conf::kFullSplit));  // none will come
+}
+
 TEST_CASE("rollout evidence: is saved ten times in a hold, each second at most") {
   Bench bench;
   RolloutPlan plan = plan_of({1000, 10000});

@@ -120,12 +120,14 @@ class Bench {
   std::shared_ptr<StalledDisk> disk = std::make_shared<StalledDisk>();
   std::vector<std::pair<std::string, bool>> saved;
   std::vector<std::pair<std::string, bool>> reported;
+  std::vector<std::map<std::string, SavedService>> found;
   StateWriter writer{
       mailbox,
       {[this](const std::string& what, const conf::Status& status) { saved.emplace_back(what, status.ok()); },
        [this](const std::string& service, const conf::Result<std::string>& path) {
          reported.emplace_back(service, path.ok());
-       }},
+       },
+       [this](const auto& services, const balancer::SavedFreeze& /*freeze*/) { found.push_back(services); }},
       disk};
 };
 

@@ -2,6 +2,7 @@
 file lacks the service for a while; and what is done where state_dir is damaged,
 or can be read or written no more."""
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -168,6 +169,52 @@ def test_a_journal_that_cannot_be_read_begins_on_blue_and_serves():
         wait_until(lambda: sluice.admin.show("info")[0]["state_saved"], what="another try")
         revive(sluice)
         equal(sluice.admin.show("split")[0]["green"], 0.0, "the split after another start")
+
+
+def hidden_at_the_start(sluice):
+    """Starts anew while the journal cannot be read, and lets it be read again on leaving."""
+    @contextlib.contextmanager
+    def manage():
+        die(sluice)
+        os.rename(journal(sluice), journal(sluice, "hidden"))
+        journal(sluice).mkdir()
+        sluice.start()
+        yield
+        journal(sluice).rmdir()
+        os.rename(journal(sluice, "hidden"), journal(sluice))
+        wait_until(lambda: sluice.admin.show("info")[0]["state_saved"], what="another try")
+    return manage()
+
+
+def test_a_trip_in_a_journal_that_is_read_late_is_latched_again():
+    blue, green = pair()
+    with blue, green, with_state(Sluice(blue, green, service={**CALM, "split": 50})) as sluice:
+        sluice.admin.do("trip web smells of smoke")
+        sluice.admin.do("freeze on the weekend")
+        generation = sluice.admin.show("split")[0]["generation"]
+        with hidden_at_the_start(sluice):
+            equal(sluice.admin.show("trip")[0]["state"], "serving", "what is known of the trip")
+        for after in ("the journal was read", "another start"):
+            (trip,) = sluice.admin.show("trip")
+            equal((trip["state"], trip["reason"]), ("tripped", "smells of smoke"), f"the trip after {after}")
+            (split,) = sluice.admin.show("split")
+            equal(split["green"], 0.0, f"the split after {after}")
+            expect(split["generation"] > generation, f"the generation began anew after {after}")
+            equal(sluice.admin.show("info")[0]["freeze_reason"], "the weekend", f"the freeze after {after}")
+            if after == "the journal was read":
+                expect("latched again" in "".join(events(sluice, "state_found")), "no event says so")
+                revive(sluice)
+
+
+def test_a_split_that_was_set_before_the_journal_was_read_stays():
+    blue, green = pair()
+    with blue, green, with_state(Sluice(blue, green, service={**CALM, "split": 50})) as sluice:
+        sluice.admin.do("trip web smells of smoke")
+        with hidden_at_the_start(sluice):
+            sluice.admin.do("set weight web green=20")
+        revive(sluice)
+        equal(sluice.admin.show("split")[0]["green"], 20.0, "the split")
+        expect(sluice.admin.show("trip")[0]["state"] != "tripped", "tripped")
 
 
 def test_a_journal_with_a_damaged_head_is_kept_and_begins_on_blue():
