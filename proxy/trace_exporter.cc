@@ -5,7 +5,8 @@
 #include <nlohmann/json.hpp>
 #include <utility>
 
-#include "proxy/access_log.h"
+#include "proxy/access_line.h"
+#include "proxy/hex.h"
 #include "proxy/tls_context.h"
 
 namespace sluice::proxy {
@@ -63,13 +64,21 @@ Json attributes_of(const Span& span, const Span::Attempt& attempt, size_t number
   return list;
 }
 
+std::string span_id(uint64_t span) {
+  std::string digits(kHexDigits, '0');
+  write_hex(digits.data(), span);
+  return digits;
+}
+
 // What spans of every kind have; a parent of 0 is none.
 Json begun(const TraceContext& context, uint64_t span, uint64_t parent, int kind, const std::string& name) {
-  std::string trace, id, parent_id;
-  context.append_trace_id(trace);
-  TraceContext::append_span_id(id, span);
-  if (parent != 0) TraceContext::append_span_id(parent_id, parent);
-  return {{"traceId", trace}, {"spanId", id}, {"parentSpanId", parent_id}, {"name", name}, {"kind", kind}};
+  std::string trace(TraceContext::kTraceIdBytes, '0');
+  context.write_trace_id(trace.data());
+  return {{"traceId", trace},
+          {"spanId", span_id(span)},
+          {"parentSpanId", parent == 0 ? "" : span_id(parent)},
+          {"name", name},
+          {"kind", kind}};
 }
 
 void end(Json& object, uint64_t began_us, uint64_t ended_us, Json attributes, bool failed) {
@@ -111,7 +120,7 @@ Span::Span(const AccessRecord& record, uint64_t ended)
       status(record.status),
       aborted(record.aborted),
       method(record.method),
-      target(record.target.substr(0, AccessLog::kMostTargetBytes)),
+      target(record.target.substr(0, kMostLineTargetBytes)),
       authority(record.authority),
       client(record.client),
       request_id(record.request_id),
