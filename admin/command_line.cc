@@ -1,6 +1,6 @@
 #include "admin/command_line.h"
 
-#include "proxy/json_line.h"
+#include "proxy/json_text.h"
 
 namespace sluice::admin {
 namespace {

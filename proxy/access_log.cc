@@ -18,56 +18,9 @@
 #include <string_view>
 #include <utility>
 
-#include "proxy/json_line.h"
-
 namespace sluice::proxy {
 
 namespace {
-
-constexpr size_t kWorstExpansion = 6;  // "\u0000" for one octet
-constexpr size_t kTexts = 10;          // in a line, besides the target
-constexpr size_t kFixedBytes = 1024;   // keys, numbers, brackets and commas
-static_assert(kWorstExpansion * (AccessLog::kMostTargetBytes + kTexts * AccessLog::kMostTextBytes) +
-                      kFixedBytes + JsonLine::kTailBytes <=
-                  AccessLog::kBufferBytes,
-              "any line fits an empty buffer");
-
-// Writes the line into [begin, end); null when it doesn't fit.
-char* format(const AccessRecord& record, uint64_t wall_us, char* begin, char* end) {
-  constexpr size_t kText = AccessLog::kMostTextBytes;
-  JsonLine line(begin, end);
-  line.time("time", wall_us);
-  line.text("request_id", record.request_id, kText);
-  if (record.trace != nullptr) {
-    std::string trace_id;
-    record.trace->append_trace_id(trace_id);
-    line.text("trace_id", trace_id);
-    line.boolean("trace_sampled", record.trace->sampled);
-  }
-  line.text("client", record.client, kText);
-  line.text("method", record.method, kText);
-  line.text("host", record.authority, kText);
-  line.text("path", record.target, AccessLog::kMostTargetBytes);
-  line.text("protocol", record.minor_version == 0 ? "HTTP/1.0" : "HTTP/1.1");
-  line.number("status", uint64_t{record.status});
-  line.text("service", record.service, kText);
-  line.text("upstream", record.upstream, kText);
-  line.text("endpoint", record.endpoint, kText);
-  line.words("attempts", record.attempts.substr(0, kText));
-  line.text("error", record.error, kText);
-  line.text("error_detail", record.error_detail, kText);
-  line.number("split_generation", record.generation);
-  line.number("bytes_up", record.bytes_up);
-  line.number("bytes_down", record.bytes_down);
-  line.seconds("duration_s", record.duration_us);
-  line.seconds("queue_s", record.queue_us);
-  line.seconds("connect_s", record.connect_us);
-  line.seconds("first_byte_s", record.first_byte_us);
-  line.boolean("retried", record.retried);
-  line.boolean("rescued", record.rescued);
-  line.boolean("aborted", record.aborted);
-  return line.overflowed() ? nullptr : line.finish();
-}
 
 conf::Error io_error(const std::string& what, int error) {
   return {conf::Error::Kind::io, conf::Error::Source::system, false, what + ": " + std::strerror(error)};
@@ -149,16 +102,11 @@ void AccessLog::Writer::hand_over() {
 void AccessLog::Writer::record(const AccessRecord& record, uint64_t wall_us) {
   const double sample = core_.sample.load(std::memory_order_relaxed);
   if (sample < 1 && !record.failed() && random_.unit() >= sample) return;
-  while (filling_ != nullptr || take_buffer()) {
-    char* const bytes = filling_->bytes;
-    if (const char* const end = format(record, wall_us, bytes + filling_->size, bytes + kBufferBytes)) {
-      filling_->size = static_cast<size_t>(end - bytes);
-      lines_.add();
-      return;
-    }
-    hand_over();
-  }
-  dropped_.add();
+  if (filling_ == nullptr && !take_buffer()) return dropped_.add();
+  char* const bytes = filling_->bytes;
+  filling_->size = static_cast<size_t>(write_access_line(bytes + filling_->size, record, wall_us) - bytes);
+  lines_.add();
+  if (filling_->size >= kBufferBytes) hand_over();
 }
 
 void AccessLog::Writer::flush_aged(uint64_t now_us) {

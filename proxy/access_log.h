@@ -6,7 +6,9 @@
 //
 // A worker formats into a buffer of its own and hands that on when it is full
 // or kMostAgeUs old; the log's thread writes it with one write(2) and hands it
-// back. All buffers together are kMostBytes (but two for each worker at least).
+// back. A buffer is full at kBufferBytes, and past that there is room to end any
+// line that began before. All buffers together are full at kMostBytes (but there
+// are two for each worker at least).
 // When a slow disk holds all of a worker's buffers, its lines are dropped and
 // counted: a worker neither waits nor takes a lock nor, once it has its
 // buffers, allocates.
@@ -32,6 +34,7 @@
 #include "balancer/random.h"
 #include "conf/config.h"
 #include "conf/result.h"
+#include "proxy/access_line.h"
 #include "proxy/handover_ring.h"
 #include "proxy/report.h"
 
@@ -44,9 +47,6 @@ class AccessLog {
   static constexpr uint64_t kMostAgeUs = 200'000;
   static constexpr uint64_t kReportUs = 60'000'000;
   static constexpr uint64_t kFlushMs = 2000;
-  // Longer targets and other texts are cut, so that any line fits a buffer.
-  static constexpr size_t kMostTargetBytes = 4096;
-  static constexpr size_t kMostTextBytes = 256;
 
   class Writer;
 
@@ -114,7 +114,7 @@ class AccessLog::Writer {
   friend struct AccessLog::Core;
   struct Buffer {
     size_t size = 0;
-    char bytes[kBufferBytes];
+    char bytes[kBufferBytes + kMostLineBytes];
   };
 
   bool take_buffer();

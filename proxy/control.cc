@@ -13,6 +13,7 @@
 #include "proxy/cpus.h"
 #include "proxy/privileges.h"
 #include "proxy/program_pages.h"
+#include "proxy/wall_clock.h"
 
 namespace sluice::proxy {
 
@@ -43,7 +44,7 @@ class Control::WorkerReporter final : public Reporter {
     control_.mailbox_.post([this, note = std::move(note)] { control_.judge_.on_sample(note); });
   }
   void request_finished(const AccessRecord& record) override {
-    const uint64_t wall_us = Loop::wall_clock_us();
+    const uint64_t wall_us = wall_.at(record.now_us);
     if (control_.access_log_.enabled()) access_.record(record, wall_us);
     if (record.trace != nullptr && record.trace->sampled) control_.traces_.offer(Span(record, wall_us));
   }
@@ -61,6 +62,7 @@ class Control::WorkerReporter final : public Reporter {
  private:
   Control& control_;
   AccessLog::Writer& access_;
+  WallClock wall_;
 };
 
 Control::Control(conf::Config config, std::string version, Inheritance inheritance)

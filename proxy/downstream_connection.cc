@@ -190,6 +190,7 @@ void DownstreamConnection::answer_bad(const Problem& problem, bool head_only) {
   record.client = client_ip_;
   record.error = problem.error;
   record.status = problem.status;
+  record.now_us = context_.loop.now_us();
   context_.reporter.request_finished(record);
 }
 

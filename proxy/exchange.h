@@ -99,7 +99,7 @@ class Exchange {
 
   // exchange.cc: the course of things.
   void prepare_head();
-  void join_trace();
+  void join_trace(std::string_view traceparent);
   void trace_attempt();
   void route();
   void attempt();
@@ -169,7 +169,7 @@ class Exchange {
   bool has_request_id_ = false;  // the client's is passed on
   bool traced_ = false;          // trace_ and traceparent_ are of this request
   TraceContext trace_;
-  std::string traceparent_;                     // what the upstream is sent: the attempt's span
+  char traceparent_[TraceContext::kTextBytes];  // what the upstream is sent: the attempt's span
   std::vector<AttemptRecord> traced_attempts_;  // of a sampled trace
 
   Phase phase_ = Phase::free;

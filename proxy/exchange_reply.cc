@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 
 #include <array>
-#include <optional>
 
 #include "proxy/exchange.h"
 #include "proxy/h1_writer.h"
@@ -41,6 +40,10 @@ void Exchange::prepare_head() {
   Fields& fields = head_.fields;
   forwarded_for_.clear();
   has_request_id_ = false;
+  traced_attempts_.clear();
+  traced_ = !plan_->plan->trace.endpoint.empty();
+  std::string_view traceparent;
+  size_t traceparents = 0;
   for (Field& field : fields.all()) {
     if (field.dropped) continue;
     switch (field.id) {
@@ -68,6 +71,11 @@ void Exchange::prepare_head() {
           has_request_id_ = true;
         }
         break;
+      case FieldId::traceparent:
+        field.dropped = traced_;
+        traceparent = fields.value(field);
+        ++traceparents;
+        break;
       case FieldId::other:
         if (!trusted && looks_like_forwarding(fields.name(field))) field.dropped = true;
         break;
@@ -79,47 +87,30 @@ void Exchange::prepare_head() {
     if (!forwarded_for_.empty()) forwarded_for_ += ", ";
     forwarded_for_ += ip;
   }
-  join_trace();
+  // More than one are none.
+  if (traced_) join_trace(traceparents == 1 ? traceparent : std::string_view{});
   if (has_request_id_) return;
   make_request_id(context_.loop.random(), made_request_id_);
 }
 
-// Goes on with the caller's trace, or begins one where there is none or more
-// than one; what tracestate says belongs to the caller's (W3C Trace Context,
-// 3.3 and 4.3).
-void Exchange::join_trace() {
-  const conf::Trace& settings = plan_->plan->trace;
-  traced_attempts_.clear();
-  traced_ = !settings.endpoint.empty();
-  if (!traced_) return;
-  Fields& fields = head_.fields;
-  const auto drop_all = [&fields](std::string_view name, auto visit) {
-    for (Field& field : fields.all()) {
-      if (field.dropped || field.id != FieldId::other || !equal_fold(fields.name(field), name)) continue;
-      field.dropped = true;
-      visit(fields.value(field));
-    }
-  };
-  std::optional<TraceContext> caller;
-  size_t callers = 0;
-  drop_all("traceparent", [&](std::string_view value) {
-    caller = TraceContext::parse(value);
-    ++callers;
-  });
+// Goes on with the caller's trace, or begins one where that is none; what
+// tracestate says belongs to the caller's (W3C Trace Context, 3.3 and 4.3).
+void Exchange::join_trace(std::string_view traceparent) {
   balancer::Random& random = context_.loop.random();
-  if (callers == 1 && caller.has_value()) {
+  if (const auto caller = TraceContext::parse(traceparent); caller.has_value()) {
     trace_ = caller->child(random);
-  } else {
-    trace_ = TraceContext::begin(random, settings.sample);
-    drop_all("tracestate", [](std::string_view) {});
+    return;
+  }
+  trace_ = TraceContext::begin(random, plan_->plan->trace.sample);
+  for (Field& field : head_.fields.all()) {
+    if (field.id == FieldId::tracestate) field.dropped = true;
   }
 }
 
 // Each attempt is a span below the request's, and what its endpoint does is below that.
 void Exchange::trace_attempt() {
   const TraceContext attempt = trace_.child(context_.loop.random());
-  traceparent_.clear();
-  attempt.append_traceparent(traceparent_);
+  attempt.write_traceparent(traceparent_);
   if (!trace_.sampled) return;
   AttemptRecord& record = traced_attempts_.emplace_back();
   record.span = attempt.span;
@@ -150,7 +141,7 @@ void Exchange::add_forwarding_fields(AddedFields& added) {
   }
   added.add("Via", head_.minor_version == 0 ? "1.0 sluice" : "1.1 sluice");
   if (!has_request_id_) added.add("X-Request-Id", request_id());
-  if (traced_) added.add("traceparent", traceparent_);
+  if (traced_) added.add("traceparent", {traceparent_, sizeof(traceparent_)});
 }
 
 void Exchange::refuse(balancer::Refusal refusal, uint16_t status, const char* error, const char* detail) {
@@ -221,12 +212,17 @@ void Exchange::describe(SessionInfo& info, uint64_t now_us) const {
 }
 
 void Exchange::log() const {
-  std::string attempts;
-  for (uint32_t i = 0; i < attempts_ && i < kMostAttempts; ++i) {
-    if (i > 0) attempts += ',';
-    attempts += to_string(outcomes_[i]);
-  }
   AccessRecord record;
+  std::string attempts;
+  if (attempts_ == 1) {
+    record.attempts = to_string(outcomes_[0]);
+  } else {
+    for (uint32_t i = 0; i < attempts_ && i < kMostAttempts; ++i) {
+      if (i > 0) attempts += ',';
+      attempts += to_string(outcomes_[i]);
+    }
+    record.attempts = attempts;
+  }
   record.request_id = request_id();
   record.client = downstream_->client_ip();
   record.method = head_.method_text;
@@ -239,7 +235,6 @@ void Exchange::log() const {
   record.endpoint = endpoint_name_;
   record.error = error_;
   record.error_detail = error_detail_;
-  record.attempts = attempts;
   record.status = status_;
   record.minor_version = head_.minor_version;
   record.generation = generation_;

@@ -27,6 +27,8 @@ constexpr Known kKnown[] = {
     {"forwarded", FieldId::forwarded},
     {"connection", FieldId::connection},
     {"keep-alive", FieldId::keep_alive},
+    {"tracestate", FieldId::tracestate},
+    {"traceparent", FieldId::traceparent},
     {"max-forwards", FieldId::max_forwards},
     {"x-request-id", FieldId::x_request_id},
     {"content-length", FieldId::content_length},

@@ -32,6 +32,8 @@ enum class FieldId : uint8_t {
   proxy_authorization,
   proxy_connection,
   te,
+  traceparent,
+  tracestate,
   trailer,
   transfer_encoding,
   upgrade,

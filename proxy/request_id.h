@@ -8,10 +8,11 @@
 #include <string_view>
 
 #include "balancer/random.h"
+#include "proxy/hex.h"
 
 namespace sluice::proxy {
 
-inline constexpr size_t kRequestIdBytes = 32;
+inline constexpr size_t kRequestIdBytes = 2 * kHexDigits;
 
 inline bool is_sane_request_id(std::string_view id) {
   constexpr size_t kLongest = 128;
@@ -23,11 +24,8 @@ inline bool is_sane_request_id(std::string_view id) {
 }
 
 inline void make_request_id(balancer::Random& random, char (&id)[kRequestIdBytes]) {
-  constexpr char kDigits[] = "0123456789abcdef";
-  for (size_t half = 0; half < 2; ++half) {
-    uint64_t number = random.next();
-    for (size_t i = 0; i < 16; ++i, number >>= 4) id[half * 16 + i] = kDigits[number & 15];
-  }
+  write_hex(id, random.next());
+  write_hex(id + kHexDigits, random.next());
 }
 
 }  // namespace sluice::proxy

@@ -1,7 +1,8 @@
 #include "proxy/trace_context.h"
 
-#include <array>
 #include <cstring>
+
+#include "proxy/hex.h"
 
 namespace sluice::proxy {
 namespace {
@@ -22,32 +23,8 @@ std::optional<uint64_t> parse_hex(std::string_view digits) {
   return value;
 }
 
-// The two digits of each octet.
-constexpr std::array<char, 512> kPairs = [] {
-  constexpr char kDigits[] = "0123456789abcdef";
-  std::array<char, 512> pairs{};
-  for (size_t octet = 0; octet < 256; ++octet) {
-    pairs[2 * octet] = kDigits[octet >> 4];
-    pairs[2 * octet + 1] = kDigits[octet & 15];
-  }
-  return pairs;
-}();
-
-// 16 digits.
-void write_hex(char* to, uint64_t value) {
-  for (size_t i = 0; i < 8; ++i) {
-    std::memcpy(to + 2 * i, &kPairs[2 * (value >> (56 - 8 * i) & 0xff)], 2);
-  }
-}
-
-void append_hex(std::string& text, uint64_t value) {
-  char digits[16];
-  write_hex(digits, value);
-  text.append(digits, sizeof(digits));
-}
-
 // All zeros mean that there is none.
-uint64_t new_id(balancer::Random& random) {
+inline uint64_t new_id(balancer::Random& random) {
   uint64_t id = random.next();
   while (id == 0) id = random.next();
   return id;
@@ -78,22 +55,16 @@ TraceContext TraceContext::child(balancer::Random& random) const {
   return {trace_high, trace_low, new_id(random), span, sampled};
 }
 
-void TraceContext::append_trace_id(std::string& to) const {
-  append_hex(to, trace_high);
-  append_hex(to, trace_low);
+void TraceContext::write_trace_id(char* to) const {
+  write_hex(to, trace_high);
+  write_hex(to + kHexDigits, trace_low);
 }
 
-void TraceContext::append_span_id(std::string& to, uint64_t id) {
-  append_hex(to, id);
-}
-
-void TraceContext::append_traceparent(std::string& to) const {
-  char text[kTextBytes + 1] = "00-00000000000000000000000000000000-0000000000000000-00";
-  write_hex(text + kTraceAt, trace_high);
-  write_hex(text + kTraceAt + 16, trace_low);
-  write_hex(text + kSpanAt, span);
-  if (sampled) text[kFlagsAt + 1] = '1';
-  to.append(text, kTextBytes);
+void TraceContext::write_traceparent(char (&to)[kTextBytes]) const {
+  std::memcpy(to, "00-00000000000000000000000000000000-0000000000000000-00", kTextBytes);
+  write_trace_id(to + kTraceAt);
+  write_hex(to + kSpanAt, span);
+  if (sampled) to[kFlagsAt + 1] = '1';
 }
 
 }  // namespace sluice::proxy

@@ -10,9 +10,9 @@
 // Plain values; any thread.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <optional>
-#include <string>
 #include <string_view>
 
 #include "balancer/random.h"
@@ -21,6 +21,7 @@ namespace sluice::proxy {
 
 struct TraceContext {
   static constexpr size_t kTextBytes = 55;
+  static constexpr size_t kTraceIdBytes = 32;
 
   uint64_t trace_high = 0;
   uint64_t trace_low = 0;
@@ -34,9 +35,10 @@ struct TraceContext {
   // The same trace with a span of our own below the caller's.
   TraceContext child(balancer::Random& random) const;
 
-  void append_traceparent(std::string& to) const;
-  void append_trace_id(std::string& to) const;  // 32 lower-case hex digits
-  static void append_span_id(std::string& to, uint64_t id);
+  // What the field says where the span is the caller.
+  void write_traceparent(char (&to)[kTextBytes]) const;
+  // kTraceIdBytes lower-case hex digits.
+  void write_trace_id(char* to) const;
 };
 
 }  // namespace sluice::proxy

@@ -2,97 +2,13 @@
 
 #include <algorithm>
 #include <iterator>
-#include <nlohmann/json.hpp>
 #include <utility>
 
-#include "proxy/access_log.h"
+#include "proxy/access_line.h"
 #include "proxy/tls_context.h"
 
 namespace sluice::proxy {
 namespace {
-
-using Json = nlohmann::ordered_json;
-
-// In OTLP's JSON, 64-bit numbers are texts (protobuf's JSON mapping).
-Json attribute(const char* key, const std::string& text) {
-  return {{"key", key}, {"value", {{"stringValue", text}}}};
-}
-Json attribute(const char* key, uint64_t number) {
-  return {{"key", key}, {"value", {{"intValue", std::to_string(number)}}}};
-}
-
-std::string nanoseconds(uint64_t us) {
-  return std::to_string(us * 1000);
-}
-
-// Names by OpenTelemetry's semantic conventions for HTTP where there are any.
-Json attributes_of(const Span& span) {
-  const size_t mark = span.target.find('?');
-  Json list = Json::array(
-      {attribute("http.request.method", span.method), attribute("url.path", span.target.substr(0, mark)),
-       attribute("server.address", span.authority), attribute("client.address", span.client),
-       attribute("sluice.request_id", span.request_id), attribute("sluice.service", span.service),
-       attribute("sluice.upstream", span.upstream), attribute("sluice.endpoint", span.endpoint),
-       attribute("sluice.attempts", span.attempts), attribute("sluice.split_generation", span.generation),
-       attribute("sluice.queue_us", span.queue_us)});
-  if (mark != std::string::npos) list.push_back(attribute("url.query", span.target.substr(mark + 1)));
-  if (span.status != 0) list.push_back(attribute("http.response.status_code", span.status));
-  if (!span.error.empty()) list.push_back(attribute("error.type", span.error));
-  return list;
-}
-
-// The host, or the path of a socket.
-std::string server_address(const std::string& endpoint) {
-  constexpr std::string_view kUnix = "unix:";
-  return endpoint.starts_with(kUnix) ? endpoint.substr(kUnix.size()) : host_of_authority(endpoint);
-}
-
-// `number`: of the attempt, from 0.
-Json attributes_of(const Span& span, const Span::Attempt& attempt, size_t number) {
-  Json list = Json::array(
-      {attribute("http.request.method", span.method),
-       attribute("server.address", server_address(attempt.endpoint)),
-       attribute("sluice.service", span.service), attribute("sluice.upstream", attempt.upstream),
-       attribute("sluice.endpoint", attempt.endpoint), attribute("sluice.outcome", attempt.outcome)});
-  if (number > 0) list.push_back(attribute("http.request.resend_count", number));
-  if (attempt.rescue) list.push_back({{"key", "sluice.rescue"}, {"value", {{"boolValue", true}}}});
-  if (attempt.status != 0) list.push_back(attribute("http.response.status_code", attempt.status));
-  if (!attempt.failed) return list;
-  const std::string status = attempt.status >= 500 ? std::to_string(attempt.status) : attempt.outcome;
-  list.push_back(attribute("error.type", attempt.error.empty() ? status : attempt.error));
-  return list;
-}
-
-// What spans of every kind have; a parent of 0 is none.
-Json begun(const TraceContext& context, uint64_t span, uint64_t parent, int kind, const std::string& name) {
-  std::string trace, id, parent_id;
-  context.append_trace_id(trace);
-  TraceContext::append_span_id(id, span);
-  if (parent != 0) TraceContext::append_span_id(parent_id, parent);
-  return {{"traceId", trace}, {"spanId", id}, {"parentSpanId", parent_id}, {"name", name}, {"kind", kind}};
-}
-
-void end(Json& object, uint64_t began_us, uint64_t ended_us, Json attributes, bool failed) {
-  constexpr int kError = 2;
-  object["startTimeUnixNano"] = nanoseconds(began_us);
-  object["endTimeUnixNano"] = nanoseconds(ended_us);
-  object["attributes"] = std::move(attributes);
-  if (failed) object["status"] = {{"code", kError}};
-}
-
-void append(Json& list, const Span& span) {
-  constexpr int kServer = 2, kClient = 3;
-  const std::string name = span.method + " " + span.service;
-  Json whole = begun(span.context, span.context.span, span.context.parent, kServer, name);
-  end(whole, span.began_us, span.ended_us, attributes_of(span), span.status >= 500 || span.aborted);
-  list.push_back(std::move(whole));
-  for (size_t i = 0; i < span.tries.size(); ++i) {
-    const Span::Attempt& attempt = span.tries[i];
-    Json part = begun(span.context, attempt.id, span.context.span, kClient, name + "/" + attempt.upstream);
-    end(part, attempt.began_us, attempt.ended_us, attributes_of(span, attempt, i), attempt.failed);
-    list.push_back(std::move(part));
-  }
-}
 
 size_t weight_of(const std::vector<Span>& spans) {
   size_t weight = 0;
@@ -111,7 +27,7 @@ Span::Span(const AccessRecord& record, uint64_t ended)
       status(record.status),
       aborted(record.aborted),
       method(record.method),
-      target(record.target.substr(0, AccessLog::kMostTargetBytes)),
+      target(record.target.substr(0, kMostLineTargetBytes)),
       authority(record.authority),
       client(record.client),
       request_id(record.request_id),
@@ -126,21 +42,6 @@ Span::Span(const AccessRecord& record, uint64_t ended)
                      conf::to_string(one.colour), to_string(one.outcome), one.endpoint, one.status, failed,
                      one.rescue, one.error});
   }
-}
-
-std::string to_otlp(const std::vector<Span>& spans, const std::string& version) {
-  Json list = Json::array();
-  for (const Span& span : spans) append(list, span);
-  Json scope;
-  scope["scope"] = {{"name", "sluice"}, {"version", version}};
-  scope["spans"] = std::move(list);
-  Json resource;
-  resource["resource"]["attributes"] =
-      Json::array({attribute("service.name", "sluice"), attribute("service.version", version)});
-  resource["scopeSpans"] = Json::array({std::move(scope)});
-  Json body;
-  body["resourceSpans"] = Json::array({std::move(resource)});
-  return body.dump(-1, ' ', false, Json::error_handler_t::replace);
 }
 
 TraceExporter::TraceExporter(Loop& loop, Mailbox& mailbox, HttpClient& client, std::string version,

@@ -215,8 +215,8 @@ TEST_CASE("access log: long texts are cut between characters, and the worst line
   const auto lines = read_lines(folder.file("log"));
   REQUIRE(lines.size() == 2);
   const std::string cut = lines[0]["path"];
-  CHECK(cut == euros.substr(0, AccessLog::kMostTargetBytes / 3 * 3) + "\xe2\x80\xa6");
-  CHECK(lines[1]["client"].get<std::string>().size() == AccessLog::kMostTextBytes + 3);
+  CHECK(cut == euros.substr(0, kMostLineTargetBytes / 3 * 3) + "\xe2\x80\xa6");
+  CHECK(lines[1]["client"].get<std::string>().size() == kMostLineTextBytes + 3);
   CHECK(log.stats().dropped == 0);
 }
 

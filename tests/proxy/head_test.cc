@@ -24,6 +24,8 @@ const std::pair<std::string, FieldId> kNames[] = {
     {"proxy-authorization", FieldId::proxy_authorization},
     {"proxy-connection", FieldId::proxy_connection},
     {"te", FieldId::te},
+    {"traceparent", FieldId::traceparent},
+    {"tracestate", FieldId::tracestate},
     {"trailer", FieldId::trailer},
     {"transfer-encoding", FieldId::transfer_encoding},
     {"upgrade", FieldId::upgrade},

@@ -8,9 +8,9 @@ namespace {
 constexpr const char* kExample = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 
 std::string text_of(const TraceContext& context) {
-  std::string text;
-  context.append_traceparent(text);
-  return text;
+  char text[TraceContext::kTextBytes];
+  context.write_traceparent(text);
+  return {text, sizeof(text)};
 }
 
 TEST_CASE("trace context: a traceparent is read and written the same") {

@@ -91,6 +91,23 @@ Span::Attempt attempt(uint64_t id, const char* outcome, uint16_t status, bool fa
   return one;
 }
 
+TEST_CASE("trace exporter: any octets are valid JSON, and so is no span at all") {
+  CHECK(spans_of({}) == Json::array());
+  Span span = example();
+  span.target = "/";
+  for (int octet = 0; octet < 0x80; ++octet) span.target += static_cast<char>(octet == '?' ? '!' : octet);
+  span.authority = "\xc3\xa9 \xff";
+  span.service = "a\"b\\";
+  Span other = example();
+  const Json spans = spans_of({span, other});
+  REQUIRE(spans.size() == 2);
+  auto attributes = attributes_of(spans[0]);
+  CHECK(attributes["url.path"]["stringValue"] == span.target);
+  CHECK(attributes["server.address"]["stringValue"] == "\xc3\xa9 \xef\xbf\xbd");
+  CHECK(spans[0]["name"] == "GET a\"b\\");
+  CHECK(spans[1]["name"] == "GET web");
+}
+
 TEST_CASE("trace exporter: each attempt is a span of a client below the request's") {
   Span span = example();
   span.tries = {attempt(1, "reset", 0, true), attempt(2, "ok", 200, false)};
