@@ -3,6 +3,7 @@
 #include <catch2/catch.hpp>
 #include <condition_variable>
 #include <functional>
+#include <map>
 #include <mutex>
 
 #include "tests/balancer/memory_file_system.h"
@@ -86,9 +87,15 @@ class StalledDisk final : public balancer::FileSystem {
 
 class Bench {
  public:
-  Bench() {
+  enum class Start : uint8_t { with_store, unread };
+
+  explicit Bench(Start start = Start::with_store) {
     auto store = StateStore::open(*disk, "state");
     REQUIRE(store.ok());
+    if (start == Start::unread) {
+      REQUIRE((*store)->save("web", at(40)).ok());
+      store->reset();
+    }
     writer.begin("state", std::move(*store));
   }
   ~Bench() {
@@ -182,6 +189,19 @@ TEST_CASE("state_writer: what the disk refuses is told, and does not stop what f
   bench.writer.save("web", Bench::at(10));
   bench.run_until([&] { return !bench.writer.saving(); });
   CHECK(bench.saved.back().second);
+}
+
+TEST_CASE("state_writer: what a journal that is read late remembers is told before it is written over") {
+  Bench bench(Bench::Start::unread);
+  bench.writer.save("web", Bench::at(0));
+  bench.run_until([&] { return !bench.writer.saving(); });
+  REQUIRE(bench.found.size() == 1);
+  CHECK(bench.found[0].at("web").green == 40);
+  CHECK(!bench.saved.back().second);
+  bench.writer.save("web", Bench::at(0));
+  bench.run_until([&] { return !bench.writer.saving(); });
+  CHECK(bench.saved.back().second);
+  CHECK(bench.found.size() == 1);
 }
 
 TEST_CASE("state_writer: lets go of the store and opens it again") {
