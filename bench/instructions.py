@@ -9,12 +9,15 @@ the worker's thread alone.
 
     bench/instructions.py [--bound N]     exit 1 above the bound
     bench/instructions.py --parts         what each thing that can be left out costs
+    bench/instructions.py --endpoints     with 1 to 1,000 endpoints a side; exit 1
+                                          when it grows by more than 5 %
 
 --parts counts all threads as well, since what a worker leaves to another is
 paid for too: the access log's lines are written and spans are sent there.
 """
 
 import argparse
+import os
 import re
 import socket
 import subprocess
@@ -23,10 +26,13 @@ import urllib.request
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "wire"))
+import processes as processes_module  # noqa: E402
+import run as run_module  # noqa: E402
 from harness import Sluice, binary  # noqa: E402
 from origin import FastOrigin  # noqa: E402
 
 FEW, MANY = 500, 2500
+FIRST, MORE, MOST_GROWTH = 16_000, 8000, 0.05  # of --endpoints
 BODY = b"x" * 1024
 REQUEST = (b"GET /some/path?with=query HTTP/1.1\r\nHost: shop.example.com\r\nUser-Agent: Mozilla/5.0 (X11; Linux)\r\n"
            b"Accept: text/html,application/xhtml+xml\r\nAccept-Encoding: gzip, deflate, br\r\n"
@@ -58,15 +64,15 @@ class Counted(Sluice):
         return max(counts), all_threads
 
 
-def ask(address, count, every=None, meanwhile=None):
+def ask(address, count, every=None, meanwhile=None, request=REQUEST):
     """`meanwhile` is called before each `every`th request."""
     with socket.create_connection(address, timeout=60) as sock:
         for number in range(count):
             if every is not None and number % every == 0:
                 meanwhile()
-            sock.sendall(REQUEST)
+            sock.sendall(request)
             data = b""
-            while not data.endswith(b"\r\n\r\n" + BODY):
+            while len(data.partition(b"\r\n\r\n")[2]) < len(BODY):
                 more = sock.recv(65536)
                 if not more:
                     raise ConnectionError("the proxy closed the connection")
@@ -124,6 +130,33 @@ def scraped(requests, scrapes, endpoints=1000):
             return sluice.instructions()[0]
 
 
+def spread(requests, endpoints):
+    """The worker's instructions for FIRST requests, after which each of so many
+    endpoints a side most probably has a connection, and so many more."""
+    addresses = [f"127.9.{number // 250}.{number % 250 + 1}:0" for number in range(2 * endpoints)]
+    request = REQUEST.replace(b"/some/path?with=query", b"/some/path/1k?with=query")
+    build = str(Path(binary()).resolve().parent)
+    with processes_module.Processes() as processes:
+        origins = run_module.start_origin(processes, build, os.sched_getaffinity(0), addresses)
+        service = {**GUARDS, "blue": {"max_connections": 4000}, "green": {"max_connections": 4000}}
+        del service["health"]  # a thousand checks are not what is asked
+        config = {**QUIET, "cap": {"database": {**CAP["cap"]["database"], "max_connections": 8000}}}
+        sluice = Counted(list(origins[:endpoints]), list(origins[endpoints:]), service=service, config=config, workers=1)
+        with sluice:
+            ask(sluice.address, FIRST + requests, request=request)
+            sluice.stop(60)
+            return sluice.instructions()[0]
+
+
+def endpoints():
+    """Prints what a request costs with more and more endpoints; the greatest growth."""
+    costs = {}
+    for size in (1, 10, 100, 1000):
+        costs[size] = (spread(MORE, size) - spread(0, size)) / MORE
+        print(f"{size:5} endpoints a side: {costs[size]:8.0f} instructions, {costs[size] / costs[1] - 1:+.1%}", flush=True)
+    return max(costs.values()) / costs[1] - 1
+
+
 def parts():
     """Prints what a request costs with more and more turned on."""
     with FastOrigin(b"{}") as collector:
@@ -142,12 +175,15 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--bound", type=int)
     parser.add_argument("--parts", action="store_true")
+    parser.add_argument("--endpoints", action="store_true")
     options = parser.parse_args()
     binary()
     subprocess.run(["valgrind", "--version"], check=True, stdout=subprocess.DEVNULL)
     if options.parts:
         parts()
         return
+    if options.endpoints:
+        sys.exit(1 if endpoints() > MOST_GROWTH else 0)
     found = per_request()
     print(f"{found:.0f} instructions per request" + (f", at most {options.bound}" if options.bound else ""))
     sys.exit(1 if options.bound and found > options.bound else 0)
