@@ -12,8 +12,8 @@
 // silenced, since one broken page is a fault of green: every kPathThinning-th
 // of its errors is still admitted, and the judgement takes that much longer.
 // What was admitted is halved at kMostAdmitted, which is so few that whoever has
-// had more than the free errors keeps its place in HeavyHitters: one that lost
-// it would have its whole allowance anew.
+// had more than three errors admitted keeps its place in HeavyHitters: one that
+// loses it has its whole allowance anew.
 //
 // This keeps the bound of EProcess: the decision rests on the client, the path
 // and what was admitted before, never on the colour of the error at hand. An

@@ -124,8 +124,8 @@ void TripBreaker::begin_excursion_if_at_rest(uint64_t now_ms) {
   if (!green_rise_.at_rest()) return;
   excursion_ = {};
   excursion_.began_ms = now_ms;
-  // Not recent_influence_: a client's free errors are for the step, or one that
-  // fails all the time would have them anew in each excursion.
+  // Not recent_influence_: one that fails all the time would have its free errors
+  // anew in each excursion.
   recent_.clear();
 }
 
@@ -325,7 +325,8 @@ double TripBreaker::recent_threshold() const {
   const auto m = static_cast<double>(std::max<uint64_t>(1, suspicious_excursions_));
   const auto attempts = static_cast<double>(std::max<uint64_t>(1, excursion_.attempts()));
   const double haste = std::max(1.0, kPatientAttempts / attempts);
-  const double lateness = std::max(1.0, attempts / kTimelyAttempts);
+  const auto fewer = static_cast<double>(2 * std::min(excursion_.green(), excursion_.blue()));
+  const double lateness = std::max(1.0, fewer / kTimelyAttempts);
   return recent_.threshold(kSharedOutageRate / caution() * 2 / (m * (m + 1))) * haste * haste * lateness *
          lateness;
 }

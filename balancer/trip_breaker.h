@@ -84,8 +84,9 @@ class TripBreaker {
   // of a step: this much + 2 ln k, at most Cusum::kThreshold. The chances of
   // an excursion by chance, e^-threshold, so have a sum over all k.
   static constexpr double kFirstRiseThreshold = 10;
-  // The chance that `recent` blames green for a shared outage, the first of a
-  // step, at a split of up to 50; the m-th has 2/(m(m+1)) of it. Above 50 it is
+  // What `recent` may spend of the chance to blame green for a shared outage at
+  // the first suspicion of a step, at a split of up to 50; the m-th has
+  // 2/(m(m+1)) of it, so all have twice that. Above 50 it is
   // smaller by (1-θ)/θ, since there patience costs little and few attempts of
   // blue decide.
   static constexpr double kSharedOutageRate = 1.0 / 660;
@@ -94,8 +95,9 @@ class TripBreaker {
   // plain to see makes its false evidence at once or never, while green's own
   // fault goes on making more.
   static constexpr double kPatientAttempts = 1050;
-  // So must one that comes later than this, by the square of their number over
-  // it: a fault that takes so long to show is for B, and chance has had its time.
+  // So must one that comes later than this, counted as twice the attempts of the
+  // colour that has fewer, by the square of their number over it: a fault that
+  // takes so long to show is for B, and chance has had its time.
   static constexpr double kTimelyAttempts = 1800;
   // Green broken outright: its first kBrokenAttempts since it was at rest all
   // failed, blue answered, and `broken` is this many times as likely (above
@@ -194,7 +196,8 @@ class TripBreaker {
     uint64_t blue_errors = 0;
     bool suspicious = false;  // green's rise has reached rise_threshold()
     uint64_t blue() const { return blue_oks + blue_errors; }
-    uint64_t attempts() const { return blue() + green_oks + green_errors; }
+    uint64_t green() const { return green_oks + green_errors; }
+    uint64_t attempts() const { return blue() + green(); }
   } excursion_;
   uint64_t excursions_ = 0;             // of this step
   uint64_t suspicious_excursions_ = 0;  // of those

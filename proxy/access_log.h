@@ -8,7 +8,8 @@
 // or kMostAgeUs old; the log's thread writes it with one write(2) and hands it
 // back. A buffer is full at kBufferBytes, and past that there is room to end any
 // line that began before. All buffers together are full at kMostBytes (but there
-// are two for each worker at least).
+// are two for each worker at least); with the room past that they may take 1.6
+// times as much.
 // When a slow disk holds all of a worker's buffers, its lines are dropped and
 // counted: a worker neither waits nor takes a lock nor, once it has its
 // buffers, allocates.

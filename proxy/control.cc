@@ -96,9 +96,7 @@ Control::Control(conf::Config config, std::string version, Inheritance inheritan
                [this](const std::string& service, const conf::Result<std::string>& path) {
                  report_written(service, path);
                },
-               [this](const auto& services, const auto& freeze) {
-                 take_found({services, freeze});
-               }}),
+               [this](const StateWriter::Found& found) { take_found(found); }}),
       inheritance_(std::move(inheritance)),
       upgrade_(loop_,
                {[this] { let_go_of_state(); }, [this] { return state_in_force(); },
@@ -506,6 +504,7 @@ LogLevel level_of(std::string_view type) {
       "log_not_reopened",
       "state_not_saved",
       "state_damaged",
+      "state_found",
       "state_not_taken_over",
       "endpoint_mode_lost",
       "rollout_hold",

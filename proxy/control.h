@@ -294,7 +294,7 @@ class Control {
   void apply_file_splits(const conf::Config& next);
   conf::Status open_store();
   void doubt(std::string why);
-  void mind_recovery(const balancer::StateStore& store);
+  void mind_recovery(const balancer::Journal::Recovery& recovery, const std::vector<std::string>& unreadable);
   void restore_absent(const std::string& service, const balancer::SavedService& saved);
   void report_written(const std::string& service, const conf::Result<std::string>& path);
   void when_settled(uint64_t most_ms, std::function<void(bool in_time)> done);
@@ -302,7 +302,9 @@ class Control {
   balancer::SavedService saved_of(const std::string& service) const;
   void restore_states();
   void begin_on_blue(const std::string& why);
-  void take_found(const InForce& found);
+  void take_found(const StateWriter::Found& found);
+  void restore_by_hand_late(ServiceEntry& entry, const balancer::ByHand& by_hand);
+  std::string join(ServiceEntry& entry, const balancer::SavedService& saved);
   void put_in_force(ServiceEntry& entry, const balancer::SavedService& saved);
   void restore_rollout(const std::string& service, const std::string& saved);
   conf::Status change_freeze(balancer::SavedFreeze next, const Actor& actor);

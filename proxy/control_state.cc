@@ -2,16 +2,19 @@
 // reports that trips and rollouts leave behind.
 #include <sys/stat.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <utility>
 
+#include "conf/units.h"
 #include "proxy/control.h"
 #include "proxy/control_text.h"
 
 namespace sluice::proxy {
 
 using balancer::Split;
+using conf::Colour;
 using conf::Error;
 
 namespace {
@@ -37,7 +40,7 @@ conf::Status Control::open_store() {
       balancer::StateStore::open(writer_.files(), config_.state_dir);
   if (opened.ok()) {
     remembered_ = {(*opened)->services(), (*opened)->freeze()};
-    mind_recovery(**opened);
+    mind_recovery((*opened)->recovery(), (*opened)->unreadable());
     writer_.begin(config_.state_dir, std::move(*opened));
     return conf::Done{};
   }
@@ -56,8 +59,8 @@ void Control::doubt(std::string why) {
   if (in_doubt_.empty()) in_doubt_ = std::move(why);
 }
 
-void Control::mind_recovery(const balancer::StateStore& store) {
-  const balancer::Journal::Recovery& recovery = store.recovery();
+void Control::mind_recovery(const balancer::Journal::Recovery& recovery,
+                            const std::vector<std::string>& unreadable) {
   const std::string journal = config_.state_dir + "/journal";
   if (recovery.other_version) {
     doubt(journal + " is of another release, which alone can read it; it is kept as journal.other-version.");
@@ -71,7 +74,7 @@ void Control::mind_recovery(const balancer::StateStore& store) {
               "the last record of " + journal + " was cut off after " + std::to_string(recovery.torn_bytes) +
                   " octets: a change that was never acknowledged");
   }
-  for (const std::string& record : store.unreadable()) {
+  for (const std::string& record : unreadable) {
     doubt("The record '" + record + "' of " + journal + " is of another release.");
   }
   if (recovery.write_error) {
@@ -107,7 +110,9 @@ void Control::restore_states() {
 void Control::restore_absent(const std::string& service, const balancer::SavedService& saved) {
   registry_.remember(service, {saved.green, saved.generation}, saved.tripped, saved.trip_reason,
                      static_cast<uint64_t>(saved.tripped_unix_ms) * 1000);
-  if (!saved.rollout.empty()) rollouts_.restore_absent(service, saved.rollout, saved.green, saved.tripped);
+  if (!saved.rollout.empty() && rollouts_.find(service) == nullptr) {
+    rollouts_.restore_absent(service, saved.rollout, saved.green, saved.tripped);
+  }
 }
 
 // Never with more green than before the end, also not by a rollout that goes on.
@@ -123,39 +128,70 @@ void Control::begin_on_blue(const std::string& why) {
   save_freeze();
 }
 
-// The journal that could not be read at the start can be read now. Nobody has
-// reset a latch that nobody knew of, so it holds again where green has got
-// nothing since. A split that somebody has set meanwhile stays: the event of the
-// start said that a trip may be missing.
-void Control::take_found(const InForce& found) {
-  std::string latched;
+// The journal that could not be read at the start can be read now.
+void Control::take_found(const StateWriter::Found& found) {
+  mind_recovery(found.recovery, found.unreadable);
+  in_doubt_.clear();  // everything is on blue already, or was moved since
+  std::string joined;
   for (const auto& [name, saved] : found.services) {
-    ServiceEntry* const entry = registry_.find(name);
-    if (entry == nullptr) {
+    if (ServiceEntry* const entry = registry_.find(name); entry != nullptr) {
+      joined += join(*entry, saved);
+    } else {
       restore_absent(name, saved);
-      continue;
     }
-    const Split::Value split = entry->state->split().get();
-    const uint64_t generation = std::max(split.generation, saved.generation + 1);
-    entry->state->split().set({split.green, generation});
-    const bool untouched = entry->split_source == "recovery" || entry->split_source == "config";
-    if (!saved.tripped || entry->state->tripped() || split.green != 0 || !untouched) continue;
-    balancer::SavedService back = saved;
-    back.green = 0;
-    back.generation = generation;
-    put_in_force(*entry, back);
-    judge_.restore(name, saved.trip_reason);
-    latched += " " + name + " had tripped and is latched again.";
   }
   if (found.freeze.on && freeze_ == balancer::SavedFreeze{}) {
     freeze_ = found.freeze;
     rollouts_.set_frozen(true);
-    latched += " The freeze is on again.";
+    joined += " The freeze is on again.";
   }
-  add_event("state_found", "", "the journal of state_dir can be read again." + latched);
+  add_event("state_found", "", "the journal of state_dir can be read now." + joined);
+  writer_.joined();
   for (const auto& [name, entry] : registry_.services()) save_service(name);
   save_freeze();
   changed();
+}
+
+// Nobody has reset a latch that nobody knew of: it holds again, unless somebody
+// has given green something since, who could know that a trip may be missing.
+// Returns what is to be told.
+std::string Control::join(ServiceEntry& entry, const balancer::SavedService& saved) {
+  const std::string& name = entry.state->name();
+  const Split::Value split = entry.state->split().get();
+  entry.state->split().set({split.green, std::max(split.generation, saved.generation + 1)});
+  if (entry.by_hand == balancer::ByHand{}) restore_by_hand_late(entry, saved.by_hand);
+  std::string told;
+  const bool missed = saved.tripped && !entry.state->tripped();
+  if (missed && split.green == 0) {
+    entry.state->set_tripped(true);
+    entry.trip_reason = saved.trip_reason;
+    entry.tripped_at_us = static_cast<uint64_t>(saved.tripped_unix_ms) * 1000;
+    judge_.restore(name, saved.trip_reason);
+    if (rollouts_.find(name) != nullptr) rollouts_.tripped(name, saved.trip_reason);
+    told = " " + name + " had tripped and is latched again.";
+  } else if (missed) {
+    told = " " + name + " had tripped; green has got " + conf::format_percent(split.green) +
+           " since, so it is not latched.";
+  }
+  if (rollouts_.find(name) == nullptr) {
+    restore_rollout(name, saved.rollout);
+    rollouts_.hold_back(name, "the journal could not be read at the start.");
+  }
+  return told;
+}
+
+// Those who look after the endpoints have begun without it.
+void Control::restore_by_hand_late(ServiceEntry& entry, const balancer::ByHand& by_hand) {
+  const std::string& name = entry.state->name();
+  registry_.restore_by_hand(service_conf(name), by_hand, resolver_.names());
+  for (const Colour colour : conf::kColours) {
+    const auto i = static_cast<size_t>(colour);
+    for (const auto& [endpoint, mode] : entry.by_hand.modes[i]) {
+      const balancer::EndpointState* const state = entry.find_endpoint(colour, endpoint);
+      if (state != nullptr) health_.set_mode(name, colour, state, mode);
+    }
+    entry.upstreams[i]->bump_epoch();
+  }
 }
 
 void Control::put_in_force(ServiceEntry& entry, const balancer::SavedService& saved) {

@@ -169,8 +169,8 @@ class Exchange {
   bool has_request_id_ = false;  // the client's is passed on
   bool traced_ = false;          // trace_ and traceparent_ are of this request
   TraceContext trace_;
-  char traceparent_[TraceContext::kTextBytes];  // what the upstream is sent: the attempt's span
-  std::vector<AttemptRecord> traced_attempts_;  // of a sampled trace
+  char traceparent_[TraceContext::kTextBytes] = {};  // what the upstream is sent: the attempt's span
+  std::vector<AttemptRecord> traced_attempts_;       // of a sampled trace
 
   Phase phase_ = Phase::free;
   conf::Colour colour_ = conf::Colour::blue;

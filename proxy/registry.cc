@@ -132,12 +132,17 @@ void Registry::restore_by_hand(const conf::Service& service, balancer::ByHand by
 
 void Registry::remember(const std::string& service, balancer::Split::Value split, bool tripped,
                         const std::string& trip_reason, uint64_t tripped_at_us) {
-  ServiceEntry entry;
-  entry.state = std::make_shared<balancer::ServiceState>(service, split);
-  entry.state->set_tripped(tripped);
+  ServiceEntry& entry = dropped_[service];
+  if (entry.state == nullptr) {
+    entry.state = std::make_shared<balancer::ServiceState>(service, split);
+  } else {
+    const balancer::Split::Value now = entry.state->split().get();
+    entry.state->split().set({now.green, std::max(now.generation, split.generation)});
+  }
+  if (!tripped || entry.state->tripped()) return;
+  entry.state->set_tripped(true);
   entry.trip_reason = trip_reason;
   entry.tripped_at_us = tripped_at_us;
-  dropped_.insert_or_assign(service, std::move(entry));
 }
 
 std::vector<EndpointPlan> Registry::endpoints_of(const conf::Service& service, Colour colour,

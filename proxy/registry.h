@@ -70,10 +70,11 @@ class Registry {
 
   // Puts in force what was set by hand before this process; not where the file
   // says the same by now, or an endpoint has gone. To be called when the service
-  // was built and before anybody looks after its endpoints.
+  // was built and before anybody looks after its endpoints, or else these are to
+  // be told.
   void restore_by_hand(const conf::Service& service, balancer::ByHand by_hand, const ResolvedNames& names);
   // Keeps generation and latch of a service that the configuration lacks, for
-  // when it comes back.
+  // when it comes back. Of one that is kept already neither is taken back.
   void remember(const std::string& service, balancer::Split::Value split, bool tripped,
                 const std::string& trip_reason, uint64_t tripped_at_us);
 

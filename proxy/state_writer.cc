@@ -47,6 +47,7 @@ struct StateWriter::Core {
   bool stopping = false;  // when all jobs are done
   bool left = false;      // at once
   bool ended = false;
+  bool joining = false;  // what the store remembers is not part of what is to be saved yet
 };
 
 void StateWriter::Core::run() {
@@ -73,6 +74,14 @@ conf::Status StateWriter::Core::save(const std::function<conf::Status(StateStore
   if (store == nullptr) {
     if (conf::Status opened = open(); !opened.ok()) return opened;
   }
+  {
+    const std::lock_guard<std::mutex> lock(mutex);
+    if (joining) {
+      return conf::Error{
+          conf::Error::Kind::unavailable, conf::Error::Source::system, true,
+          "the journal in " + directory + " can be read now; what it remembers is taken up first"};
+    }
+  }
   return work(*store);
 }
 
@@ -80,15 +89,15 @@ conf::Status StateWriter::Core::open() {
   conf::Result<std::unique_ptr<StateStore>> opened = StateStore::open(*files, directory);
   if (!opened.ok()) return opened.error();
   store = std::move(*opened);
-  if (!std::exchange(unread, false) || (store->services().empty() && !store->freeze().on))
+  if (!std::exchange(unread, false)) return conf::Done{};
+  Found what{store->services(), store->freeze(), store->recovery(), store->unreadable()};
+  if (what.services.empty() && !what.freeze.on && !what.recovery.lost_any() && what.unreadable.empty()) {
     return conf::Done{};
-  const std::lock_guard<std::mutex> lock(mutex);
-  if (!left) {
-    mailbox.post(
-        [tell = found, services = store->services(), freeze = store->freeze()] { tell(services, freeze); });
   }
-  return conf::Error{conf::Error::Kind::unavailable, conf::Error::Source::system, true,
-                     "the journal in " + directory + " can be read now; what it remembers is taken up first"};
+  const std::lock_guard<std::mutex> lock(mutex);
+  joining = true;
+  if (!left) mailbox.post([tell = found, what = std::move(what)] { tell(what); });
+  return conf::Done{};
 }
 
 StateWriter::StateWriter(Mailbox& mailbox, Hooks hooks, std::shared_ptr<balancer::FileSystem> files)
@@ -161,6 +170,11 @@ void StateWriter::write_report(std::string_view kind, const std::string& service
                            };
                          }});
   core_->woken.notify_one();
+}
+
+void StateWriter::joined() {
+  const std::lock_guard<std::mutex> lock(core_->mutex);
+  core_->joining = false;
 }
 
 void StateWriter::let_go() {

@@ -25,6 +25,7 @@
 #include <string>
 #include <string_view>
 #include <thread>
+#include <vector>
 
 #include "balancer/file_system.h"
 #include "balancer/saved_state.h"
@@ -39,15 +40,19 @@ class StateWriter {
   static constexpr uint64_t kEndMs = 2000;
   static constexpr const char* kFreeze = "";  // among the names of services
 
+  struct Found {
+    std::map<std::string, balancer::SavedService> services;
+    balancer::SavedFreeze freeze;
+    balancer::Journal::Recovery recovery;
+    std::vector<std::string> unreadable;  // as of StateStore
+  };
   struct Hooks {
     // How it went with `what`: a service, or kFreeze.
     std::function<void(const std::string& what, const conf::Status& status)> saved;
     std::function<void(const std::string& service, const conf::Result<std::string>& path)> reported;
-    // begin() got no store, and now there is one that remembers this. What was to
-    // be saved is refused once, so that nothing of it is lost before it is joined.
-    std::function<void(const std::map<std::string, balancer::SavedService>& services,
-                       const balancer::SavedFreeze& freeze)>
-        found;
+    // begin() got no store, and now there is one that remembers this. States are
+    // refused until joined(), so that nothing of it is written over.
+    std::function<void(const Found& found)> found;
   };
 
   StateWriter(Mailbox& mailbox, Hooks hooks,
@@ -68,6 +73,9 @@ class StateWriter {
   void save_freeze(balancer::SavedFreeze freeze);
   void write_report(std::string_view kind, const std::string& service, int64_t unix_ms, std::string json,
                     std::string text);
+
+  // What was found is part of what is asked for from here on.
+  void joined();
 
   uint64_t asked() const { return asked_; }
   uint64_t ended_through() const { return saving_.empty() ? asked_ : *saving_.begin() - 1; }

@@ -2,8 +2,9 @@
 //
 // A reading costs a tenth of a line of the access log, so one serves for
 // kAskEveryUs. Times are late by what the worker had done in its turn when it
-// asked, as they would be if each asked; a clock that is set is followed so much
-// later.
+// asked, as they would be if each asked; so the next reading may put one's line
+// before the line before it by that much. A clock that is set is followed so
+// much later.
 //
 // Owner and thread: a worker's. Times are microseconds, results since the epoch.
 #pragma once

@@ -143,6 +143,36 @@ TEST_CASE("trip_breaker: a blue that is silent for long cannot be waited for") {
   CHECK(traffic.breaker.tripped());
 }
 
+TEST_CASE("trip_breaker: the error with which a suspicion begins is no evidence against green") {
+  JudgedTraffic traffic(kSeed);
+  traffic.warm_up(0.003);
+  traffic.begin_step(1000);
+  traffic.tell(Colour::green, true);
+  CHECK(traffic.breaker.status().detectors.green_rise > 0);
+  CHECK(traffic.breaker.status().detectors.recent <= 0);
+  traffic.tell(Colour::green, true);
+  CHECK(traffic.breaker.status().detectors.recent > 1);
+}
+
+TEST_CASE(
+    "trip_breaker: a green that has stumbled before is called broken when blue has answered more often") {
+  for (const int stumbles : {0, 5}) {
+    INFO(stumbles << " errors before");
+    JudgedTraffic traffic(kSeed);
+    traffic.warm_up(0);
+    traffic.begin_step(5000);
+    for (int i = 0; i < stumbles; ++i) {
+      traffic.tell(Colour::green, true);
+      traffic.run({0, 0}, 2000);
+    }
+    traffic.tell(Colour::green, true);
+    traffic.tell(Colour::blue, false);
+    traffic.tell(Colour::blue, false);
+    for (uint64_t i = 1; i < TripBreaker::kBrokenAttempts; ++i) traffic.tell(Colour::green, true);
+    CHECK(traffic.breaker.tripped() == (stumbles == 0));
+  }
+}
+
 TEST_CASE("trip_breaker: an outage of both holds and says that blue fails too") {
   for (const conf::BasisPoints split : {1000U, 5000U, 9000U}) {
     JudgedTraffic traffic(kSeed);

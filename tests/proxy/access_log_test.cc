@@ -220,6 +220,32 @@ TEST_CASE("access log: long texts are cut between characters, and the worst line
   CHECK(log.stats().dropped == 0);
 }
 
+TEST_CASE("access log: no line needs more room than it is said to") {
+  constexpr uint64_t kMost = ~uint64_t{0};
+  constexpr char kCanary = '\x5a';
+  const TraceContext trace;
+  AccessRecord record = example();
+  record.trace = &trace;
+  record.generation = record.bytes_up = record.bytes_down = kMost;
+  record.duration_us = record.queue_us = record.connect_us = record.first_byte_us = kMost;
+  const std::string controls(20'000, '\x01');
+  const std::string commas(20'000, ',');
+  for (const std::string_view attempts : {std::string_view(controls), std::string_view(commas)}) {
+    for (std::string_view* text :
+         {&record.request_id, &record.client, &record.method, &record.authority, &record.target,
+          &record.service, &record.upstream, &record.endpoint, &record.error, &record.error_detail}) {
+      *text = controls;
+    }
+    record.attempts = attempts;
+    std::vector<char> room(kMostLineBytes + 64, kCanary);
+    const auto used = static_cast<size_t>(write_access_line(room.data(), record, kWallUs) - room.data());
+    CHECK(used <= kMostLineBytes);
+    CHECK(std::all_of(room.begin() + static_cast<std::ptrdiff_t>(used), room.end(),
+                      [](char c) { return c == kCanary; }));
+    CHECK(nlohmann::json::parse(std::string(room.data(), used))["bytes_up"] == kMost);
+  }
+}
+
 TEST_CASE("access log: workers' lines are all there, each whole and in its worker's order") {
   const TemporaryFolder folder;
   constexpr uint32_t kWorkers = 3;

@@ -134,7 +134,7 @@ class Bench {
        [this](const std::string& service, const conf::Result<std::string>& path) {
          reported.emplace_back(service, path.ok());
        },
-       [this](const auto& services, const balancer::SavedFreeze& /*freeze*/) { found.push_back(services); }},
+       [this](const StateWriter::Found& what) { found.push_back(what.services); }},
       disk};
 };
 
@@ -191,17 +191,27 @@ TEST_CASE("state_writer: what the disk refuses is told, and does not stop what f
   CHECK(bench.saved.back().second);
 }
 
-TEST_CASE("state_writer: what a journal that is read late remembers is told before it is written over") {
+TEST_CASE("state_writer: nothing of a journal that is read late is written over before it is joined") {
   Bench bench(Bench::Start::unread);
-  bench.writer.save("web", Bench::at(0));
+  bench.disk->gate().set(false);
+  for (const char* service : {"api", "web"}) bench.writer.save(service, Bench::at(0));
+  bench.writer.save_freeze({true, "all at once", 1});
+  bench.disk->gate().set(true);
   bench.run_until([&] { return !bench.writer.saving(); });
   REQUIRE(bench.found.size() == 1);
   CHECK(bench.found[0].at("web").green == 40);
-  CHECK(!bench.saved.back().second);
+  CHECK(bench.saved ==
+        std::vector<std::pair<std::string, bool>>{{"api", false}, {"web", false}, {"", false}});
+  bench.writer.let_go();
+  CHECK(bench.green_on_disk("web") == 40);
+  bench.writer.take_back();
+  bench.writer.joined();
   bench.writer.save("web", Bench::at(0));
   bench.run_until([&] { return !bench.writer.saving(); });
   CHECK(bench.saved.back().second);
   CHECK(bench.found.size() == 1);
+  bench.writer.let_go();
+  CHECK(bench.green_on_disk("web") == 0);
 }
 
 TEST_CASE("state_writer: lets go of the store and opens it again") {

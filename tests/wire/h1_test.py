@@ -163,11 +163,11 @@ def test_h1_h1_chunked_both_ways():
 
 def test_h1_h1_trailers_both_ways():
     with Origin(echo) as origin, Sluice(origin) as sluice, sluice.client() as client:
-        trailers = b"X-Checksum: abc\r\nX-Other:  d e \r\n"
+        trailers = b"X-Checksum: abc\r\nX-Other:  d e \r\ntraceparent: of the origin's\r\n"
         fields = [("Transfer-Encoding", "chunked"), ("TE", "trailers"), ("Connection", "TE")]
         client.ask("POST", "/", fields, chunked(b"hello", trailers=trailers))
         response = client.answer()
-        wanted = [("x-checksum", "abc"), ("x-other", "d e")]
+        wanted = [("x-checksum", "abc"), ("x-other", "d e"), ("traceparent", "of the origin's")]
         equal(origin.requests[0].trailers, wanted, "the trailers upstream")
         equal(response.trailers, wanted, "the trailers downstream")
 

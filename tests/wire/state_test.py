@@ -171,39 +171,68 @@ def test_a_journal_that_cannot_be_read_begins_on_blue_and_serves():
         equal(sluice.admin.show("split")[0]["green"], 0.0, "the split after another start")
 
 
+@contextlib.contextmanager
 def hidden_at_the_start(sluice):
     """Starts anew while the journal cannot be read, and lets it be read again on leaving."""
-    @contextlib.contextmanager
-    def manage():
-        die(sluice)
-        os.rename(journal(sluice), journal(sluice, "hidden"))
-        journal(sluice).mkdir()
-        sluice.start()
-        yield
-        journal(sluice).rmdir()
-        os.rename(journal(sluice, "hidden"), journal(sluice))
-        wait_until(lambda: sluice.admin.show("info")[0]["state_saved"], what="another try")
-    return manage()
+    die(sluice)
+    os.rename(journal(sluice), journal(sluice, "hidden"))
+    journal(sluice).symlink_to(sluice.folder)  # a folder
+    sluice.start()
+    yield
+    os.replace(journal(sluice, "hidden"), journal(sluice))
+    wait_until(lambda: sluice.admin.show("info")[0]["state_saved"], what="another try")
 
 
 def test_a_trip_in_a_journal_that_is_read_late_is_latched_again():
     blue, green = pair()
     with blue, green, with_state(Sluice(blue, green, service={**CALM, "split": 50})) as sluice:
         sluice.admin.do("trip web smells of smoke")
+        sluice.admin.do("set maxconn web/blue 7")
+        sluice.admin.do(f"set endpoint web/green/{green.address} maint")
         sluice.admin.do("freeze on the weekend")
         generation = sluice.admin.show("split")[0]["generation"]
         with hidden_at_the_start(sluice):
             equal(sluice.admin.show("trip")[0]["state"], "serving", "what is known of the trip")
+            sluice.admin.do("set weight web green=0")  # to be sure
         for after in ("the journal was read", "another start"):
             (trip,) = sluice.admin.show("trip")
             equal((trip["state"], trip["reason"]), ("tripped", "smells of smoke"), f"the trip after {after}")
             (split,) = sluice.admin.show("split")
             equal(split["green"], 0.0, f"the split after {after}")
             expect(split["generation"] > generation, f"the generation began anew after {after}")
+            equal(sluice.admin.upstream()["max_connections"], 7, f"the limit after {after}")
+            equal(modes(sluice), {green.address: "maint"}, f"the modes after {after}")
             equal(sluice.admin.show("info")[0]["freeze_reason"], "the weekend", f"the freeze after {after}")
             if after == "the journal was read":
                 expect("latched again" in "".join(events(sluice, "state_found")), "no event says so")
                 revive(sluice)
+
+
+def test_a_rollout_that_began_before_the_journal_was_read_ends_with_its_trip():
+    blue, green = pair()
+    plan = {**CALM, "rollout": {"steps": [30, 100], "hold": "1h", "gate": "http://127.0.0.1:9/"}}
+    with blue, green, with_state(Sluice(blue, green, service=plan)) as sluice:
+        sluice.admin.do("trip web smells of smoke")
+        with hidden_at_the_start(sluice):
+            sluice.admin.do("rollout start web")
+        equal(sluice.admin.show("trip")[0]["state"], "tripped", "the trip")
+        equal(sluice.admin.show("rollout")[0]["state"], "tripped", "the rollout")
+        equal(sluice.admin.show("split")[0]["green"], 0.0, "the split")
+
+
+def test_a_trip_since_the_start_stays_when_the_journal_is_read():
+    blue, green = pair()
+    with blue, green, with_state(Sluice(blue, green, service={**CALM, "split": 50})) as sluice:
+        sluice.admin.do("set weight web green=10")
+        with hidden_at_the_start(sluice):
+            sluice.admin.do("trip web smells of smoke")
+            web = sluice.tree["service"].pop("web")
+            sluice.tree["service"]["other"] = {"blue": web["blue"]}
+            sluice.reload()
+        sluice.tree["service"] = {"web": web}
+        sluice.reload()
+        equal(sluice.admin.show("trip")[0]["state"], "tripped", "the trip")
+        equal(sluice.admin.show("split")[0]["green"], 0.0, "the split")
 
 
 def test_a_split_that_was_set_before_the_journal_was_read_stays():
@@ -212,6 +241,7 @@ def test_a_split_that_was_set_before_the_journal_was_read_stays():
         sluice.admin.do("trip web smells of smoke")
         with hidden_at_the_start(sluice):
             sluice.admin.do("set weight web green=20")
+        expect("is not latched" in "".join(events(sluice, "state_found")), "no event says so")
         revive(sluice)
         equal(sluice.admin.show("split")[0]["green"], 20.0, "the split")
         expect(sluice.admin.show("trip")[0]["state"] != "tripped", "tripped")
