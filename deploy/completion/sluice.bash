@@ -1,9 +1,10 @@
 # bash completion for sluice: subcommands, admin commands and their arguments;
 # the names of services, upstreams and endpoints come from the running daemon.
 
-# The first columns of a table of the daemon's, joined by slashes; nothing when none answers.
+# The first columns of a table of the daemon's, joined by slashes; nothing when none answers
+# within SLUICE_COMPLETION_SECONDS (1).
 _sluice_names() { # TABLE COLUMNS
-  timeout 1 "$program" ctl ${socket:+-s "$socket"} show "$1" 2>/dev/null | awk -v columns="$2" '
+  timeout "${SLUICE_COMPLETION_SECONDS:-1}" "$program" ctl ${socket:+-s "$socket"} show "$1" 2>/dev/null | awk -v columns="$2" '
     NR > 1 && NF { name = $1; for (i = 2; i <= columns; i++) name = name "/" $i; print name }'
 }
 

@@ -21,9 +21,12 @@ function __sluice_command
     end
 end
 
-# The first columns of a table of the daemon's, joined by slashes; nothing when none answers.
+# The first columns of a table of the daemon's, joined by slashes; nothing when none answers
+# within SLUICE_COMPLETION_SECONDS (1).
 function __sluice_names # TABLE COLUMNS
-    timeout 1 $__sluice_program ctl $__sluice_socket show $argv[1] 2>/dev/null | awk -v columns=$argv[2] '
+    set -l seconds $SLUICE_COMPLETION_SECONDS
+    test -n "$seconds"; or set seconds 1
+    timeout $seconds $__sluice_program ctl $__sluice_socket show $argv[1] 2>/dev/null | awk -v columns=$argv[2] '
         NR > 1 && NF { name = $1; for (i = 2; i <= columns; i++) name = name "/" $i; print name }'
 end
 

@@ -55,11 +55,11 @@ def offers(shell, lines, socket=""):
     # The full stop keeps the spaces before it.
     text = "".join(f"{binary()} {line}.\n" for line in lines)
     done = subprocess.run(SHELLS[shell], input=text, capture_output=True, text=True, timeout=100,
-                          env={**os.environ, "SLUICE_SOCKET": socket}, cwd=SOURCE)
+                          env={**os.environ, "SLUICE_SOCKET": socket, "SLUICE_COMPLETION_SECONDS": "60"}, cwd=SOURCE)
     equal((done.returncode, done.stderr), (0, ""), f"how {shell} ended")
     found = {}
     for part in ("\n" + done.stdout).split(f"\n= {binary()} ")[1:]:
-        line, _, offered = part.partition(".\n")
+        line, _, offered = f"{part}\n".partition(".\n")
         # fish has descriptions behind a tab.
         found[line] = {one.split("\t")[0] for one in offered.splitlines() if one}
     equal(sorted(found), sorted(set(lines)), f"the lines that {shell} read")
