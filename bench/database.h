@@ -33,9 +33,15 @@ class Processes {
  public:
   static constexpr int kNone = -1;
 
-  // `database` must outlive this.
-  Processes(Database& database, size_t count, size_t most_each)
-      : database_(database), most_each_(most_each), processes_(count) {}
+  // `database` must outlive this. So many connections are open from the start, as
+  // of an earlier peak, shared out evenly and as far as there are any.
+  Processes(Database& database, size_t count, size_t most_each, size_t open)
+      : database_(database), most_each_(most_each), processes_(count) {
+    for (size_t i = 0; i < open; ++i) {
+      Process& process = processes_[i % count];
+      if (process.opened < most_each_ && database_.open()) ++process.opened;
+    }
+  }
 
   // The process that takes a request and has a connection for it, or kNone. It
   // is the one with the fewest requests.

@@ -18,7 +18,7 @@
 //   --database N                  all that follow share N connections of a
 //                                 database (database.h); from then on each
 //                                 instance has --processes N of --each N
-//                                 connections, and a request holds one for
+//                                 connections, --open N of them from the start, and a request holds one for
 //                                 --hold-ms N in the mean (exponential)
 //
 // One thread, edge-triggered epoll, one read buffer for all connections.
@@ -438,6 +438,7 @@ int run(int argc, char** argv) {
   std::unique_ptr<Database> database;
   size_t processes = 1;
   size_t each = 1;
+  size_t open = 0;
   for (int i = 1; i + 1 < argc; i += 2) {
     const std::string flag = argv[i];
     const std::string value = argv[i + 1];
@@ -454,6 +455,8 @@ int run(int argc, char** argv) {
       processes = std::max<size_t>(1, std::strtoull(value.c_str(), nullptr, 10));
     } else if (flag == "--each") {
       each = std::strtoull(value.c_str(), nullptr, 10);
+    } else if (flag == "--open") {
+      open = std::strtoull(value.c_str(), nullptr, 10);
     } else if (flag == "--hold-ms") {
       flags.hold_ms = std::strtod(value.c_str(), nullptr);
     } else if (flag == "--seed") {
@@ -462,7 +465,8 @@ int run(int argc, char** argv) {
       auto instance = std::make_unique<Instance>(flags);
       const SocketAddress address = parse_address(value);
       instance->random = Random(seed);
-      if (database != nullptr) instance->processes = std::make_shared<Processes>(*database, processes, each);
+      if (database != nullptr)
+        instance->processes = std::make_shared<Processes>(*database, processes, each, open);
       instance->listener = listen_on(address, value);
       std::printf("listening %s\n",
                   address.is_tcp() ? bound_address(instance->listener).c_str() : value.c_str());
