@@ -199,7 +199,7 @@ class World {
     }
     for (const auto& [state, weight] : now) {
       if (std::any_of(watched_.begin(), watched_.end(),
-                      [&](const auto& one) { return one.second.state == state; }))
+                      [&, state = state](const auto& one) { return one.second.state == state; }))
         continue;
       Watched& one = watched_[++last_key_];
       one.key = last_key_;
