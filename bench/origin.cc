@@ -18,7 +18,8 @@
 //   --database N                  all that follow share N connections of a
 //                                 database (database.h); from then on each
 //                                 instance has --processes N of --each N
-//                                 connections, --open N of them from the start, and a request holds one for
+//                                 connections, --open N of them from the
+//                                 start, and a request holds one for
 //                                 --hold-ms N in the mean (exponential)
 //
 // One thread, edge-triggered epoll, one read buffer for all connections.

@@ -39,7 +39,7 @@ TEST_CASE("influence: a small client alone is held, and again after clear") {
 
 TEST_CASE("influence: a client that fails on and on among a crowd is held for as long as it does") {
   constexpr uint64_t kBroken = 5000;
-  constexpr uint64_t kOneIn = 20;  // of the traffic
+  constexpr uint64_t kOneIn = 40;  // of the traffic
   Traffic traffic;
   for (uint64_t i = 0; i < 1000; ++i) traffic.sample({i % kOneIn == 0 ? kBroken : 1 + i, {}}, {kPath, {}});
   Random random(1);

@@ -224,13 +224,14 @@ def test_a_trip_since_the_start_stays_when_the_journal_is_read():
     blue, green = pair()
     with blue, green, with_state(Sluice(blue, green, service={**CALM, "split": 50})) as sluice:
         sluice.admin.do("set weight web green=10")
-        with hidden_at_the_start(sluice):
+        with contextlib.ExitStack() as hiding:
+            hiding.enter_context(hidden_at_the_start(sluice))
             sluice.admin.do("trip web smells of smoke")
-            web = sluice.tree["service"].pop("web")
-            sluice.tree["service"]["other"] = {"blue": web["blue"]}
-            sluice.reload()
-        sluice.tree["service"] = {"web": web}
-        sluice.reload()
+
+            def lacks_web_while_the_journal_is_read():
+                sluice.reload()
+                hiding.close()
+            sluice.lack_web(lacks_web_while_the_journal_is_read)
         equal(sluice.admin.show("trip")[0]["state"], "tripped", "the trip")
         equal(sluice.admin.show("split")[0]["green"], 0.0, "the split")
 
