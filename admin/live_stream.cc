@@ -33,7 +33,8 @@ Json as_json(const TimelinePoint::Side& side) {
 }
 
 Json as_json(const TimelinePoint& point) {
-  return {static_cast<double>(point.at_us / 1000) / 1e3, point.green / 100.0, as_json(point.sides[0]),
+  const uint64_t at_ms = point.at_us / 1000;
+  return {static_cast<double>(at_ms) / 1e3, point.green / 100.0, as_json(point.sides[0]),
           as_json(point.sides[1])};
 }
 

@@ -92,7 +92,7 @@ void check(const Call& call, AnswerPtr answer) {
     job->answer->finish(Refusal{"internal", uv_strerror(error)});
     return;
   }
-  job.release();
+  static_cast<void>(job.release());  // whom the work tells owns it
 }
 
 Outcome drain(const Call& call) {

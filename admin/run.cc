@@ -23,11 +23,11 @@ int complain(const conf::Error& error) {
 
 conf::Status start_admin(const conf::Admin& admin, Server& server, HttpServer& http) {
   if (!admin.socket.empty()) {
-    if (const conf::Status started = server.start(admin.socket, admin.mode); !started.ok()) return started;
+    if (conf::Status started = server.start(admin.socket, admin.mode); !started.ok()) return started;
   }
   server.history().start();
   if (!admin.http.has_value()) return conf::Done{};
-  if (const conf::Status started = http.start(*admin.http); !started.ok()) return started;
+  if (conf::Status started = http.start(*admin.http); !started.ok()) return started;
   server.context().http_address = http.address().to_string();
   return conf::Done{};
 }
@@ -71,7 +71,7 @@ int run_proxy(const std::string& file, const std::string& version) {
   proxy::Control control(std::move(*outcome.config), version, proxy::Inheritance::take());
   Server server(control);
   HttpServer http(server.context(), server.history());
-  if (const conf::Status started = control.start(); !started.ok()) {
+  if (conf::Status started = control.start(); !started.ok()) {
     const int code = complain(started.error());
     control.run();
     return code;

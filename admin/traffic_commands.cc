@@ -15,6 +15,7 @@ namespace {
 
 Outcome describe(const std::vector<proxy::SessionInfo>& sessions, Format format) {
   std::vector<Json> rows;
+  rows.reserve(sessions.size());
   for (const proxy::SessionInfo& one : sessions) {
     rows.push_back(
         {{"worker", one.worker},

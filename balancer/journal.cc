@@ -207,7 +207,7 @@ conf::Status Journal::change(char op, const std::string& key, std::string_view v
   } else {
     changed.erase(key);
   }
-  const conf::Status written = end_in_doubt_ ? rewrite(changed) : append(encode(op, key, value));
+  conf::Status written = end_in_doubt_ ? rewrite(changed) : append(encode(op, key, value));
   failing_ = !written.ok();
   if (failing_) {
     end_in_doubt_ = true;

@@ -47,7 +47,8 @@ std::string rfc3339(int64_t unix_ms) {
 std::string duration_text(uint64_t duration_ms) {
   const uint64_t seconds = duration_ms / 1000;
   if (seconds < 1) return std::to_string(duration_ms) + " ms";
-  if (seconds < 60) return format("%g s", static_cast<double>(duration_ms / 100) / 10);
+  const uint64_t tenths = duration_ms / 100;
+  if (seconds < 60) return format("%g s", static_cast<double>(tenths) / 10);
   if (seconds < 3600) return std::to_string(seconds / 60) + " m " + std::to_string(seconds % 60) + " s";
   return std::to_string(seconds / 3600) + " h " + std::to_string(seconds / 60 % 60) + " m";
 }

@@ -18,7 +18,7 @@ Objects objects_of(const Section& section, ConstObject parent) {
 }
 
 std::string path_of(const Section& section, const std::string& parent, const std::string& name) {
-  const std::string path = (parent.empty() ? "" : parent + ".") + std::string(section.name());
+  std::string path = (parent.empty() ? "" : parent + ".") + std::string(section.name());
   if (name.empty()) return path;
   return section.shape == Section::Shape::named ? path + "." + name : path + "[" + name + "]";
 }

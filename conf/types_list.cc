@@ -63,9 +63,9 @@ bool read_words(const Value& value, const Context& context, std::span<const Name
       found.push_back(item.string);
     } else if (!other(item)) {
       const std::string_view near = nearest(item.string, known);
-      const std::string shown = item.kind == Value::Kind::string ? quote(item.string) : describe(item.kind);
-      context.fail(item, shown + " is none of " + quote_all(known) + also,
-                   near.empty() ? "" : "did you mean " + quote(near) + "?");
+      std::string problem = item.kind == Value::Kind::string ? quote(item.string) : describe(item.kind);
+      problem += " is none of " + quote_all(known) + also;
+      context.fail(item, problem, near.empty() ? "" : "did you mean " + quote(near) + "?");
       good = false;
     }
   }
@@ -206,7 +206,7 @@ void EndpointsType::read(const Value& value, const Context& context, std::vector
 std::string EndpointsType::write(const std::vector<Endpoint>& endpoints) {
   if (endpoints.empty()) return {};
   return write_list(endpoints, [](const Endpoint& endpoint) {
-    const std::string address = quote(endpoint.address.to_string());
+    std::string address = quote(endpoint.address.to_string());
     if (endpoint.weight == 1) return address;
     return "{ address = " + address + ", weight = " + std::to_string(endpoint.weight) + " }";
   });

@@ -86,7 +86,7 @@ conf::Status Control::trip(const std::string& service, const std::string& reason
 conf::Status Control::reset(const std::string& service, const Actor& actor) {
   const conf::Result<ServiceEntry*> found = find_service(service);
   if (!found.ok()) return found.error();
-  if (const conf::Status status = judge_.reset(service); !status.ok()) return status;
+  if (conf::Status status = judge_.reset(service); !status.ok()) return status;
   (*found)->trip_reason.clear();
   (*found)->tripped_at_us = 0;
   rollouts_.reset(service);

@@ -387,7 +387,7 @@ void Exchange::leave_upstream(bool complete) {
   if (counted_) {
     counted_ = false;
     --endpoint_->active;
-    --pool_->active;
+    --pool_->active;  // NOLINT(clang-analyzer-core.NullDereference): what is counted has a pool
     if (is_rescue_) --pool_->rescuing;
     if (!traced_attempts_.empty()) traced_attempts_.back().ended_us = context_.loop.now_us();
   }

@@ -76,7 +76,8 @@ class HttpClient::Running final : public Stream::Handler {
     if (error != 0) return fail_by(error);
     text_ = call_.method + " " + call_.target + " HTTP/1.1\r\nHost: " + call_.authority +
             "\r\nUser-Agent: sluice\r\nConnection: close\r\n";
-    for (const auto& [name, value] : call_.fields) text_ += name + ": " + value + "\r\n";
+    for (const auto& [name, value] : call_.fields)
+      text_.append(name).append(": ").append(value).append("\r\n");
     if (!call_.body.empty() || call_.method == "POST") {
       text_ += "Content-Length: " + std::to_string(call_.body.size()) + "\r\n";
     }

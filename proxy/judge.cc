@@ -221,14 +221,14 @@ void Judge::tell_of_trip(const std::string& service, conf::BasisPoints green_bef
 conf::Status Judge::trip_by_hand(const std::string& service, const std::string& reason) {
   Case& one = *cases_.at(service);
   feed_oks(one, *control_.registry().find(service));
-  const conf::Status status = one.breaker.trip_by_hand(reason, control_.loop().now_ms());
+  conf::Status status = one.breaker.trip_by_hand(reason, control_.loop().now_ms());
   if (status.ok()) act(service, one, control_.loop().now_us());
   return status;
 }
 
 conf::Status Judge::reset(const std::string& service) {
   Case& one = *cases_.at(service);
-  const conf::Status status = one.breaker.reset();
+  conf::Status status = one.breaker.reset();
   if (!status.ok()) return status;
   control_.registry().find(service)->state->set_tripped(false);
   split_changed(service);

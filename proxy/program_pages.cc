@@ -17,6 +17,7 @@ bool is_relocated(const dl_phdr_info& object) {
   const std::span<const ElfW(Phdr)> headers(object.dlpi_phdr, object.dlpi_phnum);
   const auto dynamic = std::ranges::find(headers, PT_DYNAMIC, &ElfW(Phdr)::p_type);
   if (dynamic == headers.end()) return false;
+  // NOLINTNEXTLINE(performance-no-int-to-ptr): the loader tells addresses as numbers
   const auto* entry = reinterpret_cast<const ElfW(Dyn)*>(object.dlpi_addr + dynamic->p_vaddr);
   for (; entry->d_tag != DT_NULL; ++entry) {
     if (entry->d_tag == DT_TEXTREL) return true;
@@ -34,6 +35,7 @@ int give_back(dl_phdr_info* object, size_t, void* page_size) {
     const uintptr_t start = object->dlpi_addr + header.p_vaddr;
     const uintptr_t begin = (start + page - 1) & ~(page - 1);
     const uintptr_t end = (start + header.p_filesz) & ~(page - 1);
+    // NOLINTNEXTLINE(performance-no-int-to-ptr): as above
     if (begin < end) madvise(reinterpret_cast<void*>(begin), end - begin, MADV_DONTNEED);
   }
   return 0;
