@@ -304,11 +304,13 @@ class Control {
   void begin_on_blue(const std::string& why);
   void take_found(const StateWriter::Found& found);
   void restore_by_hand_late(ServiceEntry& entry, const balancer::ByHand& by_hand);
-  std::string join(ServiceEntry& entry, const balancer::SavedService& saved);
+  void join(const InForce& journalled);
+  std::string join_service(ServiceEntry& entry, const balancer::SavedService& saved);
   void put_in_force(ServiceEntry& entry, const balancer::SavedService& saved);
   void restore_rollout(const std::string& service, const std::string& saved);
   conf::Status change_freeze(balancer::SavedFreeze next, const Actor& actor);
   void save_freeze();
+  void save_all();
   void note_saved(const std::string& what, const conf::Status& status);
   void save_again();
   void tick();
@@ -324,6 +326,7 @@ class Control {
   void watch_clients();
   void watch_access_log();
   conf::Status divide_connections();
+  conf::Result<TlsStore::Set> load_tls(const conf::Config& config);
   void watch_files();
   void watch_config();
   void reload_unasked(const Actor& actor);
@@ -393,6 +396,8 @@ class Control {
 
   // From the journal, and over it from a predecessor.
   InForce remembered_;
+  // The journal's own, where the predecessor could not read it.
+  std::optional<InForce> unjoined_;
 };
 
 }  // namespace sluice::proxy

@@ -50,13 +50,14 @@ conf::Status Control::open_store() {
   return conf::Done{};
 }
 
-// Of what is said here the first is the reason that splits give.
+// Of what is said here the first is the reason that splits give. Who has served
+// already, or takes over from a process that did, goes on with what is in force.
 void Control::doubt(std::string why) {
-  add_event(
-      "state_damaged", "",
-      why +
-          " A trip or a freeze may be missing: every service begins on blue; look at 'show trip' before a split rises.");
-  if (in_doubt_.empty()) in_doubt_ = std::move(why);
+  const bool begins = state_ == RunState::starting && inheritance_.state().empty();
+  add_event("state_damaged", "",
+            why + " A trip or a freeze may be missing: " + (begins ? "every service begins on blue; " : "") +
+                "look at 'show trip' before a split rises.");
+  if (state_ == RunState::starting && in_doubt_.empty()) in_doubt_ = std::move(why);
 }
 
 void Control::mind_recovery(const balancer::Journal::Recovery& recovery,
@@ -74,9 +75,8 @@ void Control::mind_recovery(const balancer::Journal::Recovery& recovery,
               "the last record of " + journal + " was cut off after " + std::to_string(recovery.torn_bytes) +
                   " octets: a change that was never acknowledged");
   }
-  for (const std::string& record : unreadable) {
-    doubt("The record '" + record + "' of " + journal + " is of another release.");
-  }
+  const std::string foreign = " of " + journal + " is of another release.";
+  for (const std::string& record : unreadable) doubt("The record '" + record + "'" + foreign);
   if (recovery.write_error) {
     doubt(journal + " cannot be written, perhaps for long: " + recovery.write_error->detail);
   }
@@ -108,8 +108,7 @@ void Control::restore_states() {
 // A restart with a file that lacks the service for a while is no more of a `reset`
 // than a reload is.
 void Control::restore_absent(const std::string& service, const balancer::SavedService& saved) {
-  registry_.remember(service, {saved.green, saved.generation}, saved.tripped, saved.trip_reason,
-                     static_cast<uint64_t>(saved.tripped_unix_ms) * 1000);
+  registry_.remember(service, saved);
   if (!saved.rollout.empty() && rollouts_.find(service) == nullptr) {
     rollouts_.restore_absent(service, saved.rollout, saved.green, saved.tripped);
   }
@@ -131,31 +130,34 @@ void Control::begin_on_blue(const std::string& why) {
 // The journal that could not be read at the start can be read now.
 void Control::take_found(const StateWriter::Found& found) {
   mind_recovery(found.recovery, found.unreadable);
-  in_doubt_.clear();  // everything is on blue already, or was moved since
+  join({found.services, found.freeze});
+  writer_.joined();
+  save_all();
+  changed();
+}
+
+// What the journal remembers comes in beside what was done without it.
+void Control::join(const InForce& journalled) {
   std::string joined;
-  for (const auto& [name, saved] : found.services) {
+  for (const auto& [name, saved] : journalled.services) {
     if (ServiceEntry* const entry = registry_.find(name); entry != nullptr) {
-      joined += join(*entry, saved);
+      joined += join_service(*entry, saved);
     } else {
       restore_absent(name, saved);
     }
   }
-  if (found.freeze.on && freeze_ == balancer::SavedFreeze{}) {
-    freeze_ = found.freeze;
+  if (journalled.freeze.on && freeze_ == balancer::SavedFreeze{}) {
+    freeze_ = journalled.freeze;
     rollouts_.set_frozen(true);
     joined += " The freeze is on again.";
   }
   add_event("state_found", "", "the journal of state_dir can be read now." + joined);
-  writer_.joined();
-  for (const auto& [name, entry] : registry_.services()) save_service(name);
-  save_freeze();
-  changed();
 }
 
 // Nobody has reset a latch that nobody knew of: it holds again, unless somebody
 // has given green something since, who could know that a trip may be missing.
 // Returns what is to be told.
-std::string Control::join(ServiceEntry& entry, const balancer::SavedService& saved) {
+std::string Control::join_service(ServiceEntry& entry, const balancer::SavedService& saved) {
   const std::string& name = entry.state->name();
   const Split::Value split = entry.state->split().get();
   entry.state->split().set({split.green, std::max(split.generation, saved.generation + 1)});
@@ -163,9 +165,7 @@ std::string Control::join(ServiceEntry& entry, const balancer::SavedService& sav
   std::string told;
   const bool missed = saved.tripped && !entry.state->tripped();
   if (missed && split.green == 0) {
-    entry.state->set_tripped(true);
-    entry.trip_reason = saved.trip_reason;
-    entry.tripped_at_us = static_cast<uint64_t>(saved.tripped_unix_ms) * 1000;
+    entry.take_latch(saved);
     judge_.restore(name, saved.trip_reason);
     if (rollouts_.find(name) != nullptr) rollouts_.tripped(name, saved.trip_reason);
     told = " " + name + " had tripped and is latched again.";
@@ -197,11 +197,9 @@ void Control::restore_by_hand_late(ServiceEntry& entry, const balancer::ByHand& 
 void Control::put_in_force(ServiceEntry& entry, const balancer::SavedService& saved) {
   const bool fits = service_conf(entry.state->name()).has_green;
   entry.state->split().set({fits ? saved.green : 0, saved.generation});
-  entry.state->set_tripped(saved.tripped);
+  entry.take_latch(saved);
   entry.split_source = saved.source;
   entry.split_since_us = static_cast<uint64_t>(saved.since_unix_ms) * 1000;
-  entry.trip_reason = saved.trip_reason;
-  entry.tripped_at_us = static_cast<uint64_t>(saved.tripped_unix_ms) * 1000;
 }
 
 void Control::restore_rollout(const std::string& service, const std::string& saved) {
@@ -235,6 +233,11 @@ void Control::save_service(const std::string& service) {
 
 void Control::save_freeze() {
   writer_.save_freeze(freeze_);
+}
+
+void Control::save_all() {
+  for (const auto& [name, entry] : registry_.services()) save_service(name);
+  save_freeze();
 }
 
 // One event for each thing that a restart would not know, and one when there is

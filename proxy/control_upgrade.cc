@@ -96,6 +96,7 @@ std::string Control::state_in_force() const {
   }
   all.text("services", names);
   all.text("freeze", encode(freeze_));
+  all.number("journal_unread", writer_.unread() ? 1 : 0);
   return all.take();
 }
 
@@ -118,8 +119,10 @@ conf::Status Control::read_handover(const std::string& state) {
   conf::Result<balancer::SavedFreeze> freeze = balancer::decode_freeze(all->text("freeze"));
   if (!freeze.ok()) return freeze.error();
   told.freeze = std::move(*freeze);
+  if (all->number("journal_unread") != 0 && !unjoined_) unjoined_ = remembered_;
   told.services.merge(remembered_.services);  // those of which the other knew nothing
   remembered_ = std::move(told);
+  in_doubt_.clear();
   return conf::Done{};
 }
 
@@ -144,8 +147,8 @@ void Control::take_last_word(const std::string& state) {
     restore_rollout(name, saved.rollout);
   }
   remembered_ = {};
-  for (const auto& [name, entry] : registry_.services()) save_service(name);
-  save_freeze();
+  if (unjoined_) join(*std::exchange(unjoined_, std::nullopt));
+  save_all();
 }
 
 void Control::take_back_state(const std::string& why, bool had_let_go) {
@@ -153,8 +156,7 @@ void Control::take_back_state(const std::string& why, bool had_let_go) {
   if (!had_let_go) return;
   handing_over_ = false;
   writer_.take_back();
-  for (const auto& [name, entry] : registry_.services()) save_service(name);
-  save_freeze();
+  save_all();
   for (Part* const part : parts_) {
     if (const conf::Status begun = part->begin(); !begun.ok())
       add_event("admin_failed", "", begun.error().detail);

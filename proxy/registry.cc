@@ -20,6 +20,12 @@ balancer::EndpointState* ServiceEntry::find_endpoint(Colour colour, const std::s
   return nullptr;
 }
 
+void ServiceEntry::take_latch(const balancer::SavedService& saved) {
+  state->set_tripped(saved.tripped);
+  trip_reason = saved.trip_reason;
+  tripped_at_us = static_cast<uint64_t>(saved.tripped_unix_ms) * 1000;
+}
+
 ServiceEntry* Registry::find(const std::string& service) {
   const auto found = services_.find(service);
   return found == services_.end() ? nullptr : &found->second;
@@ -130,19 +136,16 @@ void Registry::restore_by_hand(const conf::Service& service, balancer::ByHand by
   }
 }
 
-void Registry::remember(const std::string& service, balancer::Split::Value split, bool tripped,
-                        const std::string& trip_reason, uint64_t tripped_at_us) {
+void Registry::remember(const std::string& service, const balancer::SavedService& saved) {
   ServiceEntry& entry = dropped_[service];
   if (entry.state == nullptr) {
-    entry.state = std::make_shared<balancer::ServiceState>(service, split);
+    entry.state = std::make_shared<balancer::ServiceState>(
+        service, balancer::Split::Value{saved.green, saved.generation});
   } else {
     const balancer::Split::Value now = entry.state->split().get();
-    entry.state->split().set({now.green, std::max(now.generation, split.generation)});
+    entry.state->split().set({now.green, std::max(now.generation, saved.generation)});
   }
-  if (!tripped || entry.state->tripped()) return;
-  entry.state->set_tripped(true);
-  entry.trip_reason = trip_reason;
-  entry.tripped_at_us = tripped_at_us;
+  if (saved.tripped && !entry.state->tripped()) entry.take_latch(saved);
 }
 
 std::vector<EndpointPlan> Registry::endpoints_of(const conf::Service& service, Colour colour,

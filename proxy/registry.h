@@ -43,6 +43,8 @@ struct ServiceEntry {
   bool measures_endpoints[2] = {false, false};  // each one's latency; by hand, until a restart
 
   balancer::EndpointState* find_endpoint(conf::Colour colour, const std::string& name) const;
+  // The latch as it was saved, on or off.
+  void take_latch(const balancer::SavedService& saved);
 };
 
 // Can every maintenance page be read?
@@ -75,8 +77,7 @@ class Registry {
   void restore_by_hand(const conf::Service& service, balancer::ByHand by_hand, const ResolvedNames& names);
   // Keeps generation and latch of a service that the configuration lacks, for
   // when it comes back. Of one that is kept already neither is taken back.
-  void remember(const std::string& service, balancer::Split::Value split, bool tripped,
-                const std::string& trip_reason, uint64_t tripped_at_us);
+  void remember(const std::string& service, const balancer::SavedService& saved);
 
   const std::map<std::string, ServiceEntry>& services() const { return services_; }
   std::map<std::string, ServiceEntry>& services() { return services_; }

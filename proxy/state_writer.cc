@@ -39,7 +39,6 @@ struct StateWriter::Core {
   std::string directory;
   std::unique_ptr<balancer::ReportFiles> reports;
   std::unique_ptr<StateStore> store;  // the thread's while a state is asked for
-  bool unread = false;                // so is this: nobody knows yet what the store remembers
   std::mutex mutex;
   std::condition_variable woken;
   std::condition_variable has_ended;
@@ -47,7 +46,8 @@ struct StateWriter::Core {
   bool stopping = false;  // when all jobs are done
   bool left = false;      // at once
   bool ended = false;
-  bool joining = false;  // what the store remembers is not part of what is to be saved yet
+  bool unread = false;   // nobody knows yet what the store remembers
+  bool joining = false;  // what it remembers is not part of what is to be saved yet
 };
 
 void StateWriter::Core::run() {
@@ -89,12 +89,12 @@ conf::Status StateWriter::Core::open() {
   conf::Result<std::unique_ptr<StateStore>> opened = StateStore::open(*files, directory);
   if (!opened.ok()) return opened.error();
   store = std::move(*opened);
+  const std::lock_guard<std::mutex> lock(mutex);
   if (!std::exchange(unread, false)) return conf::Done{};
   Found what{store->services(), store->freeze(), store->recovery(), store->unreadable()};
   if (what.services.empty() && !what.freeze.on && !what.recovery.lost_any() && what.unreadable.empty()) {
     return conf::Done{};
   }
-  const std::lock_guard<std::mutex> lock(mutex);
   joining = true;
   if (!left) mailbox.post([tell = found, what = std::move(what)] { tell(what); });
   return conf::Done{};
@@ -175,6 +175,11 @@ void StateWriter::write_report(std::string_view kind, const std::string& service
 void StateWriter::joined() {
   const std::lock_guard<std::mutex> lock(core_->mutex);
   core_->joining = false;
+}
+
+bool StateWriter::unread() const {
+  const std::lock_guard<std::mutex> lock(core_->mutex);
+  return core_->unread;
 }
 
 void StateWriter::let_go() {

@@ -76,6 +76,9 @@ class StateWriter {
 
   // What was found is part of what is asked for from here on.
   void joined();
+  // begin() got no store, and there has been none since: what the disk remembers
+  // is not known.
+  bool unread() const;
 
   uint64_t asked() const { return asked_; }
   uint64_t ended_through() const { return saving_.empty() ? asked_ : *saving_.begin() - 1; }

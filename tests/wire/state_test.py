@@ -11,6 +11,7 @@ from pathlib import Path
 from harness import CALM, Sluice, equal, expect, main
 from http1 import wait_until
 from origin import Origin, pair
+from successor import adopt_successors, upgrade
 
 
 def with_state(sluice):
@@ -171,15 +172,24 @@ def test_a_journal_that_cannot_be_read_begins_on_blue_and_serves():
         equal(sluice.admin.show("split")[0]["green"], 0.0, "the split after another start")
 
 
-@contextlib.contextmanager
-def hidden_at_the_start(sluice):
-    """Starts anew while the journal cannot be read, and lets it be read again on leaving."""
+def start_without_the_journal(sluice):
+    """Starts anew while it cannot be read."""
     die(sluice)
     os.rename(journal(sluice), journal(sluice, "hidden"))
     journal(sluice).symlink_to(sluice.folder)  # a folder
     sluice.start()
-    yield
+
+
+def bring_the_journal(sluice):
     os.replace(journal(sluice, "hidden"), journal(sluice))
+
+
+@contextlib.contextmanager
+def hidden_at_the_start(sluice):
+    """Starts anew while the journal cannot be read, and lets it be read again on leaving."""
+    start_without_the_journal(sluice)
+    yield
+    bring_the_journal(sluice)
     wait_until(lambda: sluice.admin.show("info")[0]["state_saved"], what="another try")
 
 
@@ -218,6 +228,39 @@ def test_a_rollout_that_began_before_the_journal_was_read_ends_with_its_trip():
         equal(sluice.admin.show("trip")[0]["state"], "tripped", "the trip")
         equal(sluice.admin.show("rollout")[0]["state"], "tripped", "the rollout")
         equal(sluice.admin.show("split")[0]["green"], 0.0, "the split")
+
+
+def test_a_trip_in_a_journal_that_a_successor_is_the_first_to_read_is_latched_again():
+    blue, green = pair()
+    with blue, green, with_state(Sluice(blue, green, service={**CALM, "split": 50})) as sluice:
+        sluice.admin.do("trip web smells of smoke")
+        sluice.admin.do("freeze on the weekend")
+        start_without_the_journal(sluice)
+        bring_the_journal(sluice)
+        upgrade(sluice)
+        for after in ("the upgrade", "another start"):
+            (trip,) = sluice.admin.show("trip")
+            equal((trip["state"], trip["reason"]), ("tripped", "smells of smoke"), f"the trip after {after}")
+            equal(sluice.admin.show("split")[0]["green"], 0.0, f"the split after {after}")
+            equal(sluice.admin.show("info")[0]["freeze_reason"], "the weekend", f"the freeze after {after}")
+            wait_until(lambda: sluice.admin.show("info")[0]["state_saved"], what="another try")
+            if after == "the upgrade":
+                revive(sluice)
+
+
+def test_a_successor_that_cannot_read_the_journal_goes_on_with_what_is_in_force():
+    blue, green = pair()
+    with blue, green, with_state(Sluice(blue, green, service=CALM)) as sluice:
+        sluice.admin.do("set weight web green=30")
+        os.rename(journal(sluice), journal(sluice, "hidden"))
+        journal(sluice).symlink_to(sluice.folder)
+        upgrade(sluice)
+        equal(sluice.admin.show("split")[0]["green"], 30.0, "the split after the upgrade")
+        (damaged,) = events(sluice, "state_damaged")
+        expect("begins on blue" not in damaged, f"it says: {damaged}")
+        bring_the_journal(sluice)
+        wait_until(lambda: sluice.admin.show("info")[0]["state_saved"], what="another try")
+        equal(sluice.admin.show("split")[0]["green"], 30.0, "the split when the journal can be read")
 
 
 def test_a_trip_since_the_start_stays_when_the_journal_is_read():
@@ -293,4 +336,5 @@ def test_a_state_dir_that_another_process_has_starts_nothing():
 
 
 if __name__ == "__main__":
+    adopt_successors()
     sys.exit(main(globals()))
