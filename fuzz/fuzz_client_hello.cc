@@ -49,7 +49,7 @@ struct Server {
                       write_pair(folder, "b", Certificate({.san = "DNS:*.b.test"}, &root))};
     settings.client_ca = folder.write("root.crt", root.pem());
     settings.client_required = false;
-    const auto made = TlsServerContext::make("fuzz", settings, std::make_shared<TicketKeys>(), counters);
+    const auto made = TlsServerContext::make("fuzz", settings, std::make_shared<TicketKeys>(), counters, 0);
     must(made.ok(), "no context");
     context = *made;
   }

@@ -17,8 +17,6 @@
 
 namespace sluice::proxy {
 
-using balancer::Split;
-
 // Takes a worker's news to the control thread.
 class Control::WorkerReporter final : public Reporter {
  public:
@@ -178,20 +176,19 @@ uint32_t Control::planned_workers() const {
 // What others may keep from us, before there is anything that would have to be
 // undone: sockets with the rights that we began with, files without them.
 conf::Status Control::acquire() {
-  if (const conf::Status divided = divide_connections(); !divided.ok()) return divided;
-  if (const conf::Status pages = check_pages(config_); !pages.ok()) return pages;
-  conf::Result<TlsStore::Set> secured = tls_.load(config_);
+  if (conf::Status divided = divide_connections(); !divided.ok()) return divided;
+  if (conf::Status pages = check_pages(config_); !pages.ok()) return pages;
+  conf::Result<TlsStore::Set> secured = load_tls(config_);
   if (!secured.ok()) return secured.error();
   tls_.adopt(std::move(*secured));
   if (inheritance_.any()) {
-    if (const conf::Status given = inheritance_.ask_for_state(); !given.ok()) return given;
+    if (conf::Status given = inheritance_.ask_for_state(); !given.ok()) return given;
   }
   for (const conf::Listener& listener : config_.listeners) {
-    if (const conf::Status opened = open_listener(listener); !opened.ok()) return opened;
+    if (conf::Status opened = open_listener(listener); !opened.ok()) return opened;
   }
-  if (const conf::Status dropped = drop_privileges(config_.user, config_.group); !dropped.ok())
-    return dropped;
-  if (const conf::Status opened = open_store(); !opened.ok()) return opened;
+  if (conf::Status dropped = drop_privileges(config_.user, config_.group); !dropped.ok()) return dropped;
+  if (conf::Status opened = open_store(); !opened.ok()) return opened;
   return access_log_.configure(config_.log);
 }
 

@@ -27,6 +27,7 @@ std::string joined(const std::vector<std::string>& texts) {
 
 std::string texts_of(const std::vector<conf::Change>& changes) {
   std::vector<std::string> texts;
+  texts.reserve(changes.size());
   for (const conf::Change& change : changes) texts.push_back(change.to_string());
   return joined(texts);
 }
@@ -72,7 +73,7 @@ void Control::reload(const Actor& actor, std::function<void(conf::Result<ReloadR
   next.group = config_.group;
   next.admin = config_.admin;
 
-  conf::Result<TlsStore::Set> secured = tls_.load(next);
+  conf::Result<TlsStore::Set> secured = load_tls(next);
   if (!secured.ok()) {
     done(secured.error());
     return;
@@ -133,7 +134,7 @@ conf::Status Control::open_new_listeners(const conf::Config& next) {
     const bool open = std::any_of(listeners_.begin(), listeners_.end(),
                                   [&](const OpenListener& one) { return one.conf.bind == listener.bind; });
     if (open) continue;
-    if (const conf::Status opened = open_listener(listener); !opened.ok()) return opened;
+    if (conf::Status opened = open_listener(listener); !opened.ok()) return opened;
   }
   return conf::Done{};
 }

@@ -6,6 +6,22 @@
 
 namespace sluice::proxy {
 
+namespace {
+
+int64_t wall_clock_s() {
+  return static_cast<int64_t>(Loop::wall_clock_us() / 1'000'000);
+}
+
+}  // namespace
+
+conf::Result<TlsStore::Set> Control::load_tls(const conf::Config& config) {
+  conf::Result<TlsStore::Set> loaded = tls_.load(config, wall_clock_s());
+  if (loaded.ok()) {
+    for (const std::string& problem : loaded->problems) add_event("certificates_not_loaded", "", problem);
+  }
+  return loaded;
+}
+
 std::shared_ptr<const ListenerTraits> Control::traits_of(const conf::Listener& listener) const {
   auto traits = std::make_shared<ListenerTraits>();
   traits->trusted = listener.trusted;
@@ -28,14 +44,15 @@ void Control::refresh_listeners() {
 void Control::watch_files() {
   bool servers = false;
   bool clients = false;
-  for (const TlsStore::Change& change : tls_.poll(loop_.now_ms())) {
+  for (const TlsStore::Change& change : tls_.poll(loop_.now_ms(), wall_clock_s())) {
     (change.is_server ? servers : clients) = true;
-    if (change.error.empty()) {
-      add_event("certificates_loaded", "", "the files of tls of " + change.user + " changed and are in force",
+    if (change.loaded) {
+      add_event("certificates_loaded", "",
+                "the files of tls of " + change.user + " were read again and are in force",
                 {{"user", change.user}});
-    } else {
-      add_event("certificates_not_loaded", "", change.error + "; what was loaded before stays in force",
-                {{"user", change.user}});
+    }
+    for (const std::string& problem : change.problems) {
+      add_event("certificates_not_loaded", "", problem, {{"user", change.user}});
     }
   }
   if (servers) refresh_listeners();
@@ -45,7 +62,7 @@ void Control::watch_files() {
 // A warning for each certificate when its end is near, and when it has come.
 void Control::watch_certificates() {
   constexpr int64_t kDayS = 24 * 3600;
-  const auto now_s = static_cast<int64_t>(Loop::wall_clock_us() / 1'000'000);
+  const int64_t now_s = wall_clock_s();
   for (const TlsStore::Shown& one : tls_.certificates()) {
     const int64_t left_s = one.info->not_after_s - now_s;
     if (left_s > kWarnDays * kDayS) continue;

@@ -2,8 +2,6 @@
 // it passes on.
 #include <fmt/format.h>
 
-#include <array>
-
 #include "proxy/exchange.h"
 #include "proxy/h1_writer.h"
 #include "proxy/request_id.h"
@@ -12,20 +10,18 @@
 namespace sluice::proxy {
 namespace {
 
-// "X_Forwarded_For" and its like: some servers take an underscore for a dash,
-// and a client must not speak for us (RFC 3875, 4.1.18).
-bool looks_like_forwarding(std::string_view name) {
-  if (name.find('_') == std::string_view::npos || name.size() > 32) return false;
-  std::array<char, 32> dashed;
-  for (size_t i = 0; i < name.size(); ++i) dashed[i] = name[i] == '_' ? '-' : name[i];
-  switch (field_id({dashed.data(), name.size()})) {
+// Is it of those that say what we alone know of, or, from a peer that is not
+// trusted, what it wants to be taken for?
+bool speaks_for_us(FieldId id, bool trusted) {
+  switch (id) {
     case FieldId::x_client_cert_san:
     case FieldId::x_client_cert_subject:
+      return true;
     case FieldId::x_forwarded_for:
     case FieldId::x_forwarded_host:
     case FieldId::x_forwarded_proto:
     case FieldId::x_request_id:
-      return true;
+      return !trusted;
     default:
       return false;
   }
@@ -77,7 +73,7 @@ void Exchange::prepare_head() {
         ++traceparents;
         break;
       case FieldId::other:
-        if (!trusted && looks_like_forwarding(fields.name(field))) field.dropped = true;
+        if (speaks_for_us(underscored_id(fields.name(field)), trusted)) field.dropped = true;
         break;
       default:
         break;

@@ -14,15 +14,18 @@
 
 namespace sluice::proxy {
 
-// What can be seen of a file without reading it; all zero where there is none.
+// What can be seen of a file without reading it; all zero where none is seen.
 struct FileState {
   dev_t device = 0;
   ino_t inode = 0;
   off_t size = 0;
   int64_t modified_ns = 0;
+  int64_t changed_ns = 0;  // in any way, also by who keeps the time of modification
+  bool denied = false;     // it may be there, but not for us
   bool operator==(const FileState&) const = default;
 };
 using FileStates = std::vector<FileState>;
+bool any_denied(const FileStates& files);
 
 // One for each path; an empty path is no file.
 FileStates look_at(const std::vector<std::string>& paths);

@@ -46,7 +46,7 @@ constexpr std::string_view kHeadOnly[] = {
 
 bool allowed_in_trailers(FieldId id, std::string_view name) {
   if (id == FieldId::traceparent || id == FieldId::tracestate) return true;  // of use to origins only
-  if (id != FieldId::other) return false;
+  if (id != FieldId::other || underscored_id(name) != FieldId::other) return false;
   return std::none_of(std::begin(kHeadOnly), std::end(kHeadOnly),
                       [name](std::string_view one) { return equal_fold(one, name); });
 }

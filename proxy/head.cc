@@ -1,6 +1,7 @@
 #include "proxy/head.h"
 
 #include <algorithm>
+#include <array>
 #include <cstring>
 
 namespace sluice::proxy {
@@ -98,6 +99,13 @@ FieldId field_id(std::string_view name) {
     if (is_known(name, kKnown[i].name)) return kKnown[i].id;
   }
   return FieldId::other;
+}
+
+FieldId underscored_id(std::string_view name) {
+  if (name.size() > kLongestKnown || name.find('_') == std::string_view::npos) return FieldId::other;
+  std::array<char, kLongestKnown> dashed;
+  std::replace_copy(name.begin(), name.end(), dashed.begin(), '_', '-');
+  return field_id({dashed.data(), name.size()});
 }
 
 const Field* Fields::find(FieldId id) const {

@@ -47,6 +47,9 @@ enum class FieldId : uint8_t {
 };
 // Of a token (RFC 9110, 5.6.2), in any case.
 FieldId field_id(std::string_view name);
+// Of a name with underscores: the field that servers take it for which read an
+// underscore as a dash (RFC 3875, 4.1.18). `other` for any other name.
+FieldId underscored_id(std::string_view name);
 bool equal_fold(std::string_view a, std::string_view b);
 
 struct Field {

@@ -2,6 +2,7 @@
 
 #include <arpa/inet.h>
 #include <openssl/bytestring.h>
+#include <openssl/ec_key.h>
 #include <openssl/err.h>
 #include <openssl/sha.h>
 #include <openssl/x509v3.h>
@@ -9,6 +10,7 @@
 #include <algorithm>
 #include <cctype>
 #include <cstring>
+#include <iterator>
 #include <utility>
 
 #include "proxy/tls_stream.h"
@@ -24,6 +26,13 @@ constexpr const char* kSuites =
     "[ECDHE-RSA-AES128-GCM-SHA256|ECDHE-RSA-CHACHA20-POLY1305]:"
     "ECDHE-ECDSA-AES256-GCM-SHA384:ECDHE-RSA-AES256-GCM-SHA384";
 constexpr const char* kCurves = "X25519:P-256:P-384";
+// Signatures of peers that we believe; BoringSSL alone would leave out the last two.
+constexpr uint16_t kVerified[] = {
+    SSL_SIGN_ECDSA_SECP256R1_SHA256, SSL_SIGN_RSA_PSS_RSAE_SHA256, SSL_SIGN_RSA_PKCS1_SHA256,
+    SSL_SIGN_ECDSA_SECP384R1_SHA384, SSL_SIGN_RSA_PSS_RSAE_SHA384, SSL_SIGN_RSA_PKCS1_SHA384,
+    SSL_SIGN_RSA_PSS_RSAE_SHA512,    SSL_SIGN_RSA_PKCS1_SHA512,    SSL_SIGN_ED25519,
+    SSL_SIGN_ECDSA_SECP521R1_SHA512,
+};
 constexpr uint8_t kAlpn[] = "\x08http/1.1";
 constexpr size_t kAlpnSize = sizeof(kAlpn) - 1;
 
@@ -41,6 +50,7 @@ bssl::UniquePtr<SSL_CTX> new_context() {
   SSL_CTX_set_options(context.get(),
                       SSL_OP_CIPHER_SERVER_PREFERENCE);  // of servers: brackets mean nothing else
   SSL_CTX_set1_curves_list(context.get(), kCurves);
+  SSL_CTX_set_verify_algorithm_prefs(context.get(), kVerified, std::size(kVerified));
   // The chain that is sent is the one in the file.
   SSL_CTX_set_mode(context.get(), SSL_MODE_NO_AUTO_CHAIN);
   return context;
@@ -50,9 +60,6 @@ conf::Status use_key_pair(SSL_CTX* context, const KeyPair& pair) {
   bool used = SSL_CTX_use_certificate(context, pair.leaf.get()) == 1;
   for (const auto& one : pair.intermediates) used = used && SSL_CTX_add1_chain_cert(context, one.get()) == 1;
   used = used && SSL_CTX_use_PrivateKey(context, pair.key.get()) == 1;
-  if (used && !pair.ocsp.empty()) {
-    used = SSL_CTX_set_ocsp_response(context, pair.ocsp.data(), pair.ocsp.size()) == 1;
-  }
   if (!used) return refused(pair.info.file + " cannot be used");
   return conf::Done{};
 }
@@ -76,20 +83,66 @@ std::string lower(std::string text) {
   return text;
 }
 
-// Does the client take ECDSA signatures (RFC 8446, 4.2.3)? In TLS 1.2 one that
-// does not say so takes only what it was born with.
-bool takes_ecdsa(const SSL_CLIENT_HELLO& hello) {
+std::string without_dot(std::string name) {
+  if (name.ends_with('.')) name.pop_back();
+  return name;
+}
+
+uint16_t scheme_of(const EVP_PKEY* key) {
+  switch (EVP_PKEY_id(key)) {
+    case EVP_PKEY_ED25519:
+      return SSL_SIGN_ED25519;
+    case EVP_PKEY_EC:
+      break;
+    default:
+      return 0;
+  }
+  switch (EC_GROUP_get_curve_name(EC_KEY_get0_group(EVP_PKEY_get0_EC_KEY(key)))) {
+    case NID_secp384r1:
+      return SSL_SIGN_ECDSA_SECP384R1_SHA384;
+    case NID_secp521r1:
+      return SSL_SIGN_ECDSA_SECP521R1_SHA512;
+    default:
+      return SSL_SIGN_ECDSA_SECP256R1_SHA256;
+  }
+}
+
+// What a client lists, as numbers of 16 bits: in an extension, whose list has a
+// size of `size_octets`, or nothing where it is not there.
+std::vector<uint16_t> listed(const SSL_CLIENT_HELLO& hello, uint16_t type, size_t size_octets) {
+  std::vector<uint16_t> numbers;
   const uint8_t* data = nullptr;
   size_t size = 0;
-  if (SSL_early_callback_ctx_extension_get(&hello, TLSEXT_TYPE_signature_algorithms, &data, &size) == 0)
-    return false;
+  if (SSL_early_callback_ctx_extension_get(&hello, type, &data, &size) == 0) return numbers;
   CBS extension, list;
   CBS_init(&extension, data, size);
-  if (CBS_get_u16_length_prefixed(&extension, &list) == 0) return false;
-  uint16_t scheme = 0;
-  while (CBS_get_u16(&list, &scheme) == 1) {
-    if (scheme == SSL_SIGN_ECDSA_SECP256R1_SHA256 || scheme == SSL_SIGN_ECDSA_SECP384R1_SHA384 ||
-        scheme == SSL_SIGN_ECDSA_SECP521R1_SHA512) {
+  const int found = size_octets == 1 ? CBS_get_u8_length_prefixed(&extension, &list)
+                                     : CBS_get_u16_length_prefixed(&extension, &list);
+  for (uint16_t number = 0; found == 1 && CBS_get_u16(&list, &number) == 1;) numbers.push_back(number);
+  return numbers;
+}
+
+bool has(const std::vector<uint16_t>& numbers, uint16_t wanted) {
+  return std::find(numbers.begin(), numbers.end(), wanted) != numbers.end();
+}
+
+// Does the client take signatures by `scheme`, ECDSA's or EdDSA's (RFC 8446,
+// 4.2.3)? Under TLS 1.2 the curve is not part of a scheme, but the suite says
+// what kind of key it goes with (RFC 8422, 5.1; EdDSA's is ECDSA's).
+bool takes(const SSL_CLIENT_HELLO& hello, uint16_t scheme) {
+  const std::vector<uint16_t> schemes = listed(hello, TLSEXT_TYPE_signature_algorithms, 2);
+  if (has(listed(hello, TLSEXT_TYPE_supported_versions, 1), TLS1_3_VERSION)) return has(schemes, scheme);
+  const bool verifies = scheme == SSL_SIGN_ED25519 ? has(schemes, scheme)
+                                                   : has(schemes, SSL_SIGN_ECDSA_SECP256R1_SHA256) ||
+                                                         has(schemes, SSL_SIGN_ECDSA_SECP384R1_SHA384) ||
+                                                         has(schemes, SSL_SIGN_ECDSA_SECP521R1_SHA512);
+  if (!verifies) return false;
+  CBS suites;
+  CBS_init(&suites, hello.cipher_suites, hello.cipher_suites_len);
+  for (uint16_t suite = 0; CBS_get_u16(&suites, &suite) == 1;) {
+    if (suite == (TLS1_CK_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256 & 0xffff) ||
+        suite == (TLS1_CK_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384 & 0xffff) ||
+        suite == (TLS1_CK_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256 & 0xffff)) {
       return true;
     }
   }
@@ -105,7 +158,7 @@ bool is_ip(const std::string& host) {
 
 conf::Result<std::shared_ptr<const TlsServerContext>> TlsServerContext::make(
     const std::string& name, const conf::TlsServer& settings, std::shared_ptr<const TicketKeys> tickets,
-    std::shared_ptr<TlsCounters> counters) {
+    std::shared_ptr<TlsCounters> counters, int64_t now_s, const TlsServerContext* before) {
   const std::shared_ptr<TlsServerContext> result(new TlsServerContext);
   result->tickets_ = std::move(tickets);
   result->counters_ = std::move(counters);
@@ -121,7 +174,8 @@ conf::Result<std::shared_ptr<const TlsServerContext>> TlsServerContext::make(
     result->ticket_scope_ += *trusted;
   }
   for (const conf::TlsServer::KeyPair& files : settings.pairs) {
-    if (const conf::Status added = result->add_identity(settings, files); !added.ok()) return added.error();
+    if (const conf::Status added = result->add_identity(settings, files, now_s, before); !added.ok())
+      return added.error();
   }
   const std::vector<std::string>& first = result->certificates_.front().names;
   result->fallback_ = first.empty() ? Candidates{0} : result->candidates(lower(first.front()));
@@ -129,12 +183,19 @@ conf::Result<std::shared_ptr<const TlsServerContext>> TlsServerContext::make(
 }
 
 conf::Status TlsServerContext::add_identity(const conf::TlsServer& settings,
-                                            const conf::TlsServer::KeyPair& files) {
-  conf::Result<KeyPair> pair = load_key_pair(files.cert, files.key, files.ocsp);
-  if (!pair.ok()) return pair.error();
+                                            const conf::TlsServer::KeyPair& files, int64_t now_s,
+                                            const TlsServerContext* before) {
+  conf::Result<std::shared_ptr<const KeyPair>> loaded = load_pair(files, before);
+  if (!loaded.ok()) return loaded.error();
+  const std::shared_ptr<const KeyPair> pair = std::move(*loaded);
   bssl::UniquePtr<SSL_CTX> context = new_context();
   if (settings.min_version == "1.3") SSL_CTX_set_min_proto_version(context.get(), TLS1_3_VERSION);
   if (const conf::Status used = use_key_pair(context.get(), *pair); !used.ok()) return used.error();
+  if (!files.ocsp.empty()) {
+    const conf::Status stapled =
+        staple(context.get(), files.ocsp, pair->leaf.get(), now_s, before != nullptr);
+    if (!stapled.ok()) return stapled.error();
+  }
   if (asks_) {
     if (const conf::Status asked = ask_for_certificates(context.get(), settings); !asked.ok())
       return asked.error();
@@ -156,9 +217,53 @@ conf::Status TlsServerContext::add_identity(const conf::TlsServer& settings,
   SSL_CTX_set_session_id_context(context.get(), scope, sizeof(scope));
 
   const size_t index = identities_.size();
-  identities_.push_back({std::move(context), pair->info.key == "ecdsa"});
+  identities_.push_back({std::move(context), files, pair, scheme_of(pair->key.get())});
   for (const std::string& name : pair->info.names) add_name(lower(name), index);
-  certificates_.push_back(std::move(pair->info));
+  certificates_.push_back(pair->info);
+  return conf::Done{};
+}
+
+std::shared_ptr<const KeyPair> TlsServerContext::pair_of(const conf::TlsServer::KeyPair& files) const {
+  for (const Identity& one : identities_) {
+    if (one.files.cert == files.cert && one.files.key == files.key) return one.pair;
+  }
+  return nullptr;
+}
+
+conf::Result<std::shared_ptr<const KeyPair>> TlsServerContext::load_pair(
+    const conf::TlsServer::KeyPair& files, const TlsServerContext* before) {
+  conf::Result<KeyPair> loaded = load_key_pair(files.cert, files.key);
+  if (loaded.ok()) {
+    ++loaded_;
+    return std::make_shared<const KeyPair>(std::move(*loaded));
+  }
+  std::shared_ptr<const KeyPair> kept = before == nullptr ? nullptr : before->pair_of(files);
+  if (kept == nullptr) return loaded.error();
+  problems_.push_back(loaded.error().detail + "; what was loaded before stays in force");
+  return kept;
+}
+
+// `lenient`: a certificate without its staple is better than none.
+conf::Status TlsServerContext::staple(SSL_CTX* context, const std::string& path, const X509* certificate,
+                                      int64_t now_s, bool lenient) {
+  const conf::Result<Staple> loaded = load_staple(path, certificate);
+  if (!loaded.ok() && !lenient) return loaded.error();
+  std::string problem;
+  if (!loaded.ok()) {
+    problem = loaded.error().detail;
+  } else if (!loaded->fits) {
+    problem = "the OCSP response in " + path + " is of another certificate";
+  } else if (loaded->until_s <= now_s) {
+    problem = "the OCSP response in " + path + " is out of date";
+  }
+  if (!problem.empty()) {
+    problems_.push_back(problem + "; nothing is stapled");
+    return conf::Done{};
+  }
+  if (SSL_CTX_set_ocsp_response(context, loaded->der.data(), loaded->der.size()) != 1) {
+    return refused(path + " cannot be used");
+  }
+  staples_until_s_ = std::min(staples_until_s_, loaded->until_s);
   return conf::Done{};
 }
 
@@ -184,22 +289,30 @@ void TlsServerContext::add_name(std::string name, size_t identity) {
   if (list.empty() || list.back() != identity) list.push_back(identity);
 }
 
-// An exact name wins over a wildcard, which stands for one label (RFC 6125,
-// 6.4.3).
+// An exact name wins over a wildcard, which stands for one label, and not for
+// none (RFC 6125, 6.4.3).
 const TlsServerContext::Candidates& TlsServerContext::candidates(std::string_view asked) const {
   if (const auto found = exact_.find(asked); found != exact_.end()) return found->second;
-  const std::string_view parent = asked.substr(std::min(asked.find('.'), asked.size() - 1) + 1);
-  if (const auto found = wildcard_.find(parent); found != wildcard_.end()) return found->second;
-  return fallback_;
+  const size_t dot = asked.find('.');
+  if (dot == 0 || dot == std::string_view::npos) return fallback_;
+  const auto found = wildcard_.find(asked.substr(dot + 1));
+  return found == wildcard_.end() ? fallback_ : found->second;
 }
 
-// Of certificates for the same name, an ECDSA one for clients that take it.
+// Of certificates for the same name one whose signature is cheaper than RSA's,
+// for clients that take it.
 SSL_CTX* TlsServerContext::select(const SSL_CLIENT_HELLO& hello) const {
   const char* const asked = SSL_get_servername(hello.ssl, TLSEXT_NAMETYPE_host_name);
-  const Candidates& list = asked == nullptr || *asked == '\0' ? fallback_ : candidates(lower(asked));
-  const bool ecdsa = takes_ecdsa(hello);
-  const auto found =
-      std::find_if(list.begin(), list.end(), [&](size_t index) { return identities_[index].ecdsa == ecdsa; });
+  const std::string name = asked == nullptr ? "" : without_dot(lower(asked));
+  const Candidates& list = name.empty() ? fallback_ : candidates(name);
+  const auto of_kind = [&](bool rsa) {
+    return std::find_if(list.begin(), list.end(), [&](size_t index) {
+      const uint16_t scheme = identities_[index].scheme;
+      return rsa ? scheme == 0 : scheme != 0 && takes(hello, scheme);
+    });
+  };
+  auto found = of_kind(false);
+  if (found == list.end()) found = of_kind(true);
   return identities_[found == list.end() ? list.front() : *found].context.get();
 }
 
@@ -245,7 +358,7 @@ conf::Status TlsClientContext::configure(const conf::TlsClient& settings) {
     SSL_CTX_set_verify(context, SSL_VERIFY_PEER, nullptr);
   }
   if (!settings.cert.empty()) {
-    conf::Result<KeyPair> pair = load_key_pair(settings.cert, settings.key, "");
+    conf::Result<KeyPair> pair = load_key_pair(settings.cert, settings.key);
     if (!pair.ok()) return pair.error();
     if (const conf::Status used = use_key_pair(context, *pair); !used.ok()) return used.error();
     certificates_.push_back(std::move(pair->info));
@@ -257,7 +370,9 @@ conf::Status TlsClientContext::configure(const conf::TlsClient& settings) {
 }
 
 bssl::UniquePtr<SSL> TlsClientContext::new_connection(const std::string& authority) const {
-  const std::string host = name_.empty() ? host_of_authority(authority) : name_;
+  // Neither is sent with the dot that makes a name absolute (RFC 6066, 3), nor do
+  // certificates have it.
+  const std::string host = without_dot(name_.empty() ? host_of_authority(authority) : name_);
   bssl::UniquePtr<SSL> ssl(SSL_new(context_.get()));
   SSL_set_connect_state(ssl.get());
   SSL_set_shed_handshake_config(ssl.get(), 1);

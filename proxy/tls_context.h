@@ -45,11 +45,13 @@ struct TlsCounters {
 class TlsServerContext {
  public:
   // Reads every file that `settings` names. `name` keeps the tickets of one
-  // listener from being honoured by another.
-  static conf::Result<std::shared_ptr<const TlsServerContext>> make(const std::string& name,
-                                                                    const conf::TlsServer& settings,
-                                                                    std::shared_ptr<const TicketKeys> tickets,
-                                                                    std::shared_ptr<TlsCounters> counters);
+  // listener from being honoured by another. A staple that is of another
+  // certificate, or whose time (`now_s`, since the epoch) has passed, is left out;
+  // problems() says so. So it does of a pair that cannot be used, for which that
+  // of `before` stays, and of its staple; without `before` these are errors.
+  static conf::Result<std::shared_ptr<const TlsServerContext>> make(
+      const std::string& name, const conf::TlsServer& settings, std::shared_ptr<const TicketKeys> tickets,
+      std::shared_ptr<TlsCounters> counters, int64_t now_s, const TlsServerContext* before = nullptr);
   TlsServerContext(const TlsServerContext&) = delete;
   TlsServerContext& operator=(const TlsServerContext&) = delete;
 
@@ -57,6 +59,13 @@ class TlsServerContext {
   bssl::UniquePtr<SSL> new_connection() const;
 
   const std::vector<CertificateInfo>& certificates() const { return certificates_; }
+  // Whole sentences.
+  const std::vector<std::string>& problems() const { return problems_; }
+  // How many pairs are those of the files: all, or fewer with `before`.
+  size_t loaded() const { return loaded_; }
+  bool whole() const { return loaded_ == identities_.size(); }
+  // When the first of the staples ends, since the epoch.
+  int64_t staples_until_s() const { return staples_until_s_; }
   bool asks_for_certificates() const { return asks_; }
   uint32_t handshake_timeout_ms() const { return handshake_timeout_ms_; }
   // May another handshake begin?
@@ -68,13 +77,22 @@ class TlsServerContext {
  private:
   struct Identity {
     bssl::UniquePtr<SSL_CTX> context;
-    bool ecdsa = false;
+    conf::TlsServer::KeyPair files;
+    std::shared_ptr<const KeyPair> pair;
+    uint16_t scheme;  // of its signatures under TLS 1.3, SSL_SIGN_*; 0: RSA's, which everybody knows
   };
   using Candidates = std::vector<size_t>;  // indices of identities_, in the order of the configuration
 
   TlsServerContext() = default;
-  conf::Status add_identity(const conf::TlsServer& settings, const conf::TlsServer::KeyPair& files);
+  conf::Status add_identity(const conf::TlsServer& settings, const conf::TlsServer::KeyPair& files,
+                            int64_t now_s, const TlsServerContext* before);
+  conf::Result<std::shared_ptr<const KeyPair>> load_pair(const conf::TlsServer::KeyPair& files,
+                                                         const TlsServerContext* before);
+  conf::Status staple(SSL_CTX* context, const std::string& path, const X509* certificate, int64_t now_s,
+                      bool lenient);
   conf::Status ask_for_certificates(SSL_CTX* context, const conf::TlsServer& settings) const;
+  // Null where no identity has these files.
+  std::shared_ptr<const KeyPair> pair_of(const conf::TlsServer::KeyPair& files) const;
   void add_name(std::string name, size_t identity);
   const Candidates& candidates(std::string_view asked) const;
   SSL_CTX* select(const SSL_CLIENT_HELLO& hello) const;
@@ -85,6 +103,9 @@ class TlsServerContext {
   std::map<std::string, Candidates, std::less<>> wildcard_;  // by what follows "*."
   Candidates fallback_;                                      // for names that no certificate has
   std::vector<CertificateInfo> certificates_;
+  std::vector<std::string> problems_;
+  size_t loaded_ = 0;
+  int64_t staples_until_s_ = Staple::kForever;
   std::string ticket_scope_;
   std::shared_ptr<const TicketKeys> tickets_;
   std::shared_ptr<TlsCounters> counters_;

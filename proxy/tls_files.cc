@@ -62,29 +62,56 @@ conf::Result<bssl::UniquePtr<EVP_PKEY>> load_key(const std::string& path) {
   return key;
 }
 
-conf::Result<std::vector<uint8_t>> load_ocsp(const std::string& path) {
-  conf::Result<std::string> read = read_tls_file(path);
-  if (!read.ok()) return read.error();
-  // One OCSPResponse (RFC 6960, 4.2.1): a SEQUENCE that begins with the
-  // ENUMERATED 0, "successful", and nothing behind it.
-  CBS file, response, status;
-  CBS_init(&file, reinterpret_cast<const uint8_t*>(read->data()), read->size());
-  const bool whole = CBS_get_asn1(&file, &response, CBS_ASN1_SEQUENCE) == 1 && CBS_len(&file) == 0;
-  if (!whole || CBS_get_asn1(&response, &status, CBS_ASN1_ENUMERATED) != 1) {
-    return invalid(path + " is no OCSP response in DER");
-  }
-  if (CBS_len(&status) != 1 || CBS_data(&status)[0] != 0) {
-    return invalid(path + " holds an OCSP response that says that the request failed");
-  }
-  return std::vector<uint8_t>(read->begin(), read->end());
-}
-
 int64_t seconds_of(const ASN1_TIME* time) {
   bssl::UniquePtr<ASN1_TIME> epoch(ASN1_TIME_set(nullptr, 0));
   int days = 0;
   int seconds = 0;
   if (epoch == nullptr || ASN1_TIME_diff(&days, &seconds, epoch.get(), time) != 1) return 0;
   return int64_t{days} * 86400 + seconds;
+}
+
+// A GeneralizedTime; 0: it is none.
+int64_t time_of(CBS element) {
+  const uint8_t* at = CBS_data(&element);
+  const bssl::UniquePtr<ASN1_GENERALIZEDTIME> time(
+      d2i_ASN1_GENERALIZEDTIME(nullptr, &at, static_cast<long>(CBS_len(&element))));
+  return time == nullptr ? 0 : seconds_of(time.get());
+}
+
+constexpr unsigned kFirst = CBS_ASN1_CONTEXT_SPECIFIC | CBS_ASN1_CONSTRUCTED | 0;
+
+bool skip(CBS* from) {
+  return CBS_get_any_asn1_element(from, nullptr, nullptr, nullptr) == 1;
+}
+
+// The list of what the response says of certificates; `whole` is an OCSPResponse
+// that was successful.
+bool enter_responses(CBS* whole, CBS* responses) {
+  CBS bytes, type, basic, signed_part, data;
+  return CBS_get_asn1(whole, &bytes, kFirst) == 1 && CBS_get_asn1(&bytes, &bytes, CBS_ASN1_SEQUENCE) == 1 &&
+         CBS_get_asn1(&bytes, &type, CBS_ASN1_OBJECT) == 1 &&
+         CBS_get_asn1(&bytes, &basic, CBS_ASN1_OCTETSTRING) == 1 &&
+         CBS_get_asn1(&basic, &signed_part, CBS_ASN1_SEQUENCE) == 1 &&
+         CBS_get_asn1(&signed_part, &data, CBS_ASN1_SEQUENCE) == 1 &&
+         CBS_get_optional_asn1(&data, nullptr, nullptr, kFirst) == 1 &&  // version
+         skip(&data) &&                                                  // responderID
+         CBS_get_asn1(&data, nullptr, CBS_ASN1_GENERALIZEDTIME) == 1 &&  // producedAt
+         CBS_get_asn1(&data, responses, CBS_ASN1_SEQUENCE) == 1;
+}
+
+// The next of them: of which certificate it speaks, and until when.
+bool take_response(CBS* responses, CBS* serial, int64_t* until_s) {
+  CBS one, id, next;
+  int has_next = 0;
+  if (CBS_get_asn1(responses, &one, CBS_ASN1_SEQUENCE) != 1 ||
+      CBS_get_asn1(&one, &id, CBS_ASN1_SEQUENCE) != 1 || !skip(&id) || !skip(&id) || !skip(&id) ||
+      CBS_get_any_asn1_element(&id, serial, nullptr, nullptr) != 1 || !skip(&one) ||  // certStatus
+      CBS_get_asn1(&one, nullptr, CBS_ASN1_GENERALIZEDTIME) != 1 ||                   // thisUpdate
+      CBS_get_optional_asn1(&one, &next, &has_next, kFirst) != 1) {
+    return false;
+  }
+  *until_s = has_next == 1 ? time_of(next) : Staple::kForever;
+  return true;
 }
 
 std::string text_of(const ASN1_STRING* string) {
@@ -176,9 +203,10 @@ conf::Result<std::string> read_tls_file(const std::string& path) {
 }
 
 conf::Result<std::vector<bssl::UniquePtr<X509>>> load_certificates(const std::string& path) {
-  const conf::Result<std::string> pem = read_tls_file(path);
-  if (!pem.ok()) return pem.error();
-  const bssl::UniquePtr<BIO> bio = memory(*pem);
+  conf::Result<std::string> read = read_tls_file(path);
+  if (!read.ok()) return read.error();
+  const Wiped pem(std::move(*read));  // keys may lie beside certificates
+  const bssl::UniquePtr<BIO> bio = memory(pem.text());
   std::vector<bssl::UniquePtr<X509>> result;
   while (X509* const one = PEM_read_bio_X509(bio.get(), nullptr, no_passphrase, nullptr))
     result.emplace_back(one);
@@ -193,8 +221,7 @@ conf::Result<std::vector<bssl::UniquePtr<X509>>> load_certificates(const std::st
   return result;
 }
 
-conf::Result<KeyPair> load_key_pair(const std::string& cert, const std::string& key,
-                                    const std::string& ocsp) {
+conf::Result<KeyPair> load_key_pair(const std::string& cert, const std::string& key) {
   auto chain = load_certificates(cert);
   if (!chain.ok()) return chain.error();
   auto private_key = load_key(key);
@@ -207,13 +234,36 @@ conf::Result<KeyPair> load_key_pair(const std::string& cert, const std::string& 
     ERR_clear_error();
     return invalid("the key in " + key + " does not belong to the first certificate in " + cert);
   }
-  if (!ocsp.empty()) {
-    auto response = load_ocsp(ocsp);
-    if (!response.ok()) return response.error();
-    pair.ocsp = std::move(*response);
-  }
   pair.info = describe(pair.leaf.get(), cert);
   return pair;
+}
+
+conf::Result<Staple> load_staple(const std::string& path, const X509* certificate) {
+  conf::Result<std::string> read = read_tls_file(path);
+  if (!read.ok()) return read.error();
+  Staple staple;
+  staple.der.assign(read->begin(), read->end());
+  CBS file, response, status, responses;
+  CBS_init(&file, staple.der.data(), staple.der.size());
+  const bool whole = CBS_get_asn1(&file, &response, CBS_ASN1_SEQUENCE) == 1 && CBS_len(&file) == 0;
+  if (!whole || CBS_get_asn1(&response, &status, CBS_ASN1_ENUMERATED) != 1) {
+    return invalid(path + " is no OCSP response in DER");
+  }
+  if (CBS_len(&status) != 1 || CBS_data(&status)[0] != 0) {
+    return invalid(path + " holds an OCSP response that says that the request failed");
+  }
+  if (!enter_responses(&response, &responses)) return invalid(path + " is no OCSP response in DER");
+  uint8_t* text = nullptr;
+  const int size = i2d_ASN1_INTEGER(X509_get0_serialNumber(certificate), &text);
+  const bssl::UniquePtr<uint8_t> ours(text);
+  while (CBS_len(&responses) > 0 && !staple.fits) {
+    CBS serial;
+    if (!take_response(&responses, &serial, &staple.until_s)) {
+      return invalid(path + " is no OCSP response in DER");
+    }
+    staple.fits = size > 0 && CBS_mem_equal(&serial, ours.get(), static_cast<size_t>(size)) == 1;
+  }
+  return staple;
 }
 
 conf::Result<std::string> find_system_roots() {

@@ -37,12 +37,20 @@ struct KeyPair {
   bssl::UniquePtr<X509> leaf;
   std::vector<bssl::UniquePtr<X509>> intermediates;
   bssl::UniquePtr<EVP_PKEY> key;
-  std::vector<uint8_t> ocsp;  // a response to staple; empty: none
   CertificateInfo info;
 };
 
-// `ocsp` may be empty.
-conf::Result<KeyPair> load_key_pair(const std::string& cert, const std::string& key, const std::string& ocsp);
+conf::Result<KeyPair> load_key_pair(const std::string& cert, const std::string& key);
+
+// An OCSP response (RFC 6960, 4.2.1) to be stapled. Who has signed it is not
+// looked at: that is its readers' to judge.
+struct Staple {
+  std::vector<uint8_t> der;
+  bool fits = false;           // it speaks of the certificate
+  int64_t until_s = kForever;  // its nextUpdate, since the epoch
+  static constexpr int64_t kForever = INT64_MAX;
+};
+conf::Result<Staple> load_staple(const std::string& path, const X509* certificate);
 
 // All certificates of a PEM file, at least one.
 conf::Result<std::vector<bssl::UniquePtr<X509>>> load_certificates(const std::string& path);

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "proxy/tls_context.h"
+#include "proxy/tls_files.h"
 
 namespace sluice::proxy {
 namespace {
@@ -17,7 +18,11 @@ FileStates look(const conf::TlsServer& settings) {
 }
 
 FileStates look(const conf::TlsClient& settings) {
-  return look_at({settings.ca, settings.cert, settings.key});
+  std::string roots = settings.ca;
+  if (roots.empty() && settings.verify) {
+    if (conf::Result<std::string> found = find_system_roots(); found.ok()) roots = std::move(*found);
+  }
+  return look_at({roots, settings.cert, settings.key});
 }
 
 conf::Error with_place(const std::string& place, const conf::Error& error) {
@@ -26,17 +31,23 @@ conf::Error with_place(const std::string& place, const conf::Error& error) {
   return result;
 }
 
+std::vector<std::string> problems_of(const conf::Status& loaded) {
+  if (loaded.ok()) return {};
+  return {loaded.error().detail + "; what was loaded before stays in force"};
+}
+
 bool is_secure(const std::string& url) {
   return url.starts_with("https://");
 }
 
-// The entry in force that `wanted` can be taken from, unread.
+// The entry in force that `wanted` can be taken from, unread: nothing has
+// changed, or nobody could say.
 template <typename Entry>
 const Entry* unchanged(const std::vector<Entry>& entries, const Entry& wanted,
                        const std::string Entry::*name) {
   const auto found = std::find_if(entries.begin(), entries.end(), [&](const Entry& one) {
     return one.*name == wanted.*name && one.settings == wanted.settings &&
-           one.files.read == wanted.files.read && one.files.usable;
+           (any_denied(wanted.files.read) || (one.files.read == wanted.files.read && one.files.usable));
   });
   return found == entries.end() ? nullptr : &*found;
 }
@@ -45,10 +56,12 @@ const Entry* unchanged(const std::vector<Entry>& entries, const Entry& wanted,
 
 TlsStore::TlsStore() : tickets_(std::make_shared<TicketKeys>()) {}
 
-conf::Status TlsStore::load_server(Server& server) {
+// What is in force already stands in for what cannot be used.
+conf::Status TlsStore::load_server(Server& server, int64_t now_s) {
   std::shared_ptr<TlsCounters>& counters = counters_[server.listener];
   if (counters == nullptr) counters = std::make_shared<TlsCounters>();
-  auto context = TlsServerContext::make(server.listener, server.settings, tickets_, counters);
+  auto context = TlsServerContext::make(server.listener, server.settings, tickets_, counters, now_s,
+                                        server.context.get());
   if (!context.ok()) return with_place("the listener " + server.listener, context.error());
   server.context = std::move(*context);
   return conf::Done{};
@@ -61,7 +74,7 @@ conf::Status TlsStore::load_client(Client& client) {
   return conf::Done{};
 }
 
-conf::Result<TlsStore::Set> TlsStore::load(const conf::Config& config) {
+conf::Result<TlsStore::Set> TlsStore::load(const conf::Config& config, int64_t now_s) {
   Set set;
   for (const conf::Listener& listener : config.listeners) {
     if (!listener.tls) continue;
@@ -70,8 +83,11 @@ conf::Result<TlsStore::Set> TlsStore::load(const conf::Config& config) {
         set.servers.emplace_back(Server{listener.bind.to_string(), *listener.tls, nullptr, {files, files}});
     if (const Server* const same = unchanged(set_.servers, one, &Server::listener); same != nullptr) {
       one.context = same->context;
-    } else if (const conf::Status loaded = load_server(one); !loaded.ok()) {
+      one.files.usable = same->files.usable;
+    } else if (const conf::Status loaded = load_server(one, now_s); !loaded.ok()) {
       return loaded.error();
+    } else {
+      for (const std::string& problem : one.context->problems()) set.problems.push_back(problem);
     }
   }
   for (const auto& [service, conf] : config.services) {
@@ -127,22 +143,24 @@ std::shared_ptr<const TlsClientContext> TlsStore::client(const std::string& user
   return nullptr;
 }
 
-std::vector<TlsStore::Change> TlsStore::poll(uint64_t now_ms) {
+std::vector<TlsStore::Change> TlsStore::poll(uint64_t now_ms, int64_t now_s) {
   std::vector<Change> changes;
   tickets_->tick(now_ms);
   if (now_ms - polled_ms_ < kPollMs) return changes;
   polled_ms_ = now_ms;
   for (Server& one : set_.servers) {
-    if (!one.files.due(look(one.settings))) continue;
-    const conf::Status loaded = load_server(one);
-    one.files.usable = loaded.ok();
-    changes.push_back({true, one.listener, loaded.ok() ? "" : loaded.error().detail});
+    const bool ends = one.context->staples_until_s() <= now_s;
+    if (!one.files.due(look(one.settings)) && !ends) continue;
+    const conf::Status loaded = load_server(one, now_s);
+    one.files.usable = loaded.ok() && one.context->whole();
+    const bool any = loaded.ok() && one.context->loaded() > 0;
+    changes.push_back({true, one.listener, any, loaded.ok() ? one.context->problems() : problems_of(loaded)});
   }
   for (Client& one : set_.clients) {
     if (!one.files.due(look(one.settings))) continue;
     const conf::Status loaded = load_client(one);
     one.files.usable = loaded.ok();
-    changes.push_back({false, one.upstream, loaded.ok() ? "" : loaded.error().detail});
+    changes.push_back({false, one.upstream, loaded.ok(), problems_of(loaded)});
   }
   return changes;
 }

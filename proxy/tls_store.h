@@ -7,7 +7,9 @@
 // is how Kubernetes renews a mounted secret, is noticed like a file written
 // anew. A set of files is read when it has changed and then stood still from
 // one poll to the next, so that a certificate and its key are not read half
-// replaced. A set that cannot be used leaves the one before in force.
+// replaced. A set that cannot be used leaves the one before in force, and so does
+// one pair of a listener that has several. What the process may read no more,
+// since it gave up its rights, stays as it was loaded; a reload does not mind.
 //
 // Thread: the control thread's. Owner: Control. The contexts are shared.
 #pragma once
@@ -54,13 +56,15 @@ class TlsStore {
   struct Set {
     std::vector<Server> servers;
     std::vector<Client> clients;
+    // What is not in force though nothing has failed, in whole sentences.
+    std::vector<std::string> problems;
   };
 
   TlsStore();
 
   // Reads everything that `config` names, or says what cannot be used. What is
   // in force and has not changed is taken over.
-  conf::Result<Set> load(const conf::Config& config);
+  conf::Result<Set> load(const conf::Config& config, int64_t now_s);
   // Puts it in force and returns what was before.
   Set adopt(Set set) { return std::exchange(set_, std::move(set)); }
 
@@ -73,14 +77,17 @@ class TlsStore {
   static constexpr const char* kTraceUser = "trace";
   static std::string rollout_user(const std::string& service) { return "the rollout of " + service; }
 
-  // A set of files that changed: it is in force already, or `error` says why
-  // not and the one before still is.
+  // A set of files that changed, or whose staple ended: it is in force already,
+  // but for what `problems` say in whole sentences; or, not `loaded`, the one
+  // before still is.
   struct Change {
     bool is_server = false;
     std::string user;  // the listener or upstream
-    std::string error;
+    bool loaded = true;
+    std::vector<std::string> problems;
   };
-  std::vector<Change> poll(uint64_t now_ms);
+  // `now_s`: since the epoch.
+  std::vector<Change> poll(uint64_t now_ms, int64_t now_s);
 
   // The certificates in force that we show to others, with who shows them.
   struct Shown {
@@ -96,7 +103,7 @@ class TlsStore {
   std::vector<Counted> counters() const;
 
  private:
-  conf::Status load_server(Server& server);
+  conf::Status load_server(Server& server, int64_t now_s);
   static conf::Status load_client(Client& client);
   conf::Status add_client(Set& set, const std::string& user, const conf::TlsClient& settings) const;
 

@@ -175,6 +175,8 @@ void TlsStream::leave_handshake(TlsCounters::Outcome outcome) {
 }
 
 // Every record that the input completes, in as few on_read() as there is room.
+// Why there are no more is asked before the handler hears of those: if it
+// writes, BoringSSL knows only how that went.
 void TlsStream::decrypt() {
   if (!reading_ || read_ended_) return;
   char* const plain = loop_.scratch().allocate(kReadBytes);
@@ -183,24 +185,25 @@ void TlsStream::decrypt() {
     if (filled > 0) handler_->on_read(plain, std::exchange(filled, 0));
     return state_ == State::open;
   };
-  int result = 0;
+  int end = SSL_ERROR_NONE;
   do {
-    result = SSL_read(ssl_.get(), plain + filled, static_cast<int>(kReadBytes - filled));
-    if (result > 0) filled += static_cast<size_t>(result);
+    const int result = SSL_read(ssl_.get(), plain + filled, static_cast<int>(kReadBytes - filled));
+    if (result > 0) {
+      filled += static_cast<size_t>(result);
+    } else {
+      end = SSL_get_error(ssl_.get(), result);
+      if (end != SSL_ERROR_WANT_READ && end != SSL_ERROR_ZERO_RETURN) note_failure();
+    }
     // Room for a whole record must be left, so that BoringSSL keeps none back.
     if (kReadBytes - filled < kRecordBytes && !deliver()) return;
-  } while (result > 0 && reading_);
-  if (!deliver() || result > 0) return;
-  switch (SSL_get_error(ssl_.get(), result)) {
-    case SSL_ERROR_WANT_READ:
-      return;
-    case SSL_ERROR_ZERO_RETURN:
-      on_close_notify();
-      return;
-    default:
-      note_failure();
-      fail(UV_EPROTO);
-      return;
+  } while (end == SSL_ERROR_NONE && reading_);
+  if (!deliver() || end == SSL_ERROR_NONE || end == SSL_ERROR_WANT_READ) return;
+  if (end != SSL_ERROR_ZERO_RETURN) {
+    fail(UV_EPROTO);
+  } else if (reading_) {
+    on_close_notify();
+  } else {
+    end_held_ = true;
   }
 }
 
@@ -252,7 +255,7 @@ void TlsStream::start_reading() {
   if (reading_ || read_ended_) return;
   reading_ = true;
   if (state_ != State::open) return;  // the handshake reads anyway
-  if (held_.empty()) {
+  if (held_.empty() && !end_held_) {
     inner_->start_reading();
   } else {
     loop_.defer(resume_);
@@ -273,6 +276,7 @@ void TlsStream::resume() {
     return;
   }
   if (!reading_) return;
+  end_held_ = false;  // or it is met again
   std::vector<char> held = std::move(held_);
   held_.clear();
   process(held.data(), held.size());

@@ -16,7 +16,7 @@
 // a copy of ours. BoringSSL keeps a buffer only while a record is incomplete,
 // and what only the handshake needed is let go after it, so an idle connection
 // costs a few kilobytes. The octets of a read that the handler interrupted by
-// stop_reading() are copied and wait.
+// stop_reading() are copied and wait, as does the end that came with them.
 //
 // The first kRampBytes after the start or after kIdleUs of silence go out in
 // records that fit one TCP segment, so that a slow client can use the first
@@ -139,6 +139,7 @@ class TlsStream final : public Stream, private Stream::Handler {
   State state_ = State::handshaking;
   bool in_handshake_ = false;  // counted as one
   bool reading_ = false;
+  bool end_held_ = false;     // the handler does not want to hear of it yet
   bool read_ended_ = false;   // by close_notify
   bool write_ended_ = false;  // by ours
   bool write_failed_ = false;

@@ -170,4 +170,9 @@ TEST_CASE("h1_chunked: trailers that would frame or route are not passed on") {
   CHECK(decoded.last == Step::end);
   CHECK(decoded.trailers == "Server-Timing=1;");
   CHECK(decode({"0\r\nContent-Length: 5\r\nServer-Timing: 1\r\n\r\n"}).trailers == "Server-Timing=1;");
+  CHECK(
+      decode(
+          {"0\r\nX_Client_Cert_Subject: CN=a\r\nX-Client-Cert_San: a\r\nX_Forwarded-For: 6\r\nContent_Length: 5\r\n"
+           "Server_Timing: 1\r\n\r\n"})
+          .trailers == "Server_Timing=1;");
 }

@@ -11,7 +11,7 @@ std::shared_ptr<const TlsServerContext> server_context(const conf::TlsServer& se
                                                        const std::string& name) {
   if (tickets == nullptr) tickets = std::make_shared<TicketKeys>();
   if (counters == nullptr) counters = std::make_shared<TlsCounters>();
-  auto made = TlsServerContext::make(name, settings, tickets, counters);
+  auto made = TlsServerContext::make(name, settings, tickets, counters, 0);
   INFO((made.ok() ? "" : made.error().detail));
   REQUIRE(made.ok());
   return *made;

@@ -32,6 +32,10 @@ struct Heard final : Stream::Handler {
   void on_read(char* data, size_t size) override {
     ++reads;
     text.append(data, size);
+    if (!answer.empty()) {
+      const iovec slice{answer.data(), answer.size()};
+      (*stream)->write(&slice, 1);
+    }
     if (pause_after_read) (*stream)->stop_reading();
   }
   void on_read_end() override { ended = true; }
@@ -44,6 +48,7 @@ struct Heard final : Stream::Handler {
 
   std::unique_ptr<TlsStream>* stream = nullptr;  // destroyed when it has closed
   bool pause_after_read = false;
+  std::string answer;  // to each read, on the spot
   std::string text;
   int connected = 0;
   int connect_error = 0;

@@ -1,5 +1,10 @@
 #include "proxy/tls_store.h"
 
+#include <openssl/asn1.h>
+#include <openssl/bytestring.h>
+#include <openssl/mem.h>
+#include <unistd.h>
+
 #include <catch2/catch.hpp>
 #include <filesystem>
 
@@ -20,6 +25,7 @@ struct Store {
   conf::Config config = one_service();
   TlsStore store;
   uint64_t now_ms = 1'000'000;
+  int64_t now_s = 1'800'000'000;
 
   Store() {
     conf::Listener listener;
@@ -34,18 +40,72 @@ struct Store {
     tls().pairs = {{folder.path("pair.crt"), folder.path("pair.key"), ""}};
   }
   void load() {
-    auto loaded = store.load(config);
+    auto loaded = store.load(config, now_s);
     INFO((loaded.ok() ? "" : loaded.error().detail));
     REQUIRE(loaded.ok());
     store.adopt(std::move(*loaded));
   }
   std::string refusal() {
-    const auto loaded = store.load(config);
+    const auto loaded = store.load(config, now_s);
     return loaded.ok() ? "" : loaded.error().detail;
   }
-  std::vector<TlsStore::Change> poll() { return store.poll(now_ms += TlsStore::kPollMs); }
+  std::vector<TlsStore::Change> poll() { return store.poll(now_ms += TlsStore::kPollMs, now_s); }
+  // Until what has changed was read.
+  std::vector<TlsStore::Change> settle() {
+    REQUIRE(poll().empty());
+    return poll();
+  }
   std::string subject() { return store.certificates().at(0).info->subject; }
 };
+
+void add_time(CBB* to, int64_t time_s) {
+  const bssl::UniquePtr<ASN1_GENERALIZEDTIME> time(ASN1_GENERALIZEDTIME_set(nullptr, time_s));
+  uint8_t* der = nullptr;
+  const int size = i2d_ASN1_GENERALIZEDTIME(time.get(), &der);
+  const bssl::UniquePtr<uint8_t> owned(der);
+  REQUIRE(CBB_add_bytes(to, der, static_cast<size_t>(size)) == 1);
+}
+
+// A response (RFC 6960, 4.2.1) without a signature worth the name.
+std::string ocsp_response(const Certificate& certificate, int64_t until_s) {
+  uint8_t* serial = nullptr;
+  const int serial_size = i2d_ASN1_INTEGER(X509_get0_serialNumber(certificate.x509()), &serial);
+  const bssl::UniquePtr<uint8_t> owned_serial(serial);
+  constexpr unsigned kZero = CBS_ASN1_CONTEXT_SPECIFIC | 0;
+  constexpr unsigned kZeroOf = kZero | CBS_ASN1_CONSTRUCTED;
+  constexpr uint8_t kBasic[] = {0x2b, 6, 1, 5, 5, 7, 48, 1, 1};
+  bssl::ScopedCBB whole;
+  CBB response, status, tagged, bytes, type, octets, basic, data, responder, list, one, id, part, next;
+  bool made = CBB_init(whole.get(), 512) == 1 && CBB_add_asn1(whole.get(), &response, CBS_ASN1_SEQUENCE) == 1;
+  made = made && CBB_add_asn1(&response, &status, CBS_ASN1_ENUMERATED) == 1 && CBB_add_u8(&status, 0) == 1;
+  made = made && CBB_add_asn1(&response, &tagged, kZeroOf) == 1;
+  made = made && CBB_add_asn1(&tagged, &bytes, CBS_ASN1_SEQUENCE) == 1;
+  made = made && CBB_add_asn1(&bytes, &type, CBS_ASN1_OBJECT) == 1;
+  made = made && CBB_add_bytes(&type, kBasic, sizeof(kBasic)) == 1;
+  made = made && CBB_add_asn1(&bytes, &octets, CBS_ASN1_OCTETSTRING) == 1;
+  made = made && CBB_add_asn1(&octets, &basic, CBS_ASN1_SEQUENCE) == 1;
+  made = made && CBB_add_asn1(&basic, &data, CBS_ASN1_SEQUENCE) == 1;
+  made = made && CBB_add_asn1(&data, &responder, kZeroOf | 1) == 1 && CBB_flush(&data) == 1;
+  REQUIRE(made);
+  add_time(&data, until_s - 86400);
+  made =
+      CBB_add_asn1(&data, &list, CBS_ASN1_SEQUENCE) == 1 && CBB_add_asn1(&list, &one, CBS_ASN1_SEQUENCE) == 1;
+  made = made && CBB_add_asn1(&one, &id, CBS_ASN1_SEQUENCE) == 1;
+  for (const unsigned tag : {CBS_ASN1_SEQUENCE, CBS_ASN1_OCTETSTRING, CBS_ASN1_OCTETSTRING}) {
+    made = made && CBB_add_asn1(&id, &part, tag) == 1 && CBB_flush(&id) == 1;
+  }
+  made = made && CBB_add_bytes(&id, serial, static_cast<size_t>(serial_size)) == 1;
+  made = made && CBB_add_asn1(&one, &part, kZero) == 1 && CBB_flush(&one) == 1;  // good
+  REQUIRE(made);
+  add_time(&one, until_s - 86400);
+  REQUIRE(CBB_add_asn1(&one, &next, kZeroOf) == 1);
+  add_time(&next, until_s);
+  uint8_t* der = nullptr;
+  size_t size = 0;
+  REQUIRE(CBB_finish(whole.get(), &der, &size) == 1);
+  const bssl::UniquePtr<uint8_t> owned(der);
+  return {reinterpret_cast<const char*>(der), size};
+}
 
 }  // namespace
 
@@ -58,7 +118,8 @@ TEST_CASE("tls_store: files that change are read when they stand still") {
   CHECK(world.poll().empty());  // seen to have changed
   const auto changes = world.poll();
   REQUIRE(changes.size() == 1);
-  CHECK(changes[0].error.empty());
+  CHECK(changes[0].loaded);
+  CHECK(changes[0].problems.empty());
   CHECK(changes[0].user == "127.0.0.1:443");
   CHECK(world.subject() == "CN=second");
   CHECK(world.poll().empty());
@@ -87,7 +148,7 @@ TEST_CASE("tls_store: a broken pair leaves the old one in force and says why, on
   Store world;
   world.use_pair();
   world.load();
-  const auto before = world.store.server(world.config.listeners.front());
+  const std::string before = world.store.certificates().at(0).info->fingerprint;
   SECTION("a key of another certificate") {
     world.folder.write("pair.key", Certificate({}, &world.root).key_pem());
   }
@@ -100,8 +161,11 @@ TEST_CASE("tls_store: a broken pair leaves the old one in force and says why, on
   world.poll();
   const auto changes = world.poll();
   REQUIRE(changes.size() == 1);
-  CHECK(contains(changes[0].error, "pair."));
-  CHECK(world.store.server(world.config.listeners.front()) == before);
+  CHECK_FALSE(changes[0].loaded);
+  REQUIRE(changes[0].problems.size() == 1);
+  CHECK(contains(changes[0].problems[0], "pair."));
+  CHECK(contains(changes[0].problems[0], "what was loaded before stays in force"));
+  CHECK(world.store.certificates().at(0).info->fingerprint == before);
   CHECK(world.subject() == "CN=first");
   CHECK(world.poll().empty());
   world.put("third");
@@ -125,6 +189,95 @@ TEST_CASE("tls_store: a reload takes over what has not changed") {
   world.load();
   CHECK(world.store.server(world.config.listeners.front()) != server);
   CHECK(world.store.clients().at("web/blue") != client);
+}
+
+TEST_CASE("tls_store: a broken pair does not keep the others from being renewed") {
+  Store world;
+  for (const char* const name : {"a", "b"}) {
+    world.tls().pairs.push_back(
+        write_pair(world.folder, name, Certificate({.common_name = name, .san = "DNS:a.test"}, &world.root)));
+  }
+  world.load();
+  world.folder.write("a.crt", "-----BEGIN CERTIFICATE-----\nnonsense\n");
+  write_pair(world.folder, "b", Certificate({.common_name = "b2"}, &world.root));
+  const auto changes = world.settle();
+  REQUIRE(changes.size() == 1);
+  CHECK(changes[0].loaded);
+  REQUIRE(changes[0].problems.size() == 1);
+  CHECK(contains(changes[0].problems[0], "a.crt"));
+  CHECK(world.store.certificates().at(0).info->subject == "CN=a");
+  CHECK(world.store.certificates().at(1).info->subject == "CN=b2");
+  CHECK(contains(world.refusal(), "a.crt"));
+  CHECK(world.poll().empty());
+}
+
+TEST_CASE("tls_store: a staple of another certificate, or whose time has passed, is left out") {
+  Store world;
+  const Certificate one({.common_name = "one"}, &world.root);
+  const Certificate other({.common_name = "other"}, &world.root);
+  world.tls().pairs = {write_pair(world.folder, "pair", one)};
+  world.tls().pairs[0].ocsp = world.folder.write("ocsp", ocsp_response(one, world.now_s + 10));
+  world.load();
+  const auto context = [&] { return world.store.server(world.config.listeners.front()); };
+  CHECK(context()->staples_until_s() == world.now_s + 10);
+  CHECK(context()->problems().empty());
+  SECTION("its time passes") {
+    world.now_s += 10;
+    const auto changes = world.poll();
+    REQUIRE(changes.size() == 1);
+    CHECK(changes[0].loaded);
+    REQUIRE(changes[0].problems.size() == 1);
+    CHECK(contains(changes[0].problems[0], "out of date; nothing is stapled"));
+    CHECK(world.poll().empty());
+    world.load();  // which is no reason to refuse one
+  }
+  SECTION("it is of another") {
+    world.folder.write("ocsp", ocsp_response(other, world.now_s + 10));
+    const auto changes = world.settle();
+    REQUIRE(changes.size() == 1);
+    REQUIRE(changes[0].problems.size() == 1);
+    CHECK(contains(changes[0].problems[0], "of another certificate"));
+  }
+  SECTION("it is none, and the certificate behind it is new") {
+    write_pair(world.folder, "pair", Certificate({.common_name = "new"}, &world.root));
+    world.folder.write("ocsp", "nothing of the kind");
+    const auto changes = world.settle();
+    REQUIRE(changes.size() == 1);
+    CHECK(changes[0].loaded);
+    CHECK(changes[0].problems.size() == 1);
+    CHECK(world.subject() == "CN=new");
+  }
+  CHECK(context()->staples_until_s() == Staple::kForever);
+}
+
+TEST_CASE("tls_store: a file that keeps its size and its time of modification is a change") {
+  Store world;
+  world.use_pair();
+  world.load();
+  const auto before = fs::last_write_time(world.folder.path("pair.crt"));
+  const auto size = fs::file_size(world.folder.path("pair.crt"));
+  do {
+    world.put("secnd");
+  } while (fs::file_size(world.folder.path("pair.crt")) != size);
+  fs::last_write_time(world.folder.path("pair.crt"), before);
+  world.load();
+  CHECK(world.subject() == "CN=secnd");
+}
+
+TEST_CASE("tls_store: the system's roots are watched as any others") {
+  Store world;
+  world.config.listeners.clear();
+  const std::string roots = world.folder.write("roots.crt", world.root.pem());
+  const char* const before = std::getenv("SSL_CERT_FILE");
+  const std::string kept = before == nullptr ? "" : before;
+  setenv("SSL_CERT_FILE", roots.c_str(), 1);
+  blue(world.config).tls.emplace();
+  world.load();
+  const auto client = world.store.clients().at("web/blue");
+  world.folder.write("roots.crt", Certificate({.common_name = "another root"}).pem());
+  CHECK(world.settle().size() == 1);
+  CHECK(world.store.clients().at("web/blue") != client);
+  kept.empty() ? unsetenv("SSL_CERT_FILE") : setenv("SSL_CERT_FILE", kept.c_str(), 1);
 }
 
 TEST_CASE("tls_store: what cannot be used is named") {

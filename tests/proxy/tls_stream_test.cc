@@ -48,6 +48,11 @@ std::vector<size_t> records_of(const std::string& wire) {
   return sizes;
 }
 
+// Application data that no key has sealed.
+std::string broken_record() {
+  return std::string("\x17\x03\x03\x00\x20", 5) + std::string(32, 'x');
+}
+
 }  // namespace
 
 TEST_CASE("tls_stream: carries what both sides write, in any pieces") {
@@ -164,6 +169,57 @@ TEST_CASE("tls_stream: close_notify ends one direction, the other goes on") {
   CHECK_FALSE(pair.client_heard.broken());
 }
 
+TEST_CASE("tls_stream: who writes while it reads hears of nothing but what the peer said") {
+  const World world;
+  for (const bool ends : {false, true}) {
+    CAPTURE(ends);
+    TlsPair pair(world.server_side(), world.client_side());
+    pair.carry();
+    pair.server_heard.answer = "an answer";
+    pair.write(*pair.client, "a question");
+    if (ends) pair.client->shutdown_write();
+    pair.carry();
+    CHECK(pair.server_heard.text == "a question");
+    CHECK(pair.client_heard.text == "an answer");
+    CHECK_FALSE(pair.server_heard.broken());
+    CHECK(pair.server_heard.ended == ends);
+    pair.server->close();
+    pair.carry();
+    CHECK(pair.client_heard.ended);
+    CHECK_FALSE(pair.client_heard.broken());
+  }
+}
+
+TEST_CASE("tls_stream: what broke it is told as it was when the handler writes meanwhile") {
+  const World world;
+  TlsPair pair(world.server_side(), world.client_side());
+  pair.carry();
+  pair.server_heard.answer = "an answer";
+  pair.write(*pair.client, "a question");
+  pair.server_peer->send(pair.client_peer->take_received() + broken_record());
+  pair.carry();
+  CHECK(pair.server_heard.text == "a question");
+  CHECK(pair.server_heard.stream_error == UV_EPROTO);
+  REQUIRE(pair.server->tls_failure() != nullptr);
+  CHECK(std::string(pair.server->tls_failure()->detail) == "BAD_DECRYPT");
+}
+
+TEST_CASE("tls_stream: who does not read does not hear of the end either") {
+  const World world;
+  TlsPair pair(world.server_side(), world.client_side());
+  pair.carry();
+  pair.server_heard.pause_after_read = true;
+  pair.write(*pair.client, "last words");
+  pair.client->shutdown_write();
+  pair.carry();
+  CHECK(pair.server_heard.text == "last words");
+  CHECK_FALSE(pair.server_heard.ended);
+  pair.server->start_reading();
+  pair.carry();
+  CHECK(pair.server_heard.ended);
+  CHECK_FALSE(pair.server_heard.broken());
+}
+
 TEST_CASE("tls_stream: an end without close_notify is a broken stream") {
   const World world;
   TlsPair pair(world.server_side(), world.client_side());
@@ -183,7 +239,7 @@ TEST_CASE("tls_stream: changed octets break it, with an alert for the peer") {
   const World world;
   TlsPair pair(world.server_side(), world.client_side());
   pair.carry();
-  pair.server_peer->send(std::string("\x17\x03\x03\x00\x20", 5) + std::string(32, 'x'));
+  pair.server_peer->send(broken_record());
   pair.carry();
   CHECK(pair.server_heard.stream_error == UV_EPROTO);
   CHECK(pair.client_heard.stream_error == UV_EPROTO);
@@ -354,7 +410,8 @@ TEST_CASE("tls_stream: the name that is asked for chooses the certificate") {
   add("b", {.san = "DNS:b.test"});
   add("x", {.san = "DNS:x.wild.test"});
   const auto server_side = world.server_side();
-  for (const char* const name : {"a.test:1", "b.test:1", "B.TEST:1", "x.wild.test:1", "y.wild.test:1"}) {
+  for (const char* const name :
+       {"a.test:1", "b.test:1", "B.TEST:1", "b.test.:1", "x.wild.test:1", "y.wild.test:1"}) {
     CAPTURE(name);
     TlsPair pair(server_side, world.client_side(), name);
     pair.carry();

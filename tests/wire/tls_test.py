@@ -6,6 +6,7 @@ import socket
 import ssl
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -121,11 +122,12 @@ def test_names_choose_the_certificate():
             for name in ("other.test", "z.y.w.test", None):
                 with TlsClient(sluice.address, other, name=name) as client:
                     equal(client.certificate_names, ["a.test"], f"the certificate for {name}")
+            for absolute, wanted in (("b.test.", "b.test"), ("B.Test", "b.test")):
+                with TlsClient(sluice.address, other, name=absolute) as client:
+                    equal(client.certificate_names, [wanted], f"the certificate for {absolute}")
             old = root.trusting(maximum=ssl.TLSVersion.TLSv1_2)
             for ciphers, kind in (("ECDHE+aRSA", "RSA"), ("ECDHE+aECDSA", "ECDSA")):
                 old.set_ciphers(ciphers)
-                if kind == "RSA":
-                    continue  # Python cannot leave ECDSA out of the signature algorithms
                 with TlsClient(sluice.address, old, name="b.test") as client:
                     expect(kind in client.sock.cipher()[0], f"the suite is {client.sock.cipher()}")
 
@@ -233,10 +235,32 @@ def test_client_certificates_are_asked_for_and_passed_on():
                     equal(origin.requests[-1].all(name), [], name)
 
 
+def test_own_answers_over_tls_keep_the_connection_and_end_it_orderly():
+    with authority() as root, Origin() as origin:
+        config = {"route": [{"path": "/known", "service": "web"}]}
+        with tls_sluice(root, origin, config=config) as sluice:
+            with TlsClient(sluice.address, root.trusting()) as client:
+                for _ in range(3):
+                    equal(client.get("/unknown").status, 404, "the status")
+                client.send(b"GET / HTTP/1.1\r\n\r\n")
+                equal(client.answer().status, 400, "the status")
+                equal(client.rest(), b"", "what comes before the close_notify")
+
+
 def test_fields_about_certificates_are_dropped_without_tls_too():
     with Origin() as origin, Sluice(origin) as sluice:
         sluice.get(fields=[("X-Client-Cert-Subject", "CN=admin"), ("X-Client-Cert-San", "DNS:admin")])
         equal([name for name, _ in origin.requests[-1].fields if "cert" in name], [], "the fields")
+
+
+def test_a_trusted_peer_does_not_speak_for_certificates_either():
+    names = ("X-Client-Cert-Subject", "X_Client_Cert_Subject", "X-Client-Cert_San", "X_client_cert-San")
+    config = {"listener": [{"bind": "127.0.0.1:0", "trusted": ["127.0.0.1"]}]}
+    with Origin() as origin, Sluice(origin, config=config) as sluice:
+        sluice.get(fields=[*((name, "CN=admin") for name in names), ("X_Forwarded_Proto", "https")])
+        seen = [name for name, _ in origin.requests[-1].fields]
+        equal([name for name in seen if "cert" in name], [], "the fields")
+        expect("x_forwarded_proto" in seen, "what a trusted peer may say was dropped")
 
 
 # --------------------------------------------------------------------- upstream
@@ -272,6 +296,24 @@ def test_connections_to_an_origin_over_tls_are_kept():
                 client.ask("POST", "/", body=pattern(2_000_000))
                 equal(client.answer("POST").body, b"POST 2000000\n", "the answer")
             equal(origin.accepted, 1, "connections to the origin")
+
+
+def test_requests_that_wait_for_a_connection_over_tls_are_sent_once_and_on_it():
+    with authority() as root, Origin(secured(serving(root.issue("o", "DNS:o.test")))) as origin:
+        blue = {"endpoints": [origin.address], "tls": {"ca": root.cert, "sni": "o.test"},
+                "max_connections": 1, "max_queue": 100, "queue_timeout": "1m"}
+        with Sluice(origin, service={**CALM, "blue": blue}, workers=1) as sluice, ThreadPoolExecutor(4) as pool:
+            together = threading.Barrier(4)
+
+            def ask(_):
+                with sluice.client() as client:
+                    together.wait(30)
+                    for _ in range(10):
+                        client.ask("POST", "/", body=b"once")
+                        equal(client.answer("POST").status, 200, "the status")
+            list(pool.map(ask, range(4)))
+            equal(len(origin.requests), 40, "the requests that the origin saw")
+            equal(origin.accepted, 1, "the connections that it saw")
 
 
 def test_a_connection_in_use_while_the_rules_change_is_not_kept():
