@@ -210,8 +210,8 @@ Outcome report(const Call& call) {
   const Rollout* const rollout = call.control().rollouts().find(service);
   if (rollout == nullptr)
     return Refusal{"not_found", fmt::format("service '{}' has had no rollout", service)};
-  return either(call.format, {{"report", Json::parse(to_json(rollout->report()))}},
-                to_text(rollout->report()));
+  const balancer::RolloutReport so_far = rollout->report_so_far();
+  return either(call.format, {{"report", Json::parse(to_json(so_far))}}, to_text(so_far));
 }
 
 std::variant<std::vector<conf::BasisPoints>, Refusal> steps_argument(std::string_view list) {

@@ -78,6 +78,12 @@ uint64_t Cap::oldest_waiter() const {
   return oldest;
 }
 
+uint32_t Cap::idle() const {
+  int64_t sum = 0;
+  for (const Slot& slot : slots_) sum += slot.idle.load(std::memory_order_relaxed);
+  return static_cast<uint32_t>(std::max<int64_t>(sum, 0));
+}
+
 void Cap::ask_to_shrink() {
   const uint32_t all = used();
   const uint32_t most = max() - std::min(max(), elsewhere());

@@ -93,6 +93,8 @@ class Cap {
     slots_[worker].idle.fetch_add(delta, std::memory_order_relaxed);
   }
   int32_t idle(uint32_t worker) const { return slots_[worker].idle.load(std::memory_order_relaxed); }
+  // Of all workers; they change meanwhile.
+  uint32_t idle() const;
   // Asks some worker other than `asker` that has an idle connection to close
   // one; false if there is none. The asked worker finds the wish by
   // take_reclaims() after it was woken.

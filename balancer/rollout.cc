@@ -208,7 +208,14 @@ conf::Result<RolloutActions> Rollout::promote(Moment at, bool full) {
 conf::Result<RolloutActions> Rollout::abort(Moment at, const std::string& reason) {
   if (state_ == RolloutState::idle) return refused("There is no rollout to abort.");
   RolloutActions actions;
-  if (state_ == RolloutState::aborted || state_ == RolloutState::tripped) return actions;
+  if (state_ == RolloutState::aborted || state_ == RolloutState::tripped) {
+    if (split_ == 0) return actions;
+    set_split(0, actions);
+    actions.push_back({.kind = Kind::save});
+    tell(Notice::abort, "What green was given since goes back, all requests go to blue: " + reason, at,
+         actions);
+    return actions;
+  }
   if (state_ == RolloutState::returning) {
     finish(RolloutState::aborted, reason, at, actions);
   } else {
@@ -219,13 +226,13 @@ conf::Result<RolloutActions> Rollout::abort(Moment at, const std::string& reason
 
 // ---- what happened elsewhere
 
-RolloutActions Rollout::split_changed(conf::BasisPoints green, Moment at) {
+RolloutActions Rollout::split_changed(conf::BasisPoints green, Moment at, const char* by) {
   RolloutActions actions;
   split_ = green;
-  const std::string text = "the split was set to " + percent(green) + " by hand.";
+  const std::string text = "the split was set to " + percent(green) + " " + by + ".";
   if (state_ == RolloutState::preflight || state_ == RolloutState::holding) return *pause(at, text);
   if (state_ == RolloutState::returning) {
-    // The operator's word ends the ramp, at the operator's split.
+    // That word ends the ramp, at that split.
     state_ = RolloutState::aborted;
     report_.ended_unix_ms = at.unix_ms;
     report_.outcome = to_string(state_);
@@ -299,9 +306,13 @@ std::string Rollout::past_gate() const {
   return "";
 }
 
-RolloutActions Rollout::smoke_finished(bool passed, const std::string& reason, Moment at) {
+bool Rollout::awaits_smoke(uint64_t round) const {
+  return state_ == RolloutState::preflight && smoke_.state == Question::State::asked && round == smoke_round_;
+}
+
+RolloutActions Rollout::smoke_finished(uint64_t round, bool passed, const std::string& reason, Moment at) {
   RolloutActions actions;
-  if (state_ != RolloutState::preflight || smoke_.state != Question::State::asked) return actions;
+  if (!awaits_smoke(round)) return actions;
   smoke_ = {passed ? Question::State::yes : Question::State::no, at.now_ms, reason};
   tell(Notice::smoke, passed ? "The smoke requests passed." : "The smoke requests failed: " + reason, at,
        actions);
@@ -349,12 +360,22 @@ void Rollout::leave_step(const char* outcome, const std::string& reason, Moment 
   if (report_.steps.empty() || report_.steps.back().ended_unix_ms != 0) return;
   StepReport& step = report_.steps.back();
   step.ended_unix_ms = at.unix_ms;
-  step.held_ms = evidence_.held_ms;
   step.outcome = outcome;
   step.reason = reason;
+  fill(step);
+}
+
+void Rollout::fill(StepReport& step) const {
+  step.held_ms = evidence_.held_ms;
   for (const conf::Colour colour : conf::kColours) {
     step.by_colour[static_cast<size_t>(colour)] = UpstreamFigures::of(all_seen_[static_cast<size_t>(colour)]);
   }
+}
+
+RolloutReport Rollout::report_so_far() const {
+  RolloutReport so_far = report_;
+  if (!so_far.steps.empty() && so_far.steps.back().ended_unix_ms == 0) fill(so_far.steps.back());
+  return so_far;
 }
 
 void Rollout::complete(const char* outcome, const std::string& reason, Moment at, RolloutActions& actions) {

@@ -84,13 +84,14 @@ struct RolloutAction {
     save,           // keep Rollout::save() with the split in the journal
     notify,         // log the event `notice` with `text`; POST it if for_webhook
     ask_gate,       // may `green` follow? Answer by gate_answered(number), later
-    smoke,          // send `number` requests to green; answer by smoke_finished
+    smoke,          // send `number` requests to green; answer by smoke_finished(round), later
     finish_report,  // write report() to state_dir
   };
   Kind kind = Kind::save;
   conf::BasisPoints green = 0;
   Notice notice = Notice::start;
   uint64_t number = 0;
+  uint64_t round = 0;
   std::string text = {};
 };
 using RolloutActions = std::vector<RolloutAction>;
@@ -125,19 +126,22 @@ class Rollout {
   // `full` not past a gate: refused while it has said no, and where it has not
   // been asked lately it is asked first; its yes promotes (promotion_asked()).
   conf::Result<RolloutActions> promote(Moment at, bool full);
-  // While returning: at once. Nothing to do when green has gone already.
+  // While returning: at once. After the end too: whatever green was given since
+  // goes back, and only where it has nothing there is nothing to do.
   conf::Result<RolloutActions> abort(Moment at, const std::string& reason);
   // By a plan that may be another than before.
   conf::Result<RolloutActions> retry(const RolloutPlan& plan, Moment at);
 
-  // What happened elsewhere. `split_changed` is told after a change by hand,
-  // `tripped` and `reset` follow the trip breaker's latch.
-  RolloutActions split_changed(conf::BasisPoints green, Moment at);
+  // What happened elsewhere. `split_changed` is told after a change, `by` hand or
+  // another way; `tripped` and `reset` follow the trip breaker's latch.
+  RolloutActions split_changed(conf::BasisPoints green, Moment at, const char* by = "by hand");
   RolloutActions tripped(const std::string& reason, Moment at);
   void reset() { latched_ = false; }
   void set_frozen(bool frozen) { frozen_ = frozen; }
   RolloutActions gate_answered(uint64_t number, bool allowed, const std::string& reason, Moment at);
-  RolloutActions smoke_finished(bool passed, const std::string& reason, Moment at);
+  RolloutActions smoke_finished(uint64_t round, bool passed, const std::string& reason, Moment at);
+  // Is the end of this round still of interest?
+  bool awaits_smoke(uint64_t round) const;
 
   // To be called some times a second, with what was seen since the last call.
   RolloutActions tick(Moment at, const Observation& seen);
@@ -175,6 +179,8 @@ class Rollout {
   // hold has shown what it needs; 0: none.
   double granted(std::string_view cap) const;
   const RolloutReport& report() const { return report_; }
+  // The same with what was seen until now of the step under way.
+  RolloutReport report_so_far() const;
   std::string save() const;
 
  private:
@@ -190,6 +196,7 @@ class Rollout {
   conf::Status may_rise_to(conf::BasisPoints split) const;
   RolloutActions begin(const RolloutPlan& plan, Moment at);
   void enter_step(size_t step, Moment at, RolloutActions& actions);
+  void fill(StepReport& step) const;
   void leave_step(const char* outcome, const std::string& reason, Moment at);
   void complete(const char* outcome, const std::string& reason, Moment at, RolloutActions& actions);
   void go_back(const std::string& reason, Moment at, RolloutActions& actions);
@@ -239,6 +246,7 @@ class Rollout {
   bool promotion_asked_ = false;
   std::string told_veto_;  // what the last notice gave as its reason; empty: none since the last yes
   Question smoke_;
+  uint64_t smoke_round_ = 0;
 
   // Going back over a time.
   conf::BasisPoints return_from_ = 0;

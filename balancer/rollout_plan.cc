@@ -22,6 +22,7 @@ RolloutPlan RolloutPlan::from(const conf::Rollout& settings) {
   plan.deadline_ms = settings.deadline_ms;
   plan.return_ms = settings.return_ms;
   plan.ask_gate = !settings.gate.empty();
+  plan.gate = settings.gate;
   plan.smoke_requests = settings.smoke_requests;
   return plan;
 }

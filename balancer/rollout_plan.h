@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 #include <vector>
 
 #include "conf/config.h"
@@ -21,6 +22,7 @@ struct RolloutPlan {
   uint64_t deadline_ms = 0;     // held longer than this at one step: abort; 0: never
   uint64_t return_ms = 0;       // going back takes this long; 0: at once
   bool ask_gate = false;        // a gate may veto each step
+  std::string gate = {};        // where it was when the plan was made
   uint32_t smoke_requests = 0;  // sent to green before the first step; 0: none
   // By the command that started it, not by the configuration.
   bool steps_given = false;

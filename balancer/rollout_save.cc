@@ -69,6 +69,7 @@ void save_plan(FieldWriter& fields, const RolloutPlan& plan) {
   fields.number("plan.deadline_ms", plan.deadline_ms);
   fields.number("plan.return_ms", plan.return_ms);
   fields.number("plan.ask_gate", plan.ask_gate ? 1 : 0);
+  fields.text("plan.gate", plan.gate);
   fields.number("plan.smoke_requests", plan.smoke_requests);
   fields.number("plan.steps_given", plan.steps_given ? 1 : 0);
   fields.number("plan.hold_given", plan.hold_given ? 1 : 0);
@@ -120,6 +121,7 @@ void Rollout::restore_plan(const FieldReader& fields) {
   plan_.deadline_ms = fields.number("plan.deadline_ms");
   plan_.return_ms = fields.number("plan.return_ms");
   plan_.ask_gate = fields.number("plan.ask_gate") != 0;
+  plan_.gate = fields.text("plan.gate");
   plan_.smoke_requests = static_cast<uint32_t>(fields.number("plan.smoke_requests"));
   plan_.steps_given = fields.number("plan.steps_given") != 0;
   plan_.hold_given = fields.number("plan.hold_given") != 0;

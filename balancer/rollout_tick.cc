@@ -136,7 +136,7 @@ void Rollout::wait_for_smoke(Moment at, RolloutActions& actions) {
   if (at.now_ms - smoke_.since_ms >= kAskAgainMs) smoke_ = {};  // also a round that never ended
   if (smoke_.state == Question::State::none) {
     smoke_ = {Question::State::asked, at.now_ms, ""};
-    actions.push_back({.kind = Kind::smoke, .number = plan_.smoke_requests});
+    actions.push_back({.kind = Kind::smoke, .number = plan_.smoke_requests, .round = ++smoke_round_});
   }
   if (smoke_.state == Question::State::no) {
     waiting_.push_back(

@@ -169,7 +169,8 @@ constexpr Key kKeys[] = {
     {"service.*.sticky", member<&Service::sticky, StickyType>(), "none", kAny, reload,
      "What keeps a client on one side; a rising split only ever moves clients from blue to green."},
     {"service.*.override", member<&Service::override_header, OverrideType>(), "off", kAny, reload,
-     "A request header in which `blue` or `green` wins over the split; not over a trip, which sends everything to blue."},
+     "A request header in which `blue` or `green` wins over the split; not over a trip, which sends everything to blue. "
+     "The answer says in the same header who gave it: `web/green`."},
     {"service.*.rescue", member<&Service::rescue, FlagType>(), "false", kAny, reload,
      "Whether a safe request that failed on green is sent again to blue; the failure counts all the same."},
     {"service.*.maintenance", member<&Service::maintenance, FlagType>(), "false", kAny, reload,
@@ -276,7 +277,8 @@ constexpr Key kKeys[] = {
      "100",
      {0, 10e6},
      reload,
-     "Requests that may wait for a connection. 0: none waits."},
+     "Requests that may wait for a connection. 0: none waits, but for the moment in which an idle connection gives its "
+     "place up."},
     {"service.*.blue.queue_timeout",
      member<&Upstream::queue_timeout_ms, DurationType>(),
      "500ms",
@@ -428,7 +430,7 @@ constexpr Key kKeys[] = {
     {"service.*.rollout.smoke_path", member<&Rollout::smoke_path, RequestPathType>(), "/", kAny, reload,
      "The path of these requests."},
     {"service.*.rollout.smoke_host", member<&Rollout::smoke_host, TextType>(), "", kAny, reload,
-     "Their Host field. Absent: the service's name."},
+     "Their Host field. Absent: the first host that is routed to the service, or its name."},
 
     {"service.*.trip.enabled", member<&Trip::enabled, FlagType>(), "true", kAny, reload,
      "Whether green's failures return the service to blue."},

@@ -136,7 +136,6 @@ std::set<std::string> Control::dns_names() const {
 conf::Status Control::start() {
   const Loop::Scope scope(loop_);
   if (const conf::Status acquired = acquire(); !acquired.ok()) {
-    for (const OpenListener& one : listeners_) remove_path(one);
     state_ = RunState::stopped;
     finish();
     return acquired.error();
@@ -455,6 +454,7 @@ void Control::stop_workers() {
 // No worker has a connection or a waiter left: now none needs to be woken.
 void Control::finish() {
   for (const OpenListener& one : listeners_) {
+    remove_path(one);
     for (const int fd : one.fds) {
       if (!accepting_) close(fd);  // else it is a worker's
     }
@@ -465,6 +465,7 @@ void Control::finish() {
   for (const auto& closer : closers_) closer();
   http_client_.close();
   health_.close();
+  rollouts_.close();
   predecessor_.close();
   resolver_.close();
   for (const auto& handle : signals_) uv_close(reinterpret_cast<uv_handle_t*>(handle.get()), nullptr);

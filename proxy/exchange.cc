@@ -31,7 +31,7 @@ void Exchange::begin(Downstream& downstream, StreamId stream) {
   colour_ = Colour::blue;
   request_complete_ = response_started_ = false;
   attempt_settled_ = true;
-  fresh_only_ = stale_retried_ = is_retry_ = is_rescue_ = by_lot_ = false;
+  fresh_only_ = stale_retried_ = is_retry_ = is_rescue_ = by_lot_ = tells_who_ = interim_sent_ = false;
   counted_ = in_queue_ = aborted_ = downstream_gone_ = false;
   last_ = by_close_ = tunnel_half_ended_ = false;
   status_ = 0;
@@ -296,6 +296,7 @@ void Exchange::on_response() {
   if (head.interim()) {
     if (downstream_->codec().speaks_interim()) {
       downstream_->codec().write_response(downstream_->out(), stream_, head, {}, false);
+      interim_sent_ = true;
     }
     return;
   }
@@ -323,6 +324,7 @@ void Exchange::forward_response(const ResponseHead& head) {
   if (head.status != 101 && head.fields.find(FieldId::date) == nullptr) {
     added.add("Date", context_.loop.http_date());
   }
+  if (tells_who_) added.add(conf().override_header, pool_->state().name());
   codec.write_response(downstream_->out(), stream_, head, added, last_);
   if (head.status == 101) {
     last_ = true;

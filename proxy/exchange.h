@@ -182,8 +182,10 @@ class Exchange {
   bool stale_retried_ = false;
   bool is_retry_ = false;
   bool is_rescue_ = false;
-  bool by_lot_ = false;   // the split chose the colour, and nothing else
-  bool counted_ = false;  // in the pool's `active`
+  bool by_lot_ = false;        // the split chose the colour, and nothing else
+  bool interim_sent_ = false;  // something of a response has gone down: no other attempt's may follow
+  bool tells_who_ = false;     // the client asked for a colour: the answer says whose it is
+  bool counted_ = false;       // in the pool's `active`
   bool in_queue_ = false;
   bool awaits_continue_ = false;    // the upstream owes a 100 or an answer before the body comes
   bool aborted_ = false;            // the client did not get a complete answer

@@ -13,13 +13,14 @@ Colour Exchange::choose_colour() {
   const balancer::Split::Value split = state.split().get();
   generation_ = split.generation;
   UpstreamPool& green = *service_->pools[static_cast<size_t>(Colour::green)];
+  const Field* const override_field =
+      conf().override_header.empty() ? nullptr : head_.fields.find(conf().override_header);
+  tells_who_ = override_field != nullptr;
   if (!conf().has_green || state.tripped() || !green.has_usable_endpoint()) return Colour::blue;
-  if (!conf().override_header.empty()) {
-    if (const Field* field = head_.fields.find(conf().override_header); field != nullptr) {
-      const std::string_view wish = head_.fields.value(*field);
-      if (wish == "green") return Colour::green;
-      if (wish == "blue") return Colour::blue;
-    }
+  if (tells_who_) {
+    const std::string_view wish = head_.fields.value(*override_field);
+    if (wish == "green") return Colour::green;
+    if (wish == "blue") return Colour::blue;
   }
   by_lot_ = true;
   if (split.green == 0) return Colour::blue;

@@ -49,6 +49,7 @@ bool Exchange::may_replay() const {
 // Starts another attempt if one is allowed. `status`: of the response that made
 // the attempt a failure, or 0.
 bool Exchange::try_again(const UpstreamFailure& failure, uint16_t status) {
+  if (interim_sent_) return false;
   if (rescue_permitted(status)) {
     stats().counters.rescues.add();
     leave_upstream(false);

@@ -62,7 +62,7 @@ class HttpClient::Running final : public Stream::Handler {
   void fail(std::string problem) {
     if (ended_) return;
     ended_ = true;
-    answer_ = {0, {}, std::move(problem)};
+    answer_ = {0, {}, {}, std::move(problem)};
     loop_.defer(finish_);
   }
   void abandon() {
@@ -131,7 +131,7 @@ class HttpClient::Running final : public Stream::Handler {
       case CodecEvent::Kind::bad:
         return fail(std::string("the answer is no HTTP: ") + codec_.problem().detail);
       case CodecEvent::Kind::head:
-        if (!codec_.response().interim()) answer_.status = codec_.response().status;
+        if (!codec_.response().interim()) take_head(codec_.response());
         return;
       case CodecEvent::Kind::data:
         if (answer_.body.size() + codec_.piece().size > kMostBodyBytes) return fail("the answer is too long");
@@ -141,6 +141,15 @@ class HttpClient::Running final : public Stream::Handler {
         ended_ = true;
         loop_.defer(finish_);
         return;
+    }
+  }
+
+  void take_head(const ResponseHead& head) {
+    answer_.status = head.status;
+    if (call_.answer_field.empty()) return;
+    for (const Field& field : head.fields.all()) {
+      if (!equal_fold(head.fields.name(field), call_.answer_field)) continue;
+      answer_.field = head.fields.value(field);
     }
   }
 

@@ -43,6 +43,7 @@ struct HttpCall {
   std::string target = "/";
   std::vector<std::pair<std::string, std::string>> fields;
   std::string body;
+  std::string answer_field;  // a field of the answer that is of interest
   uint64_t timeout_ms = 10'000;
   std::shared_ptr<const TlsClientContext> tls;  // for an https URL; another does not look at it
 };
@@ -50,6 +51,7 @@ struct HttpCall {
 struct HttpAnswer {
   uint16_t status = 0;  // 0: there was no answer, `problem` says why
   std::string body;
+  std::string field;    // the value of HttpCall::answer_field, the last where there are several
   std::string problem;  // a sentence's end: "connection refused"
 
   bool success() const { return status >= 200 && status < 300; }

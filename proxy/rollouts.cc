@@ -21,6 +21,11 @@ using Json = nlohmann::ordered_json;
 
 namespace {
 
+// The step that is under way or was when it ended; 0: none was begun.
+size_t step_of(const balancer::Rollout* rollout) {
+  return rollout == nullptr || rollout->report().steps.empty() ? 0 : rollout->step() + 1;
+}
+
 // `rollout` is null where the service has had none.
 std::string body_of(const std::string& event, const std::string& service, const balancer::Rollout* rollout,
                     const balancer::Split::Value& split, const std::string& text, int64_t unix_ms) {
@@ -33,7 +38,7 @@ std::string body_of(const std::string& event, const std::string& service, const 
                      {"green", split.green / 100.0},
                      {"generation", split.generation},
                      {"state", to_string(rollout == nullptr ? RolloutState::idle : rollout->state())},
-                     {"step", rollout == nullptr ? 0 : rollout->step() + 1},
+                     {"step", step_of(rollout)},
                      {"steps", std::move(steps)},
                      {"text", text},
                      {"at", balancer::rfc3339(unix_ms)}};
@@ -53,9 +58,12 @@ bool Rollouts::observes(RolloutState state) {
 
 void Rollouts::leave(const conf::Config& next) {
   for (const auto& [service, one] : cases_) {
-    if (next.services.contains(service) || control_.registry().find(service) == nullptr) continue;
+    if (control_.registry().find(service) == nullptr) continue;
+    const auto stays = next.services.find(service);
+    if (stays != next.services.end() && stays->second.has_green) continue;
     const conf::Result<RolloutActions> paused =
-        one->rollout->pause(now(), "the service left the configuration.");
+        one->rollout->pause(now(), stays == next.services.end() ? "the service left the configuration."
+                                                                : "green left the configuration.");
     if (paused.ok()) carry_out(*one, *paused);
   }
 }
@@ -69,7 +77,9 @@ void Rollouts::configure() {
     }
     // The file may have moved the split of one that came back.
     const conf::BasisPoints green = entry->state->split().get().green;
-    if (green != one->rollout->split()) carry_out(*one, one->rollout->split_changed(green, now()));
+    if (green != one->rollout->split()) {
+      carry_out(*one, one->rollout->split_changed(green, now(), "by the configuration"));
+    }
   }
 }
 
@@ -168,11 +178,17 @@ conf::Result<Rollouts::Case*> Rollouts::existing(const std::string& service) {
     return refusal(Error::Kind::refused,
                    "service '" + service + "' has no rollout; 'rollout start " + service + "' begins one");
   }
-  if (!control_.service_conf(service).has_green) {
+  return found->second.get();
+}
+
+// For what gives green something.
+conf::Result<Rollouts::Case*> Rollouts::existing_with_green(const std::string& service) {
+  conf::Result<Case*> found = existing(service);
+  if (found.ok() && !control_.service_conf(service).has_green) {
     return refusal(Error::Kind::refused, "service '" + service + "' has no green upstream any more; " +
                                              "'rollout start' begins anew when it has one");
   }
-  return found->second.get();
+  return found;
 }
 
 conf::Status Rollouts::pause(const std::string& service) {
@@ -182,13 +198,13 @@ conf::Status Rollouts::pause(const std::string& service) {
 }
 
 conf::Status Rollouts::resume(const std::string& service) {
-  const conf::Result<Case*> one = existing(service);
+  const conf::Result<Case*> one = existing_with_green(service);
   if (!one.ok()) return one.error();
   return obey(**one, (*one)->rollout->resume(now()));
 }
 
 conf::Status Rollouts::promote(const std::string& service, bool full) {
-  const conf::Result<Case*> one = existing(service);
+  const conf::Result<Case*> one = existing_with_green(service);
   if (!one.ok()) return one.error();
   return obey(**one, (*one)->rollout->promote(now(), full));
 }
@@ -200,7 +216,7 @@ conf::Status Rollouts::abort(const std::string& service) {
 }
 
 conf::Status Rollouts::retry(const std::string& service) {
-  const conf::Result<Case*> one = existing(service);
+  const conf::Result<Case*> one = existing_with_green(service);
   if (!one.ok()) return one.error();
   const balancer::RolloutPlan& before = (*one)->rollout->plan();
   Wishes wishes;
@@ -258,6 +274,7 @@ void Rollouts::tick() {
     const ServiceEntry* const entry = control_.registry().find(service);
     if (entry == nullptr) continue;  // paused, or on a way back that waits for its service
     const bool observing = observes(one->rollout->state());
+    if (!observing) knocks_.erase(service);
     balancer::Observation seen;
     if (observing) seen = observe(*one, *entry);
     one->observing = observing;
@@ -295,7 +312,7 @@ void Rollouts::carry_out(Case& one, const RolloutAction& action) {
     case RolloutAction::Kind::ask_gate:
       return ask_gate(one, action);
     case RolloutAction::Kind::smoke:
-      return smoke(service, action.number);
+      return smoke(service, action.round, action.number);
     case RolloutAction::Kind::finish_report:
       return write_report(one);
   }
@@ -325,7 +342,7 @@ void Rollouts::notify(const Case& one, const RolloutAction& action) {
   control_.add_event("rollout_" + event, rollout.service(), action.text,
                      {{"state", to_string(rollout.state())},
                       {"green", conf::format_percent(action.green)},
-                      {"step", std::to_string(rollout.step() + 1)}});
+                      {"step", std::to_string(step_of(&rollout))}});
   const conf::Rollout& settings = control_.service_conf(rollout.service()).rollout;
   if (!for_webhook(action.notice) || settings.webhook.empty()) return;
   const uint64_t generation = control_.registry().find(rollout.service())->state->split().get().generation;
@@ -350,8 +367,9 @@ void Rollouts::ask_gate(const Case& one, const RolloutAction& action) {
   const uint64_t generation = control_.registry().find(rollout.service())->state->split().get().generation;
   const std::string text = "May green go from " + balancer::percent(rollout.split()) + " to " +
                            balancer::percent(action.green) + "?";
+  // One that a reload took away is asked on: the plan under way has it.
   control_.webhooks().ask(
-      target(rollout.service(), settings.gate),
+      target(rollout.service(), settings.gate.empty() ? rollout.plan().gate : settings.gate),
       body_of("gate", rollout.service(), &rollout, {action.green, generation}, text, now().unix_ms),
       [this, service = rollout.service(), number = action.number](bool allowed, const std::string& reason) {
         const auto found = cases_.find(service);
@@ -360,33 +378,56 @@ void Rollouts::ask_gate(const Case& one, const RolloutAction& action) {
       });
 }
 
-void Rollouts::smoke(const std::string& service, uint64_t left) {
-  const auto settings = control_.config().services.find(service);
-  if (settings == control_.config().services.end()) return;
-  if (left == 0) return smoke_ended(service, true, "");
+// A name that is routed to the service.
+std::string Rollouts::smoke_host(const std::string& service) const {
+  const std::string& wanted = control_.service_conf(service).rollout.smoke_host;
+  if (!wanted.empty()) return wanted;
+  for (const conf::Route& route : control_.config().routes) {
+    if (route.service == service && !route.host.empty() && !route.host.starts_with('*')) return route.host;
+  }
+  return service;
+}
+
+void Rollouts::smoke(const std::string& service, uint64_t round, uint64_t left) {
+  const balancer::Rollout* const rollout = find(service);
+  if (rollout == nullptr || control_.registry().find(service) == nullptr || !rollout->awaits_smoke(round)) {
+    return;
+  }
+  if (left == 0) return smoke_ended(service, round, true, "");
   const std::optional<conf::Address> door = control_.plain_listener();
-  if (!door) return smoke_ended(service, false, "no listener is without TLS and the PROXY protocol.");
-  const conf::Rollout& rollout = settings->second.rollout;
+  if (!door) return smoke_ended(service, round, false, "no listener is without TLS and the PROXY protocol.");
+  const conf::Service& settings = control_.service_conf(service);
   HttpCall call;
   call.method = "GET";
-  call.authority = rollout.smoke_host.empty() ? service : rollout.smoke_host;
-  call.target = rollout.smoke_path;
-  call.fields = {{settings->second.override_header, "green"}};
+  call.authority = smoke_host(service);
+  call.target = settings.rollout.smoke_path;
+  call.fields = {{settings.override_header, "green"}};
+  call.answer_field = settings.override_header;
+  const std::string asked = "GET " + call.target + " of " + call.authority;
   control_.http_client().send(
-      *door, std::move(call), [this, service, left, path = rollout.smoke_path](const HttpAnswer& answer) {
-        if (answer.status >= 200 && answer.status < 400) return smoke(service, left - 1);
-        smoke_ended(service, false,
-                    "GET " + path +
-                        (answer.status == 0 ? ": " + answer.problem
-                                            : " was answered with " + std::to_string(answer.status)) +
-                        ".");
+      *door, std::move(call), [this, service, round, left, asked](const HttpAnswer& answer) {
+        const std::string green = service + "/green";
+        if (answer.status == 0) {
+          smoke_ended(service, round, false, asked + ": " + answer.problem + ".");
+        } else if (answer.status < 200 || answer.status >= 400) {
+          smoke_ended(service, round, false,
+                      asked + " was answered with " + std::to_string(answer.status) + ".");
+        } else if (answer.field != green) {
+          smoke_ended(service, round, false,
+                      asked + " was answered by " +
+                          (answer.field.empty() ? "another service" : answer.field) + ", not by " + green +
+                          ": see smoke_host and smoke_path.");
+        } else {
+          smoke(service, round, left - 1);
+        }
       });
 }
 
-void Rollouts::smoke_ended(const std::string& service, bool passed, const std::string& reason) {
+void Rollouts::smoke_ended(const std::string& service, uint64_t round, bool passed,
+                           const std::string& reason) {
   const auto found = cases_.find(service);
   if (found == cases_.end()) return;
-  carry_out(*found->second, found->second->rollout->smoke_finished(passed, reason, now()));
+  carry_out(*found->second, found->second->rollout->smoke_finished(round, passed, reason, now()));
 }
 
 void Rollouts::write_report(const Case& one) {

@@ -30,6 +30,7 @@
 #include "conf/config.h"
 #include "conf/diff.h"
 #include "conf/result.h"
+#include "proxy/knocks.h"
 #include "proxy/webhooks.h"
 
 namespace sluice::proxy {
@@ -85,6 +86,8 @@ class Rollouts {
 
   // Null: there was none.
   const balancer::Rollout* find(const std::string& service) const;
+  // Ends what it asks of the network.
+  void close() { knocks_.clear(); }
 
  private:
   // The counters of one upstream when they were last looked at; by outcome,
@@ -105,6 +108,7 @@ class Rollouts {
   static bool observes(balancer::RolloutState state);
   conf::Result<balancer::RolloutPlan> plan_for(const std::string& service, const Wishes& wishes) const;
   conf::Result<Case*> existing(const std::string& service);
+  conf::Result<Case*> existing_with_green(const std::string& service);
   conf::Status obey(Case& one, const conf::Result<balancer::RolloutActions>& actions);
   void carry_out(Case& one, const balancer::RolloutActions& actions);
   void carry_out(Case& one, const balancer::RolloutAction& action);
@@ -112,6 +116,8 @@ class Rollouts {
   balancer::Observation observe(Case& one, const ServiceEntry& entry);
   void observe_upstream(Case& one, const ServiceEntry& entry, conf::Colour colour,
                         balancer::UpstreamObservation& seen);
+  // How many of green's endpoints a pre-flight has knocked at in vain.
+  uint32_t unanswered(const Case& one, const ServiceEntry& entry);
   void observe_caps(const std::string& service, std::vector<balancer::SharedCap>& caps) const;
   // Of what others' steps were granted under the cap, what they do not use yet.
   double granted_to_others(const std::string& service, const conf::Cap& cap, const std::string& name) const;
@@ -122,13 +128,16 @@ class Rollouts {
   // A trip where no rollout is that would tell of it.
   void tell_trip(const std::string& service, const std::string& reason);
   void ask_gate(const Case& one, const balancer::RolloutAction& action);
-  // Sends one request after the other until `left` have passed or one has not.
-  void smoke(const std::string& service, uint64_t left);
-  void smoke_ended(const std::string& service, bool passed, const std::string& reason);
+  // Sends one request after the other until `left` have passed, one has not, or
+  // nobody waits for the round any more.
+  void smoke(const std::string& service, uint64_t round, uint64_t left);
+  void smoke_ended(const std::string& service, uint64_t round, bool passed, const std::string& reason);
+  std::string smoke_host(const std::string& service) const;
   void write_report(const Case& one);
 
   Control& control_;
   std::map<std::string, std::unique_ptr<Case>> cases_;
+  std::map<std::string, std::unique_ptr<Knocks>> knocks_;  // of pre-flights without health checks
 };
 
 }  // namespace sluice::proxy

@@ -34,12 +34,10 @@ struct Connections {
 };
 
 // The workers count their idle ones a moment apart from the places.
-Connections connections_of(const balancer::Cap& cap, uint32_t workers) {
-  int64_t idle = 0;
-  for (uint32_t worker = 0; worker < workers; ++worker) idle += cap.idle(worker);
+Connections connections_of(const balancer::Cap& cap) {
   const uint32_t used = cap.used();
-  const auto bounded = static_cast<uint32_t>(std::clamp<int64_t>(idle, 0, used));
-  return {used - bounded, bounded};
+  const uint32_t idle = std::min(cap.idle(), used);
+  return {used - idle, idle};
 }
 
 // For a moment a counter may seem to shrink; see Judge.
@@ -93,11 +91,26 @@ void Rollouts::observe_upstream(Case& one, const ServiceEntry& entry, Colour col
   seen.endpoints_out = static_cast<uint32_t>(
       std::count_if(entry.endpoints[i].begin(), entry.endpoints[i].end(),
                     [](const auto& endpoint) { return !endpoint.state->condition().usable(); }));
+  if (colour == Colour::green) seen.endpoints_out = std::max(seen.endpoints_out, unanswered(one, entry));
   const balancer::Cap& cap = *upstream.connections();
-  const Connections connections = connections_of(cap, upstream.workers());
+  const Connections connections = connections_of(cap);
   seen.connections = connections.in_use;
   seen.idle = connections.idle;
   seen.max_connections = cap.max() == balancer::Cap::kUnlimited ? 0 : cap.max();
+}
+
+// Before green gets anything somebody has to answer there, and without health
+// checks nobody else has asked.
+uint32_t Rollouts::unanswered(const Case& one, const ServiceEntry& entry) {
+  const std::string& service = one.rollout->service();
+  if (one.rollout->state() != balancer::RolloutState::preflight ||
+      control_.service_conf(service).health.enabled) {
+    knocks_.erase(service);
+    return 0;
+  }
+  std::unique_ptr<Knocks>& knocks = knocks_[service];
+  if (knocks == nullptr) knocks = std::make_unique<Knocks>(control_.loop());
+  return knocks->unanswered(entry.endpoints[static_cast<size_t>(Colour::green)]);
 }
 
 void Rollouts::observe_caps(const std::string& service, std::vector<balancer::SharedCap>& caps) const {
@@ -107,7 +120,7 @@ void Rollouts::observe_caps(const std::string& service, std::vector<balancer::Sh
     balancer::SharedCap cap;
     cap.name = name;
     cap.max = state->second->max();
-    cap.used = connections_of(*state->second, control_.registry().workers()).in_use;
+    cap.used = connections_of(*state->second).in_use;
     cap.warn_at = settings.warn_at;
     cap.granted = granted_to_others(service, settings, name);
     for (const conf::Cap::Member& member : settings.members) {
@@ -128,7 +141,7 @@ double Rollouts::granted_to_others(const std::string& service, const conf::Cap& 
     for (const conf::Cap::Member& member : cap.members) {
       if (member.service != other) continue;
       const balancer::UpstreamState& upstream = *entry->upstreams[static_cast<size_t>(member.colour)];
-      used += connections_of(*upstream.connections(), upstream.workers()).in_use;
+      used += connections_of(*upstream.connections()).in_use;
     }
     sum += std::max(0.0, granted - used);
   }

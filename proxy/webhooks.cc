@@ -29,6 +29,21 @@ std::string what_went_wrong(const HttpAnswer& answer) {
   return answer.status == 0 ? answer.problem : "it answered " + std::to_string(answer.status);
 }
 
+// It is kept, logged and shown on terminals.
+std::string fit_for_a_line(std::string text) {
+  constexpr size_t kMostBytes = 500;
+  if (text.size() > kMostBytes) {
+    size_t end = kMostBytes;
+    while (end > 0 && (static_cast<unsigned char>(text[end]) & 0xc0) == 0x80) --end;  // within a character
+    text.resize(end);
+    text += "...";
+  }
+  for (char& c : text) {
+    if (static_cast<unsigned char>(c) < ' ' || c == 0x7f) c = ' ';
+  }
+  return text;
+}
+
 // A gate's own words, if it has any.
 std::pair<bool, std::string> judgement(const HttpAnswer& answer) {
   bool allowed = answer.success();
@@ -40,7 +55,7 @@ std::pair<bool, std::string> judgement(const HttpAnswer& answer) {
       if (!allowed && reason.empty()) reason = "it gave no reason.";
     }
     if (const auto said = body.find("reason"); said != body.end() && said->is_string() && !allowed) {
-      reason = said->get<std::string>();
+      reason = fit_for_a_line(said->get<std::string>());
     }
   }
   return {allowed, reason};

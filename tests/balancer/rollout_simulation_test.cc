@@ -66,7 +66,7 @@ class World {
         break;
     }
     if (gate_asked_ != 0 && one_in(2)) answer_gate();
-    if (smoke_asked_ && one_in(2)) answer_smoke();
+    if (smoke_asked_ != 0 && one_in(2)) answer_smoke();
   }
 
   bool over() const {
@@ -150,6 +150,7 @@ class World {
     REQUIRE((state() == RolloutState::returning || state() == RolloutState::aborted ||
              state() == RolloutState::tripped));
     if (state() != RolloutState::returning) REQUIRE(split_ == 0);
+    REQUIRE(rollout_->split() == split_);
   }
 
   void set_by_hand() {
@@ -196,8 +197,8 @@ class World {
   }
 
   void answer_smoke() {
-    smoke_asked_ = false;
-    perform(rollout_->smoke_finished(one_in(2), "test", at_), Cause::other);
+    const uint64_t round = std::exchange(smoke_asked_, 0);
+    perform(rollout_->smoke_finished(round, one_in(2), "test", at_), Cause::other);
   }
 
   void fault() {
@@ -266,7 +267,8 @@ class World {
       REQUIRE(state() == state_before);
       REQUIRE(rollout_->latched() == latched_before);
     }
-    unsaved_ = frozen_unsaved_ = ticked_ = smoke_asked_ = gate_allows_ = false;
+    unsaved_ = frozen_unsaved_ = ticked_ = gate_allows_ = false;
+    smoke_asked_ = 0;
     gate_asked_ = 0;
     green_seen_ = rollout_->evidence().of(conf::Colour::green).attempts;
     green_errors_ = rollout_->evidence().of(conf::Colour::green).errors;
@@ -310,7 +312,7 @@ class World {
           gate_allows_ = false;
           break;
         case Kind::smoke:
-          smoke_asked_ = true;
+          smoke_asked_ = action.round;
           break;
         case Kind::notify:
           REQUIRE(!action.text.empty());
@@ -409,7 +411,7 @@ class World {
   bool ticked_ = false;
   uint64_t gate_asked_ = 0;
   bool gate_allows_ = false;
-  bool smoke_asked_ = false;
+  uint64_t smoke_asked_ = 0;  // the round; 0: none
 
   RolloutState last_state_ = RolloutState::idle;
   size_t last_step_ = 0;

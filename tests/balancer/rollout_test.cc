@@ -203,16 +203,54 @@ TEST_CASE("rollout: the pre-flight waits for a healthy green and for smoke reque
   bench.tick();
   REQUIRE(find(bench.done, Kind::smoke) != nullptr);
   CHECK(find(bench.done, Kind::smoke)->number == 5);
-  bench.keep(bench.rollout.smoke_finished(false, "500", bench.at));
+  const uint64_t first = find(bench.done, Kind::smoke)->round;
+  CHECK(bench.rollout.awaits_smoke(first));
+  bench.keep(bench.rollout.smoke_finished(first, false, "500", bench.at));
   bench.done.clear();
   bench.run(30'000);
   CHECK(waits_for(bench.rollout, "smoke"));
   CHECK(find(bench.done, Kind::smoke) == nullptr);
   bench.run(31'000);
   REQUIRE(find(bench.done, Kind::smoke) != nullptr);
-  bench.keep(bench.rollout.smoke_finished(true, "", bench.at));
+  const uint64_t second = find(bench.done, Kind::smoke)->round;
+  CHECK_FALSE(bench.rollout.awaits_smoke(first));
+  bench.keep(bench.rollout.smoke_finished(first, true, "", bench.at));  // late
+  bench.tick();
+  CHECK(waits_for(bench.rollout, "smoke"));
+  bench.keep(bench.rollout.smoke_finished(second, true, "", bench.at));
   bench.tick();
   CHECK(bench.rollout.split() == 1000);
+}
+
+TEST_CASE("rollout: what another rollout asked green says nothing of this one") {
+  Bench bench;
+  RolloutPlan plan = plan_of({1000});
+  plan.smoke_requests = 5;
+  REQUIRE(bench.start(plan));
+  bench.tick();
+  REQUIRE(find(bench.done, Kind::smoke) != nullptr);
+  const uint64_t before = find(bench.done, Kind::smoke)->round;
+  bench.keep(*bench.rollout.abort(bench.at, "operator"));
+  bench.done.clear();
+  bench.keep(*bench.rollout.retry(plan, bench.at));
+  bench.tick();
+  CHECK_FALSE(bench.rollout.awaits_smoke(before));
+  bench.keep(bench.rollout.smoke_finished(before, true, "", bench.at));
+  bench.tick();
+  CHECK(bench.rollout.split() == 0);
+}
+
+TEST_CASE("rollout: the report has what was seen so far of the step under way") {
+  Bench bench;
+  REQUIRE(bench.start(plan_of({1000, 10000})));
+  REQUIRE(bench.run_until_split(1000));
+  bench.run(5'000);
+  const RolloutReport so_far = bench.rollout.report_so_far();
+  REQUIRE(so_far.steps.size() == 1);
+  CHECK(so_far.steps[0].outcome.empty());
+  CHECK(so_far.steps[0].held_ms > 0);
+  CHECK(so_far.steps[0].by_colour[0].attempts > 0);
+  CHECK(bench.rollout.report().steps[0].by_colour[0].attempts == 0);
 }
 
 TEST_CASE("rollout: the pre-flight's deadline aborts") {
@@ -339,6 +377,12 @@ TEST_CASE("rollout: abort goes back at once, from any state, and can be retried"
   CHECK(bench.rollout.state() == RolloutState::aborted);
   CHECK(bench.rollout.split() == 0);
   CHECK(bench.rollout.abort(bench.at, "again")->empty());
+  bench.rollout.set_frozen(false);
+  bench.keep(bench.rollout.split_changed(4000, bench.at));
+  bench.rollout.set_frozen(true);
+  bench.keep(*bench.rollout.abort(bench.at, "what was given since"));
+  CHECK(bench.rollout.state() == RolloutState::aborted);
+  CHECK(bench.rollout.split() == 0);
   CHECK(!bench.rollout.retry(bench.rollout.plan(), bench.at));  // frozen
   bench.rollout.set_frozen(false);
   bench.keep(*bench.rollout.retry(bench.rollout.plan(), bench.at));

@@ -108,7 +108,7 @@ def resumed(state):
 def aborted(state):
     if state.rollout == "idle":
         return None
-    return state if state.rollout in ("aborted", "tripped") else state.moved(0.0, rollout="aborted")
+    return state.moved(0.0) if state.rollout in ("aborted", "tripped") else state.moved(0.0, rollout="aborted")
 
 
 def weighted(state, green):

@@ -114,7 +114,7 @@ FAULTS = [
     Fault("answers_garbage", sends(b"\0\1\2\3\r\n\r\n"), 502, "http_protocol_error", "reset", 2),
     Fault("answers_another_protocol", sends(b"220 mail ESMTP\r\n\r\n"), 502, "http_protocol_error", "reset", 2),
     Fault("contradicts_itself", sends(TWO_LENGTHS), 502, "http_protocol_error", "reset", 2),
-    Fault("sends_interim_for_ever", after_request(sends_interim_for_ever), 502, "http_protocol_error", "reset", 2),
+    Fault("sends_interim_for_ever", after_request(sends_interim_for_ever), 502, "http_protocol_error", "reset", 1),
     Fault("closes_in_sized_body", sends(LENGTH), 0, "", "reset"),
     Fault("resets_in_sized_body", sends(LENGTH, reset), 0, "", "reset"),
     Fault("stalls_in_sized_body", sends(LENGTH, stall), 0, "", "timeout", 1, SHORT),

@@ -48,6 +48,25 @@ def test_gate_comes_before_the_operator_and_only_full_goes_past_it():
             expect("Friday" in sluice.admin.text("rollout report web"), "the report does not say so")
 
 
+def test_a_gate_that_a_reload_takes_away_is_asked_on_and_its_words_are_cut_to_a_line():
+    blue, green = pair()
+    said = json.dumps({"allow": False, "reason": "\x1b[31mNo,\nsays Ämelie. " + "ä" * 1000}).encode()
+    with blue, green, Hook(answers=[YES], otherwise=said) as gate:
+        service = rolled({"gate": gate.url, "hold": "1h"})
+        with Sluice(blue, green, service=service) as sluice:
+            sluice.admin.do("rollout start web")
+            until_step(sluice, 1)
+            del sluice.tree["service"]["web"]["rollout"]["gate"]
+            sluice.write_config()
+            sluice.admin.do("reload")
+            sluice.admin.do("rollout promote web")
+            (veto,) = wait_until(lambda: sluice.admin.show("events", type="rollout_veto"), 30, "the veto")
+            why = veto["message"]
+            expect(why.startswith("The gate said no:  [31mNo, says Ämelie. ä"), f"the reason is {why[:60]}")
+            expect(len(why.encode()) < 600 and why.endswith("ä..."), f"the reason ends in {why[-40:]}")
+            equal([one["green"] for one in gate.taken], [10.0, 25.0], "what the gate was asked")
+
+
 def test_promotion_of_a_step_that_is_held_asks_the_gate_first():
     blue, green = pair()
     with blue, green, Hook(otherwise=YES) as gate:

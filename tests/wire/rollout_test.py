@@ -209,25 +209,6 @@ def test_webhook_is_told_in_order_signed_and_again_after_a_failure():
         equal(hook.taken[1]["green"], 50.0, "the split of the first step")
 
 
-def test_smoke_requests_come_first():
-    broken = threading.Event()
-    broken.set()
-    with Origin(name="blue") as blue, Origin(failing_when(broken, "green")) as green:
-        plan = {"smoke_requests": 3, "smoke_path": "/smoke", "hold": "1h"}
-        service = rolled(plan, override="header:X-Sluice-Upstream")
-        with Sluice(blue, green, service=service) as sluice:
-            sluice.admin.do("rollout start web")
-            wait_until(lambda: "500" in str(status(sluice)["waiting_for"]), 20, "the failed smoke request")
-            equal((status(sluice)["state"], status(sluice)["green"]), ("preflight", 0.0), "after it")
-            equal([request.target for request in green.requests], ["/smoke"], "what green was asked")
-            sluice.admin.do("rollout abort web")
-            broken.clear()
-            sluice.admin.do("rollout start web")
-            until_step(sluice, 1)
-            equal([request.target for request in green.requests], ["/smoke"] * 4, "what green was asked then")
-            equal(blue.requests, [], "what blue was asked")
-
-
 def test_ctl_watches_until_the_end():
     blue, green = pair()
     with blue, green, Sluice(blue, green, service=rolled({"steps": [50, 100]})) as sluice, Traffic(sluice):
