@@ -64,23 +64,26 @@ class Printer {
       ++replies_;
       return;
     }
-    if (std::exchange(at_start_, false)) refused_ = judge(text);
-    std::FILE* const out = refused_ && !json_ ? stderr : stdout;
-    std::fprintf(out, "%s\n", text.c_str());
+    if (std::exchange(at_start_, false)) complains_ = judge(text);
+    std::fprintf(complains_ ? stderr : stdout, "%s\n", text.c_str());
   }
 
+  // A line may ask for JSON itself. Returns whether the reply is a complaint in
+  // words.
   bool judge(const std::string& text) {
-    const std::string_view refusal = json_ ? R"({"ok":false)" : "error: ";
-    if (!text.starts_with(refusal)) return false;
-    const bool usage = text.starts_with(json_ ? R"({"ok":false,"error":{"code":"usage")" : "error: usage: ");
+    const bool in_json = text.starts_with(R"({"ok":false)");
+    const bool in_words = !json_ && text.starts_with("error: ");
+    if (!in_json && !in_words) return false;
+    const bool usage =
+        text.starts_with(in_json ? R"({"ok":false,"error":{"code":"usage")" : "error: usage: ");
     worst_ = std::max(worst_, usage ? kUsage : kRefused);
-    return true;
+    return in_words;
   }
 
   const bool json_;
   std::string pending_;
   bool at_start_ = true;
-  bool refused_ = false;
+  bool complains_ = false;
   int worst_ = kDone;
   size_t replies_ = 0;
 };
@@ -348,7 +351,7 @@ int run_ctl(const CtlOptions& options) {
   const std::string line = ctl_line(options);
   const bool nothing = std::all_of(options.words.begin(), options.words.end(),
                                    [](const std::string& word) { return word.empty(); });
-  if (nothing || split_commands(line).empty()) {
+  if (nothing || split_commands(std::string_view(line).substr(0, line.size() - 1)).empty()) {
     return complain("no command was given; 'sluice ctl help' lists them");
   }
   if (asks_for_dialogue(line)) {

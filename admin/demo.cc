@@ -3,9 +3,11 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <functional>
@@ -162,9 +164,12 @@ bool Demo::prepare() {
                  options_.program.c_str());
     return false;
   }
-  std::string pattern = (std::filesystem::temp_directory_path() / "sluice-demo-XXXXXX").string();
-  if (mkdtemp(pattern.data()) == nullptr) {
-    std::perror("sluice demo: no temporary folder");
+  std::error_code missing;
+  const std::filesystem::path place = std::filesystem::temp_directory_path(missing);
+  std::string pattern = (place / "sluice-demo-XXXXXX").string();
+  if (missing || mkdtemp(pattern.data()) == nullptr) {
+    std::fprintf(stderr, "sluice demo: no temporary folder (TMPDIR names another place): %s\n",
+                 missing ? missing.message().c_str() : std::strerror(errno));
     return false;
   }
   folder_ = pattern;

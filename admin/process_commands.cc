@@ -81,7 +81,7 @@ void check(const Call& call, AnswerPtr answer) {
       call.control().loop().uv(), &job->work,
       [](uv_work_t* work) {
         Check& self = *static_cast<Check*>(work->data);
-        self.outcome = conf::parse_file(self.file);
+        self.outcome = conf::parse_file(self.file, conf::Patience::regular_files);
       },
       [](uv_work_t* work, int) {
         const std::unique_ptr<Check> self(static_cast<Check*>(work->data));

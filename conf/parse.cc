@@ -1,6 +1,7 @@
 #include "conf/parse.h"
 
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -24,9 +25,16 @@ Error os_error(const std::string& what, int code) {
 }
 
 // Up to one byte more than a configuration may have, so that it shows.
-Result<std::string> read_all(const std::string& path) {
-  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+Result<std::string> read_all(const std::string& path, Patience patience) {
+  const bool waits = patience == Patience::any_file;
+  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | (waits ? 0 : O_NONBLOCK));
   if (fd < 0) return os_error("the file cannot be opened", errno);
+  struct stat status {};
+  if (!waits && fstat(fd, &status) == 0 && !S_ISREG(status.st_mode) && !S_ISDIR(status.st_mode)) {
+    ::close(fd);
+    return Error{Error::Kind::io, Error::Source::operator_, false,
+                 "this is no regular file, which a running process does not wait for"};
+  }
   std::string text;
   int error = 0;
   while (text.size() <= kMaxFileBytes) {
@@ -112,8 +120,8 @@ ParseOutcome parse(std::string_view text, const std::string& file) {
   return {file, std::move(config), {}};
 }
 
-ParseOutcome parse_file(const std::string& path) {
-  const Result<std::string> text = read_all(path);
+ParseOutcome parse_file(const std::string& path, Patience patience) {
+  const Result<std::string> text = read_all(path, patience);
   if (!text) return {path, std::nullopt, {{{1, 1}, text.error().detail, {}}}};
   return parse(*text, path);
 }

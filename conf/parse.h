@@ -35,7 +35,9 @@ struct ParseOutcome {
 ParseOutcome parse(std::string_view text, const std::string& file);
 
 // A file that cannot be read is one error, at line 1, column 1. Reads at most
-// kMaxFileBytes (conf/document.h); pipes and devices are read to their end.
-ParseOutcome parse_file(const std::string& path);
+// kMaxFileBytes (conf/document.h); pipes and devices are read to their end, or,
+// by somebody whom nobody may keep waiting, not at all.
+enum class Patience : uint8_t { any_file, regular_files };
+ParseOutcome parse_file(const std::string& path, Patience patience = Patience::any_file);
 
 }  // namespace sluice::conf

@@ -48,7 +48,7 @@ void Control::reload(const Actor& actor, std::function<void(conf::Result<ReloadR
     return;
   }
   config_file_.read = config_file_.seen = look_at({config_.file});
-  conf::ParseOutcome outcome = conf::parse_file(config_.file);
+  conf::ParseOutcome outcome = conf::parse_file(config_.file, conf::Patience::regular_files);
   if (!outcome.ok()) {
     done(refusal(Error::Kind::invalid, outcome.to_string()));
     return;

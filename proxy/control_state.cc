@@ -36,6 +36,11 @@ conf::Status Control::open_store() {
         conf::Error::Kind::io, conf::Error::Source::system, false,
         "state_dir " + config_.state_dir + " is not there and cannot be made: " + std::strerror(errno)};
   }
+  struct stat there {};
+  if (stat(config_.state_dir.c_str(), &there) == 0 && !S_ISDIR(there.st_mode)) {
+    return conf::Error{conf::Error::Kind::io, conf::Error::Source::operator_, false,
+                       "state_dir " + config_.state_dir + " is no folder: name one, or remove the file"};
+  }
   conf::Result<std::unique_ptr<balancer::StateStore>> opened =
       balancer::StateStore::open(writer_.files(), config_.state_dir);
   if (opened.ok()) {
@@ -73,7 +78,7 @@ void Control::mind_recovery(const balancer::Journal::Recovery& recovery,
   } else if (recovery.torn_bytes > 0) {
     add_event("state_damaged", "",
               "the last record of " + journal + " was cut off after " + std::to_string(recovery.torn_bytes) +
-                  " octets: a change that was never acknowledged");
+                  " octets: a change that nobody was told was saved");
   }
   const std::string foreign = " of " + journal + " is of another release.";
   for (const std::string& record : unreadable) doubt("The record '" + record + "'" + foreign);

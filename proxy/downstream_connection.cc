@@ -189,6 +189,7 @@ void DownstreamConnection::answer_bad(const Problem& problem, bool head_only) {
   record.request_id = request_id;
   record.client = client_ip_;
   record.error = problem.error;
+  record.error_detail = problem.detail;
   record.status = problem.status;
   record.now_us = context_.loop.now_us();
   context_.reporter.request_finished(record);

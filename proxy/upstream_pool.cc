@@ -181,8 +181,12 @@ bool UpstreamPool::is_fair_to_keep(const UpstreamConnection& connection) const {
   return true;
 }
 
+// Who waits only until an idle connection gives its place up is not in line
+// behind requests: so many may wait beside max_queue.
 UpstreamPool::Queueing UpstreamPool::enqueue(Exchange& exchange) {
-  if (state_->queued().fetch_add(1, std::memory_order_relaxed) >= settings_.max_queue) {
+  const uint32_t queued = state_->queued().fetch_add(1, std::memory_order_relaxed);
+  if (queued >= settings_.max_queue &&
+      (blocked_on_ == nullptr || queued - settings_.max_queue >= blocked_on_->idle())) {
     state_->queued().fetch_sub(1, std::memory_order_relaxed);
     return Queueing::full;
   }

@@ -1,10 +1,13 @@
 #include "conf/parse.h"
 
+#include <sys/stat.h>
+
 #include <catch2/catch.hpp>
 #include <cstdio>
 #include <filesystem>
 #include <fstream>
 #include <string>
+#include <thread>
 
 #include "conf/document.h"
 #include "tests/conf/fixtures.h"
@@ -241,6 +244,17 @@ TEST_CASE("a file that cannot be read is one line") {
   std::filesystem::create_directory(directory);
   CHECK(parse_file(directory).to_string() ==
         directory + ":1:1: error: the file cannot be read: Is a directory");
+}
+
+TEST_CASE("a pipe is read by who may wait, and refused by who may not") {
+  const Folder folder;
+  const std::string path = folder.file("pipe");
+  REQUIRE(mkfifo(path.c_str(), 0600) == 0);
+  CHECK(parse_file(path, Patience::regular_files).to_string() ==
+        path + ":1:1: error: this is no regular file, which a running process does not wait for");
+  std::thread writer([&] { write_file(path, kSmallConfig); });
+  CHECK(parse_file(path).ok());
+  writer.join();
 }
 
 TEST_CASE("a file of more than 16 MiB is one line") {

@@ -266,7 +266,16 @@ def test_ctl_exit_codes():
         equal(json.loads(ctl("--json", "set weight web green=7").stdout)["green"], 7.0, "--json")
         equal(ctl("set weight web green=8 if-gen 1").returncode, 1, "refused")
         equal(ctl("nonsense").returncode, 2, "usage")
-        for words, said in [([""], "no command"), (["prompt"], "dialogue"), (["show split; quit"], "dialogue")]:
+        for words, code in [(["json set weight web green=8 if-gen 1"], 1), (["json", "set", "weight", "no", "green=8"], 1),
+                            (["json nonsense"], 2), (["show split; json nonsense"], 2), (["json show split"], 0)]:
+            answer = ctl(*words)
+            equal((answer.returncode, answer.stderr), (code, ""), f"the exit code of {words}")
+        with open("/dev/full", "w") as full:
+            answer = subprocess.run([binary(), "ctl", "-s", sluice.socket, "show", "split"], stdout=full,
+                                    stderr=subprocess.PIPE, text=True, timeout=20)
+            equal(answer.returncode, 1, "the exit code where the output is lost")
+            expect("could be written" in answer.stderr, f"it says: {answer.stderr}")
+        for words, said in [([""], "no command"), ([";"], "no command"), (["prompt"], "dialogue"), (["show split; quit"], "dialogue")]:
             answer = ctl(*words)
             equal(answer.returncode, 2, f"the exit code of {words}")
             expect(said in answer.stderr, f"{words} is refused by: {answer.stderr}")

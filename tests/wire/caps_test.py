@@ -73,6 +73,15 @@ def test_full_queue_refuses_at_once():
         equal((row["attempts_failed"], row["queue_depth"], origin.most_open), (0, 0, 1), "failures, queue, connections")
 
 
+def test_an_idle_connection_of_another_worker_is_no_reason_to_refuse():
+    with Origin() as origin:
+        blue = {"endpoints": [origin.address], "max_connections": 1, "max_queue": 0}
+        with Sluice(origin, service={**CALM, "blue": blue}, workers=2) as sluice:
+            statuses = [sluice.get().status for _ in range(40)]
+            equal(set(statuses), {200}, "what clients saw that came one after the other")
+            equal(origin.most_open, 1, "connections at a time")
+
+
 def test_place_in_the_queue_is_lost_when_its_time_is_up():
     gate = Gate()
     with Origin(gate.script) as origin, Sluice(origin, service=capped(queue_timeout="300ms")) as sluice:

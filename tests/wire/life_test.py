@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -333,6 +334,21 @@ def test_reload_that_cannot_listen_changes_nothing():
         wait_until(lambda: not os.path.exists(path), what="the end of the socket opened in vain")
 
 
+def test_a_file_that_would_have_to_be_waited_for_is_refused():
+    blue, green = pair()
+    with blue, green, Sluice(blue, green) as sluice:
+        pipe = f"{sluice.folder}/pipe"
+        os.mkfifo(pipe)
+        refused(sluice.admin.json(f"check {pipe}"), "invalid")
+        os.replace(pipe, f"{sluice.folder}/sluice.toml")
+        reply = sluice.admin.json("reload")
+        refused(reply, "invalid")
+        expect("no regular file" in reply["error"]["message"], f"the reply is {reply}")
+        equal(sluice.get().status, 200, "the answer after it")
+        sluice.admin.do("shutdown")
+        equal(sluice.process.wait(20), 0, "the exit code")
+
+
 def test_changed_file_reloads_itself_where_that_is_wanted():
     with Origin() as origin, Sluice(origin, config={"reload_on_change": True}) as sluice:
         def events(kind):
@@ -461,6 +477,28 @@ def test_drain_command_ends_the_process():
     with Origin() as origin, Sluice(origin) as sluice:
         equal(sluice.admin.json("drain")["ok"], True, "ok")
         sluice.wait_exit(15)
+
+
+def test_nothing_is_left_of_a_unix_listener():
+    with Origin() as origin, tempfile.TemporaryDirectory() as folder:
+        path = f"{folder}/in.sock"
+        config = {"listener": [{"bind": "127.0.0.1:0"}, {"bind": f"unix:{path}"}]}
+        with Sluice(origin, config=config) as sluice:
+            expect(os.path.exists(path), "the socket")
+            sluice.admin.do("shutdown")
+            equal(sluice.process.wait(20), 0, "the exit code")
+            expect(not os.path.exists(path), "the socket is still there after the end")
+        with Sluice(origin) as other:
+            sluice = Sluice(origin, config=config)
+            sluice.tree["admin"] = {"socket": other.socket}
+            try:
+                sluice.start()
+                raise AssertionError("it started")
+            except Failure as error:
+                expect(other.socket in str(error), f"it says {error}")
+            finally:
+                sluice._remove()
+            expect(not os.path.exists(path), "the socket is there after a start that failed")
 
 
 def test_shutdown_command_cuts_off():

@@ -326,6 +326,16 @@ def test_a_rollout_does_not_go_on_where_a_trip_may_be_lost():
         equal(sluice.admin.show("split")[0]["green"], 30.0, "the split when somebody has looked")
 
 
+def test_a_state_dir_that_is_a_file_starts_nothing():
+    with Origin() as origin, Sluice(origin) as sluice:
+        sluice.stop()
+        sluice.write_config({"state_dir": f"{sluice.folder}/state"})
+        Path(sluice.folder, "state").write_text("")
+        run = subprocess.run(sluice.command(), capture_output=True, text=True, timeout=20)
+        equal(run.returncode, 1, "the exit code")
+        expect("is no folder" in run.stderr, f"what it says: {run.stderr}")
+
+
 def test_a_state_dir_that_another_process_has_starts_nothing():
     with Origin() as origin, with_state(Sluice(origin)) as sluice, Sluice(origin) as other:
         other.stop()
