@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <charconv>
+#include <csignal>
 #include <cstdio>
 #include <cstring>
 #include <map>
@@ -348,6 +349,9 @@ std::string ctl_line(const CtlOptions& options) {
 }
 
 int run_ctl(const CtlOptions& options) {
+  // The first process of a container does not end by a signal that nobody minds.
+  for (const int number : {SIGINT, SIGTERM, SIGHUP})
+    std::signal(number, [](int signal) { _exit(128 + signal); });
   const std::string line = ctl_line(options);
   const bool nothing = std::all_of(options.words.begin(), options.words.end(),
                                    [](const std::string& word) { return word.empty(); });

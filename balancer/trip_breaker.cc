@@ -71,6 +71,7 @@ TripBreaker::TripBreaker(std::string service, const conf::Trip& settings)
 void TripBreaker::configure(const conf::Trip& settings) {
   if (settings.window_ms != settings_.window_ms) window_ = ErrorWindow(settings.window_ms);
   settings_ = settings;
+  if (!settings_.enabled && !tripped()) verdict_ = {};
 }
 
 void TripBreaker::begin_step(conf::BasisPoints split, uint64_t now_ms) {
@@ -110,6 +111,9 @@ void TripBreaker::clear_detectors() {
   excursion_ = {};
   excursions_ = 0;
   suspicious_excursions_ = 0;
+  comparison_pace_ = {};
+  recent_pace_ = {.head_start = kRecentHeadStart};
+  green_begun_ = false;
 }
 
 // Everything that must not depend on the attempts that come next.
@@ -127,6 +131,7 @@ void TripBreaker::begin_excursion_if_at_rest(uint64_t now_ms) {
   // Not recent_influence_: one that fails all the time would have its free errors
   // anew in each excursion.
   recent_.clear();
+  recent_pace_ = {.head_start = kRecentHeadStart};
 }
 
 // To be called after each admitted error of green.
@@ -162,23 +167,68 @@ void TripBreaker::learn_green(uint64_t oks, uint64_t errors, uint64_t now_ms) {
   if (started || own_baseline_.refine()) adopt_baseline();
 }
 
+// What says how often each colour fails.
+void TripBreaker::count_oks(uint64_t blue, uint64_t green, uint64_t now_ms) {
+  evidence_.counts[index(Colour::blue)].attempts += blue;
+  evidence_.counts[index(Colour::green)].attempts += green;
+  window_.add(green, 0, now_ms);
+  if (!normal().frozen()) return;
+  begin_excursion_if_at_rest(now_ms);
+  green_rise_.add_oks(green);
+  blue_rise_.add_oks(blue);
+  uncapped_rise_.add_oks(green);
+}
+
+// An attempt is known when it has ended, and where green is slower than blue, or
+// waits for a connection, blue's oks come first: they would tell of a green that
+// does not answer. So they wait until so much of green has ended, well or not, as
+// goes with them by its share, but for a head start that proves nothing. Returns
+// how many of blue's count now.
+uint64_t TripBreaker::Pace::pass(uint64_t blue_oks, uint64_t green_ended, double share) {
+  waiting += blue_oks;
+  green += static_cast<double>(green_ended);
+  const double due = (green + head_start) * (1 - share) / share - blue;
+  const uint64_t passed = due < 1 ? 0 : std::min(waiting, static_cast<uint64_t>(due));
+  waiting -= passed;
+  blue += static_cast<double>(passed);
+  while (green > kMemory) {
+    green /= 2;
+    blue /= 2;
+  }
+  return passed;
+}
+
+// Blue's head start says nothing of who gets how much.
+void TripBreaker::note_share(uint64_t blue, uint64_t green) {
+  green_begun_ = green_begun_ || green > 0;
+  if (green_begun_) share_.add(blue, green);
+}
+
+void TripBreaker::compare_oks(uint64_t blue, uint64_t green) {
+  const uint64_t beside = comparison_pace_.pass(blue, green, share_.value());
+  if (comparing()) comparison_.add_oks(beside, green);
+  if (!normal().frozen()) return;
+  recent_.add_oks(recent_pace_.pass(blue, green, share_.value()), green);
+  excursion_.green_oks += green;
+  excursion_.blue_oks += blue;
+}
+
 const Verdict& TripBreaker::add_oks(uint64_t blue, uint64_t green, uint64_t now_ms) {
   if (judging()) {
-    evidence_.counts[index(Colour::blue)].attempts += blue;
-    evidence_.counts[index(Colour::green)].attempts += green;
-    window_.add(green, 0, now_ms);
     expect_next();
-    if (comparing()) comparison_.add_oks(blue, green);
-    if (normal().frozen()) {
-      begin_excursion_if_at_rest(now_ms);
-      recent_.add_oks(blue, green);
-      green_rise_.add_oks(green);
-      blue_rise_.add_oks(blue);
-      uncapped_rise_.add_oks(green);
-      excursion_.green_oks += green;
-      excursion_.blue_oks += blue;
-    }
-    share_.add(blue, green);
+    count_oks(blue, green, now_ms);
+    compare_oks(blue, green);
+    note_share(blue, green);
+    learn_green(green, 0, now_ms);
+  }
+  learn_blue(blue, 0, now_ms);
+  return judge(now_ms);
+}
+
+const Verdict& TripBreaker::add_other_oks(uint64_t blue, uint64_t green, uint64_t now_ms) {
+  if (blue == 0 && green == 0) return verdict_;
+  if (judging()) {
+    count_oks(blue, green, now_ms);
     learn_green(green, 0, now_ms);
   }
   learn_blue(blue, 0, now_ms);
@@ -188,7 +238,10 @@ const Verdict& TripBreaker::add_oks(uint64_t blue, uint64_t green, uint64_t now_
 const Verdict& TripBreaker::add_error(const FailedAttempt& attempt, uint64_t now_ms) {
   if (attempt.outcome == Outcome::cancelled) return verdict_;
   const bool green = attempt.colour == Colour::green;
-  if (!counts_as_error(settings_, attempt.outcome)) return add_oks(green ? 0 : 1, green ? 1 : 0, now_ms);
+  if (!counts_as_error(settings_, attempt.outcome)) {
+    return attempt.by_lot ? add_oks(green ? 0 : 1, green ? 1 : 0, now_ms)
+                          : add_other_oks(green ? 0 : 1, green ? 1 : 0, now_ms);
+  }
   if (judging()) {
     note_error(attempt, now_ms);
     const bool in_step = attempt.begun_ms == 0 || attempt.begun_ms >= evidence_.step_began_ms;
@@ -216,7 +269,11 @@ void TripBreaker::judge_error(const FailedAttempt& attempt, uint64_t now_ms) {
     if (admitted) add_to_rise(attempt);
   }
   if (!admitted) ++evidence_.held_back;
-  share_.add(green ? 0 : 1, green ? 1 : 0);
+  if (attempt.by_lot) {
+    note_share(green ? 0 : 1, green ? 1 : 0);
+    for (Pace* const pace : {&comparison_pace_, &recent_pace_}) (green ? pace->green : pace->blue) += 1;
+    compare_oks(0, 0);  // those of blue that waited for it
+  }
   if (green) learn_green(0, 1, now_ms);
 }
 
@@ -313,8 +370,11 @@ Verdict TripBreaker::judge_rise(uint64_t now_ms) const {
           "green's errors rose " + against + "; waiting for blue to show whether it is green alone"};
 }
 
+// Where blue gets little anyway, it says nothing for that long by chance.
 bool TripBreaker::blue_is_silent(uint64_t now_ms) const {
-  return excursion_.blue() == 0 && now_ms >= excursion_.began_ms + kBlueSilenceMs;
+  const double odds = share_.value() / (1 - share_.value());
+  return excursion_.blue() == 0 && now_ms >= excursion_.began_ms + kBlueSilenceMs &&
+         static_cast<double>(excursion_.green()) >= kBlueSilenceLog * odds;
 }
 
 double TripBreaker::caution() const {

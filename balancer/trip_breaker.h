@@ -104,7 +104,10 @@ class TripBreaker {
   // a split of 50 more, as above; in the k-th excursion by 1 + ln k more).
   static constexpr uint64_t kBrokenAttempts = 7;
   static constexpr double kBrokenEvidence = 128;
+  // Blue is silent: no attempt of it since the excursion began, for so long and
+  // beside so many of green's that it has a chance of at most e^-kBlueSilenceLog.
   static constexpr uint64_t kBlueSilenceMs = 5000;
+  static constexpr double kBlueSilenceLog = 9.2;
 
   TripBreaker(std::string service, const conf::Trip& settings);
   TripBreaker(const TripBreaker&) = delete;
@@ -117,9 +120,14 @@ class TripBreaker {
   // evidence starts anew. While tripped only the history notes it.
   void begin_step(conf::BasisPoints split, uint64_t now_ms);
 
-  // Ok attempts since the last call, of both colours. To be called before each
-  // add_error with what the counters have then, and now and then without one.
+  // Ok attempts since the last call, of both colours, that the lot placed at the
+  // split of this step. To be called before each add_error with what the counters
+  // have then, and now and then without one.
   const Verdict& add_oks(uint64_t blue, uint64_t green, uint64_t now_ms);
+  // The same of those that something else placed: an override, a retry, a rescue,
+  // the latch, the split before. They say how often each colour fails, but
+  // nothing of green beside blue.
+  const Verdict& add_other_oks(uint64_t blue, uint64_t green, uint64_t now_ms);
   // An outcome that [trip] `on` does not list counts as ok.
   const Verdict& add_error(const FailedAttempt& attempt, uint64_t now_ms);
   // A small sample of all attempts, one of 64 for example; see Influence.
@@ -145,6 +153,9 @@ class TripBreaker {
   bool comparing() const { return split_ < conf::kFullSplit; }
   // What is normal: blue's rate, or where there is no blue to know, green's own.
   const Baseline& normal() const { return comparing() || baseline_.frozen() ? baseline_ : own_baseline_; }
+  void count_oks(uint64_t blue, uint64_t green, uint64_t now_ms);
+  void note_share(uint64_t blue, uint64_t green);
+  void compare_oks(uint64_t blue, uint64_t green);
   void learn_green(uint64_t oks, uint64_t errors, uint64_t now_ms);
   void adopt_baseline();
   void clear_detectors();
@@ -202,8 +213,23 @@ class TripBreaker {
   uint64_t excursions_ = 0;             // of this step
   uint64_t suspicious_excursions_ = 0;  // of those
   EProcess recent_;
+  // Blue's oks that wait for green's attempts of the same time.
+  struct Pace {
+    static constexpr double kMemory = 1000;  // of green's attempts; then both counts are halved
+    double head_start = 4;                   // attempts of green that blue may be ahead of
+    double green = 0;                        // ended
+    double blue = 0;                         // ended, and not waiting
+    uint64_t waiting = 0;
+
+    uint64_t pass(uint64_t blue_oks, uint64_t green_ended, double share);
+  };
+  // Since the excursion began. It is asked only where green has failed as well.
+  static constexpr double kRecentHeadStart = 30;
+  Pace recent_pace_{.head_start = kRecentHeadStart};
+  bool green_begun_ = false;  // something of green has ended in this step
   // B.
   EProcess comparison_;
+  Pace comparison_pace_;
   ErrorWindow window_;
 
   Traffic traffic_;

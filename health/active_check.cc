@@ -7,8 +7,10 @@ namespace sluice::health {
 
 using balancer::EndpointHealth;
 
-ActiveCheck::ActiveCheck(const conf::Health& settings, uint64_t now_ms, balancer::Random& random)
+ActiveCheck::ActiveCheck(const conf::Health& settings, uint64_t now_ms, balancer::Random& random,
+                         EndpointHealth known)
     : settings_(settings),
+      health_(known),
       due_ms_(now_ms + random.below(std::min(kFirstSpreadMs, std::max(settings.interval_ms, 1U)))) {}
 
 void ActiveCheck::start(uint64_t now_ms) {

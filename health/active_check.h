@@ -45,7 +45,9 @@ class ActiveCheck {
   static constexpr uint32_t kFirstSpreadMs = 10;
   static constexpr uint64_t kNever = UINT64_MAX;
 
-  ActiveCheck(const conf::Health& settings, uint64_t now_ms, balancer::Random& random);
+  // `known`: of checks by other settings, or of the time without any.
+  ActiveCheck(const conf::Health& settings, uint64_t now_ms, balancer::Random& random,
+              balancer::EndpointHealth known = balancer::EndpointHealth::unknown);
 
   balancer::EndpointHealth health() const { return health_; }
   bool running() const { return running_; }
@@ -68,7 +70,7 @@ class ActiveCheck {
   uint64_t next_interval_ms(balancer::Random& random) const;
 
   const conf::Health settings_;
-  balancer::EndpointHealth health_ = balancer::EndpointHealth::unknown;
+  balancer::EndpointHealth health_;
   bool running_ = false;
   uint64_t due_ms_ = 0;
   uint64_t started_ms_ = 0;

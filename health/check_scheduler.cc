@@ -4,9 +4,11 @@
 
 namespace sluice::health {
 
-CheckId CheckScheduler::add(const conf::Health& settings, std::unique_ptr<Probe> probe, uint64_t now_ms) {
+CheckId CheckScheduler::add(const conf::Health& settings, std::unique_ptr<Probe> probe, uint64_t now_ms,
+                            balancer::EndpointHealth known) {
   const CheckId id = ++last_id_;
-  const auto& check = checks_.emplace(id, Check{ActiveCheck(settings, now_ms, random_), std::move(probe)});
+  const auto& check =
+      checks_.emplace(id, Check{ActiveCheck(settings, now_ms, random_, known), std::move(probe)});
   due_.emplace(check.first->second.state.due_ms(), id);
   return id;
 }

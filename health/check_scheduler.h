@@ -28,7 +28,8 @@ using CheckId = uint64_t;
 
 class CheckScheduler {
  public:
-  static constexpr size_t kMaxRunning = 64;
+  // Enough that a hundred that hang do not hold up the others.
+  static constexpr size_t kMaxRunning = 512;
   static constexpr uint64_t kNever = ActiveCheck::kNever;
 
   // Told of each endpoint that goes up or down. It may add and remove checks.
@@ -42,7 +43,9 @@ class CheckScheduler {
   CheckScheduler(const CheckScheduler&) = delete;
   CheckScheduler& operator=(const CheckScheduler&) = delete;
 
-  CheckId add(const conf::Health& settings, std::unique_ptr<Probe> probe, uint64_t now_ms);
+  // `known`: see ActiveCheck.
+  CheckId add(const conf::Health& settings, std::unique_ptr<Probe> probe, uint64_t now_ms,
+              balancer::EndpointHealth known = balancer::EndpointHealth::unknown);
   // Cancels a probe that runs. Unknown ids are ignored.
   void remove(CheckId id);
 

@@ -1,15 +1,11 @@
 #include "proxy/control.h"
 
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <cerrno>
-#include <csignal>
-#include <cstring>
 #include <utility>
 
-#include "proxy/control_text.h"
+#include "proxy/countdown.h"
 #include "proxy/cpus.h"
 #include "proxy/privileges.h"
 #include "proxy/program_pages.h"
@@ -191,36 +187,6 @@ conf::Status Control::acquire() {
   return access_log_.configure(config_.log);
 }
 
-void Control::start_signals() {
-  for (const int number : {SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGUSR2}) {
-    auto handle = std::make_unique<uv_signal_t>();
-    uv_signal_init(loop_.uv(), handle.get());
-    handle->data = this;
-    uv_signal_start(handle.get(), on_signal, number);
-    signals_.push_back(std::move(handle));
-  }
-  std::signal(SIGPIPE, SIG_IGN);
-  std::signal(SIGXFSZ, SIG_IGN);  // a file at its limit is a failed write like any other
-}
-
-void Control::on_signal(uv_signal_t* handle, int number) {
-  Control& self = *static_cast<Control*>(handle->data);
-  const Loop::Scope scope(self.loop_);
-  const Actor actor{"signal", strsignal(number)};
-  if (number == SIGHUP || number == SIGUSR1) {
-    if (const conf::Status opened = self.access_log_.reopen(); !opened.ok()) {
-      self.add_event("log_not_reopened", "", opened.error().detail);
-    }
-    if (number == SIGHUP) self.reload_unasked(actor);
-  } else if (number == SIGUSR2) {
-    self.upgrade(actor);
-  } else if (self.state_ != RunState::draining) {
-    self.drain(actor);
-  } else if (number == SIGINT) {
-    self.shutdown(actor);  // somebody at a terminal, who has waited long enough
-  }
-}
-
 int Control::run() {
   if (state_ == RunState::running) {
     const Loop::Scope scope(loop_);
@@ -294,20 +260,6 @@ bool Control::first_checks_over() const {
     return usable || (named && !awaited);
   });
 }
-
-namespace {
-
-// Calls `done` on the control thread when `count` workers have answered.
-struct Countdown {
-  Countdown(uint32_t count, std::function<void()> when_done) : left(count), done(std::move(when_done)) {}
-  uint32_t left;
-  std::function<void()> done;
-  void one() {
-    if (--left == 0 && done) done();
-  }
-};
-
-}  // namespace
 
 void Control::tick() {
   loop_.arm(ticker_, Judge::kTickMs);
@@ -389,159 +341,6 @@ void Control::names_changed() {
     add_event("names_resolved", "", "the addresses of dns endpoints changed");
     changed();
   });
-}
-
-void Control::drain(const Actor& actor) {
-  if (state_ != RunState::running) return;
-  upgrade_.abandon();
-  state_ = RunState::draining;
-  add_event("draining", "",
-            "no new connections; requests under way have " + std::to_string(config_.drain_ms / 1000) +
-                " s to finish",
-            {{"source", actor.source}, {"who", actor.who}});
-  changed();
-  rollouts_.save_evidence();
-  loop_.arm(drain_deadline_, config_.drain_ms);
-  for (const OpenListener& one : listeners_) remove_path(one);
-  const auto countdown = std::make_shared<Countdown>(worker_count(), [this] {
-    if (successor_ == 0) stop_workers();  // else when all places are free, see tell_places()
-  });
-  for (const auto& worker : workers_) {
-    worker->post([this, one = worker.get(), countdown] {
-      one->begin_drain([this, countdown] { mailbox_.post([countdown] { countdown->one(); }); });
-    });
-  }
-}
-
-void Control::shutdown(const Actor& actor) {
-  if (state_ == RunState::stopped) return;
-  if (announced_)
-    add_event("shutdown", "", "stopping at once", {{"source", actor.source}, {"who", actor.who}});
-  stop_workers();
-}
-
-// The time to finish is over.
-void Control::cut_off() {
-  const uint32_t left = client_connections();
-  if (left > 0) {
-    add_event("drain_timeout", "",
-              std::to_string(left) + " connections had not finished within drain_timeout and were cut off",
-              {{"connections", std::to_string(left)}});
-  }
-  stop_workers();
-}
-
-void Control::stop_workers() {
-  if (state_ == RunState::stopped) return;
-  upgrade_.abandon();
-  rollouts_.save_evidence();
-  state_ = RunState::stopped;
-  changed();
-  drain_deadline_.disarm();
-  places_timer_.disarm();
-  const auto countdown = std::make_shared<Countdown>(worker_count(), [this] {
-    upgrade_.close();  // all places are free
-    webhooks_.finish([this] { finish(); });
-  });
-  for (const auto& worker : workers_) {
-    worker->post([this, one = worker.get(), countdown] {
-      one->close_all();
-      mailbox_.post([countdown] { countdown->one(); });
-    });
-  }
-}
-
-// No worker has a connection or a waiter left: now none needs to be woken.
-void Control::finish() {
-  for (const OpenListener& one : listeners_) {
-    remove_path(one);
-    for (const int fd : one.fds) {
-      if (!accepting_) close(fd);  // else it is a worker's
-    }
-  }
-  for (const auto& worker : workers_) {
-    worker->post([one = worker.get()] { one->stop(); });
-  }
-  for (const auto& closer : closers_) closer();
-  http_client_.close();
-  health_.close();
-  rollouts_.close();
-  predecessor_.close();
-  resolver_.close();
-  for (const auto& handle : signals_) uv_close(reinterpret_cast<uv_handle_t*>(handle.get()), nullptr);
-  mailbox_.close();
-  loop_.stop();
-}
-
-uint64_t Control::on_change(std::function<void()> watcher) {
-  watchers_.push_back({next_watcher_, std::move(watcher)});
-  return next_watcher_++;
-}
-
-void Control::forget_change(uint64_t token) {
-  std::erase_if(watchers_, [token](const Watcher& one) { return one.token == token; });
-}
-
-void Control::changed() {
-  for (const Watcher& watcher : watchers_) watcher.call();
-}
-
-namespace {
-
-// What somebody should look at is a warning.
-LogLevel level_of(std::string_view type) {
-  constexpr std::string_view kWarnings[] = {
-      "tripped",
-      "judge_holds",
-      "endpoint_down",
-      "endpoint_ejected",
-      "cap_warning",
-      "panic",
-      "reload_failed",
-      "dns_failed",
-      "log_not_reopened",
-      "state_not_saved",
-      "state_damaged",
-      "state_found",
-      "state_not_taken_over",
-      "endpoint_mode_lost",
-      "rollout_hold",
-      "rollout_trip",
-      "rollout_abort",
-      "rollout_veto",
-      "webhook_failed",
-      "report_not_written",
-      "rollout_not_restored",
-      "clients_wait",
-      "upgrade_failed",
-      "admin_failed",
-      "traces_lost",
-      "access_log_lost",
-      "drain_timeout",
-      "certificates_not_loaded",
-      "certificate_expiring",
-      "certificate_expired",
-  };
-  return std::find(std::begin(kWarnings), std::end(kWarnings), type) == std::end(kWarnings)
-             ? LogLevel::info
-             : LogLevel::warning;
-}
-
-}  // namespace
-
-void Control::add_event(std::string type, std::string service, std::string message,
-                        std::vector<std::pair<std::string, std::string>> fields) {
-  Event event;
-  event.at_us = Loop::wall_clock_us();
-  event.type = std::move(type);
-  event.service = std::move(service);
-  event.message = std::move(message);
-  event.fields = std::move(fields);
-  std::vector<LogField> logged;
-  if (!event.service.empty()) logged.emplace_back("service", event.service);
-  for (const auto& [name, value] : event.fields) logged.emplace_back(name, value);
-  daemon_log_.write(level_of(event.type), event.type, event.message, logged);
-  events_.add(std::move(event));
 }
 
 }  // namespace sluice::proxy

@@ -32,6 +32,7 @@ void Exchange::begin(Downstream& downstream, StreamId stream) {
   request_complete_ = response_started_ = false;
   attempt_settled_ = true;
   fresh_only_ = stale_retried_ = is_retry_ = is_rescue_ = by_lot_ = tells_who_ = interim_sent_ = false;
+  answered_us_ = 0;
   counted_ = in_queue_ = aborted_ = downstream_gone_ = false;
   last_ = by_close_ = tunnel_half_ended_ = false;
   status_ = 0;
@@ -78,7 +79,8 @@ void Exchange::route() {
     replay_lost_ = head_.content_length > kReplayBytes || !is_idempotent(head_.method);
     colour_ = choose_colour();
     pool_ = service_->pools[static_cast<size_t>(colour_)];
-    if (++context_.attempts_seen % Reporter::kSampleEvery == 0) {
+    // By chance, since clients may take turns.
+    if (context_.loop.random().below(Reporter::kSampleEvery) == 0) {
       context_.reporter.attempt_sampled(*service_->plan->state, downstream_->client_ip(), head_.path());
     }
     pool_->count_request();
@@ -97,21 +99,29 @@ void Exchange::attempt() {
       return;
     }
     if (pool_->awaits_first_check()) {
-      enqueue();
+      enqueue(nullptr);
       return;
     }
     refuse(Refusal::no_endpoint, 503, "destination_unavailable", "no endpoint of the upstream may be used");
     return;
   }
-  UpstreamConnection* const connection = pool_->acquire(*endpoint, *this, fresh_only_);
+  balancer::Cap* blocking = nullptr;
+  UpstreamConnection* const connection = pool_->acquire(*endpoint, *this, blocking);
   if (connection == nullptr) {
-    enqueue();
+    enqueue(blocking);
     return;
   }
   use(*connection);
 }
 
-void Exchange::enqueue() {
+bool Exchange::has_tried(const PooledEndpoint& endpoint) const {
+  const PooledEndpoint* const* const end = tried_ + std::min(attempts_, kMostAttempts);
+  return std::find(tried_, end, &endpoint) != end;
+}
+
+// `blocking`: the cap that has no place; null: others wait already, or a first
+// check is awaited.
+void Exchange::enqueue(balancer::Cap* blocking) {
   queued_us_ = context_.loop.now_us();
   if (waiting_since_us_ == 0) waiting_since_us_ = queued_us_;
   if (context_.queued != nullptr &&
@@ -121,7 +131,7 @@ void Exchange::enqueue() {
     return;
   }
   phase_ = Phase::queued;
-  if (pool_->enqueue(*this) == UpstreamPool::Queueing::full) {
+  if (pool_->enqueue(*this, blocking) == UpstreamPool::Queueing::full) {
     left_queue();
     refuse(Refusal::queue_full, 503, "connection_limit_reached", "the queue for a connection is full");
     return;
@@ -183,7 +193,6 @@ void Exchange::use(UpstreamConnection& connection) {
   endpoint_name_ = endpoint_->state->name();
   ++endpoint_->active;
   ++pool_->active;
-  if (is_rescue_) ++pool_->rescuing;
   counted_ = true;
   if (attempts_ < kMostAttempts) tried_[attempts_] = endpoint_;
   ++attempts_;
@@ -200,6 +209,12 @@ void Exchange::use(UpstreamConnection& connection) {
 }
 
 void Exchange::on_connected() {
+  // Nothing has gone to green yet, and nothing does any more.
+  if (colour_ == Colour::green && service_->plan->state->tripped()) {
+    settle_attempt(Outcome::cancelled, 0);
+    restart(Colour::green);
+    return;
+  }
   connect_us_ = context_.loop.now_us() - attempt_us_;
   stats().connect_duration.record(connect_us_ * 1000);
   send_request();
@@ -329,6 +344,7 @@ void Exchange::forward_response(const ResponseHead& head) {
   if (head.status == 101) {
     last_ = true;
     phase_ = Phase::tunnel;
+    answered_us_ = context_.loop.now_us();
     settle_attempt(Outcome::ok, head.status);
     upstream_->codec().become_tunnel(0);
     codec.become_tunnel(stream_);
@@ -377,9 +393,8 @@ void Exchange::settle_attempt(Outcome outcome, uint16_t status) {
   endpoint_->shared->count(context_.number, failed, duration_ns);
   if (!failed) return;
   context_.reporter.attempt_failed({service_->plan->state.get(), &pool_->state(), endpoint_->state, outcome,
-                                    status, request_id(), downstream_->client_ip(), head_.path(),
-                                    by_lot_ && !is_retry_ && !is_rescue_, attempt_us_,
-                                    context_.loop.now_us()});
+                                    status, request_id(), downstream_->client_ip(), head_.path(), compared,
+                                    attempt_us_, context_.loop.now_us()});
 }
 
 // Gives the upstream connection back; `complete`: nothing of it is outstanding.
@@ -390,7 +405,6 @@ void Exchange::leave_upstream(bool complete) {
     counted_ = false;
     --endpoint_->active;
     --pool_->active;  // NOLINT(clang-analyzer-core.NullDereference): what is counted has a pool
-    if (is_rescue_) --pool_->rescuing;
     if (!traced_attempts_.empty()) traced_attempts_.back().ended_us = context_.loop.now_us();
   }
   endpoint_ = nullptr;
@@ -446,7 +460,9 @@ bool Exchange::on_downstream_half_closed() {
     end_tunnel_direction();
     return true;
   }
-  return request_complete_;
+  // Who still waits for a place and says nothing more has most likely given up:
+  // nobody else is to wait behind it.
+  return request_complete_ && phase_ != Phase::queued;
 }
 
 // The response has begun and can't be completed.
@@ -461,10 +477,13 @@ void Exchange::abort() {
 void Exchange::finish(bool last) {
   assert(phase_ != Phase::free && upstream_ == nullptr && !in_queue_);
   deadline_.disarm();
+  if (is_rescue_) --pool_->rescuing;
   if (pool_ != nullptr && status_ != 0) {
     balancer::UpstreamStats& mine = stats();
     mine.counters.responses[status_].add();
-    const uint64_t duration_us = context_.loop.now_us() - started_us_;
+    // A tunnel was answered when it began.
+    const uint64_t ended_us = answered_us_ != 0 ? answered_us_ : context_.loop.now_us();
+    const uint64_t duration_us = ended_us - started_us_;
     mine.request_duration.record(duration_us * 1000);
     if (pool_->exemplar_due(duration_us * 1000))
       context_.reporter.exemplar(pool_->state(), request_id(), duration_us);

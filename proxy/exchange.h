@@ -60,6 +60,9 @@ class Exchange {
   // Would more be taken, if there were room?
   bool wants_input() const { return phase_ == Phase::tunnel || request_outstanding(); }
   bool may_be_repeated() const { return is_idempotent(head_.method); }
+  // Has it met a kept connection whose peer had left?
+  bool wants_fresh() const { return fresh_only_; }
+  bool has_tried(const PooledEndpoint& endpoint) const;
   // It waits for a place, and what is still to come of its body is more than `size`.
   bool waits_short_of(size_t size) const {
     return in_queue_ && head_.body == BodyKind::length && body_bytes_ + size < head_.content_length;
@@ -103,7 +106,7 @@ class Exchange {
   void trace_attempt();
   void route();
   void attempt();
-  void enqueue();
+  void enqueue(balancer::Cap* blocking);
   void left_queue();
   void use(UpstreamConnection& connection);
   void send_request();
@@ -183,6 +186,7 @@ class Exchange {
   bool is_retry_ = false;
   bool is_rescue_ = false;
   bool by_lot_ = false;        // the split chose the colour, and nothing else
+  uint64_t answered_us_ = 0;   // of a tunnel: when it began
   bool interim_sent_ = false;  // something of a response has gone down: no other attempt's may follow
   bool tells_who_ = false;     // the client asked for a colour: the answer says whose it is
   bool counted_ = false;       // in the pool's `active`

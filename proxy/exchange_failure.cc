@@ -54,6 +54,7 @@ bool Exchange::try_again(const UpstreamFailure& failure, uint16_t status) {
     stats().counters.rescues.add();
     leave_upstream(false);
     is_rescue_ = true;
+    ++service_->pools[static_cast<size_t>(Colour::blue)]->rescuing;
     fresh_only_ = false;
     restart(Colour::blue);
     return true;

@@ -2,6 +2,8 @@
 // it passes on.
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "proxy/exchange.h"
 #include "proxy/h1_writer.h"
 #include "proxy/request_id.h"
@@ -25,6 +27,25 @@ bool speaks_for_us(FieldId id, bool trusted) {
     default:
       return false;
   }
+}
+
+}  // namespace
+
+namespace {
+
+// X-Forwarded-Port and its kin, with dashes or underscores, and X-Real-IP: what
+// servers take for the word of whoever stands in front of them.
+bool is_kin_of_forwarding(std::string_view name) {
+  constexpr std::string_view kPrefix = "x-forwarded-";
+  constexpr std::string_view kReal = "x-real-ip";
+  if (name.size() < kReal.size() || (name[0] | 0x20) != 'x') return false;
+  const auto begins_with = [name](std::string_view known) {
+    return name.size() >= known.size() &&
+           std::equal(known.begin(), known.end(), name.begin(), [](char wanted, char c) {
+             return wanted == '-' ? c == '-' || c == '_' : wanted == (c | 0x20);
+           });
+  };
+  return begins_with(kPrefix) || (name.size() == kReal.size() && begins_with(kReal));
 }
 
 }  // namespace
@@ -73,7 +94,10 @@ void Exchange::prepare_head() {
         ++traceparents;
         break;
       case FieldId::other:
-        if (speaks_for_us(underscored_id(fields.name(field)), trusted)) field.dropped = true;
+        if (speaks_for_us(underscored_id(fields.name(field)), trusted) ||
+            (!trusted && is_kin_of_forwarding(fields.name(field)))) {
+          field.dropped = true;
+        }
         break;
       default:
         break;

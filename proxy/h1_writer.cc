@@ -97,7 +97,9 @@ void write_last_chunk(Outbox& out, const Fields* trailers) {
     out.add("0\r\n\r\n");
     return;
   }
-  char* const text = out.loop().scratch().allocate(trailers->block_size() + 8);
+  // A line of the block may lack the space that it gets here.
+  constexpr size_t kAround = 8;
+  char* const text = out.loop().scratch().allocate(trailers->block_size() + trailers->all().size() + kAround);
   Appender to(text);
   to << "0\r\n";
   for (const Field& field : trailers->all()) {

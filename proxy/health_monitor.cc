@@ -68,7 +68,7 @@ void HealthMonitor::configure(Upstream& upstream) {
     if (!wanted.health.enabled) continue;
     watched->second.check = scheduler_.add(
         wanted.health, std::make_unique<SocketProbe>(control_.loop(), one.state, wanted.health, upstream.tls),
-        now_ms);
+        now_ms, one.state->condition().health);
     checks_.emplace(watched->second.check, Checked{&upstream, key});
   }
   for (auto it = upstream.endpoints.begin(); it != upstream.endpoints.end();) {

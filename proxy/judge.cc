@@ -23,15 +23,22 @@ balancer::Origin origin(std::string_view label) {
   return {balancer::hash_finish(balancer::hash_append(balancer::kFnvOffset, label)), label};
 }
 
-uint64_t ok_attempts(const balancer::UpstreamState& upstream) {
-  uint64_t sum = 0;
+// By the lot, and placed by something else.
+struct Oks {
+  uint64_t by_lot = 0;
+  uint64_t others = 0;
+};
+
+Oks ok_attempts(const balancer::UpstreamState& upstream) {
+  Oks sum;
   for (uint32_t worker = 0; worker < upstream.workers(); ++worker) {
     const balancer::UpstreamCounters& counters = upstream.stats(worker).counters;
     // The worker sets apart before it counts, so read in this order the
     // difference is never too large.
     const uint64_t ok = counters.attempts[static_cast<size_t>(Outcome::ok)].get();
     const uint64_t apart = counters.ok_not_by_lot.get();
-    sum += ok - std::min(ok, apart);
+    sum.by_lot += ok - std::min(ok, apart);
+    sum.others += apart;
   }
   return sum;
 }
@@ -80,7 +87,10 @@ void Judge::split_changed(const std::string& service) {
   const auto found = cases_.find(service);
   if (entry == nullptr || found == cases_.end()) return;
   Case& one = *found->second;
-  one.green_had_endpoint = false;
+  const auto& endpoints = entry->endpoints[static_cast<size_t>(Colour::green)];
+  one.green_had_endpoint = std::any_of(endpoints.begin(), endpoints.end(), [](const auto& endpoint) {
+    return endpoint.state->condition().usable();
+  });
   if (!one.breaker.tripped()) {
     for (size_t i = 0; i < 2; ++i) one.latency_before[i] = latency_so_far(*entry->upstreams[i]);
   }
@@ -97,15 +107,22 @@ void Judge::restore(const std::string& service, const std::string& reason) {
 }
 
 void Judge::feed_oks(Case& one, const ServiceEntry& entry) {
-  uint64_t fresh[2] = {0, 0};
+  // For a moment a sum may seem to shrink.
+  const auto fresh = [](uint64_t now, uint64_t& seen) {
+    const uint64_t before = std::exchange(seen, std::max(now, seen));
+    return seen - before;
+  };
+  uint64_t by_lot[2] = {0, 0};
+  uint64_t others[2] = {0, 0};
   for (const Colour colour : conf::kColours) {
     const auto i = static_cast<size_t>(colour);
-    const uint64_t now = ok_attempts(*entry.upstreams[i]);
-    // For a moment it may seem to shrink.
-    fresh[i] = now > one.ok_seen[i] ? now - one.ok_seen[i] : 0;
-    one.ok_seen[i] = std::max(now, one.ok_seen[i]);
+    const Oks now = ok_attempts(*entry.upstreams[i]);
+    by_lot[i] = fresh(now.by_lot, one.ok_seen[i]);
+    others[i] = fresh(now.others, one.others_seen[i]);
   }
-  one.breaker.add_oks(fresh[0], fresh[1], control_.loop().now_ms());
+  const uint64_t now_ms = control_.loop().now_ms();
+  one.breaker.add_other_oks(others[0], others[1], now_ms);
+  one.breaker.add_oks(by_lot[0], by_lot[1], now_ms);
 }
 
 void Judge::on_failure(const FailureNote& note) {
@@ -149,11 +166,16 @@ void Judge::look_at_endpoints(const std::string& service) {
   Case& one = *found->second;
   if (one.breaker.tripped() || entry->state->split().get().green == 0) return;
   const auto& endpoints = entry->endpoints[static_cast<size_t>(Colour::green)];
-  const bool usable = std::any_of(endpoints.begin(), endpoints.end(),
-                                  [](const auto& endpoint) { return endpoint.state->condition().usable(); });
+  bool usable = false;
+  bool awaited = false;  // a first check that is not over; until then blue has green's share
+  for (const balancer::EndpointPlan& endpoint : endpoints) {
+    const balancer::EndpointCondition condition = endpoint.state->condition();
+    usable = usable || condition.usable();
+    awaited = awaited || condition.worth_waiting();
+  }
   if (usable) {
     one.green_had_endpoint = true;
-  } else if (one.green_had_endpoint) {
+  } else if (one.green_had_endpoint && !awaited) {
     one.breaker.green_has_no_endpoint(control_.loop().now_ms());
     act(service, one, control_.loop().now_us());
   }

@@ -70,7 +70,8 @@ class Judge {
   struct Case {
     Case(const std::string& service, const conf::Trip& settings) : breaker(service, settings) {}
     balancer::TripBreaker breaker;
-    uint64_t ok_seen[2] = {0, 0};
+    uint64_t ok_seen[2] = {0, 0};      // by the lot
+    uint64_t others_seen[2] = {0, 0};  // placed by something else
     bool green_had_endpoint = false;
     bool held = false;
     std::unique_ptr<balancer::HistogramSnapshot> latency_before[2];  // when the step began

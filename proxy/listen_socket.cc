@@ -189,10 +189,10 @@ conf::Status clear_unix_path(const std::string& path) {
   SocketAddress address;
   const socklen_t size = fill(target, address);
   if (size == 0) return io_error(what, ENAMETOOLONG);
-  const int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  const int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
   if (fd < 0) return io_error(what, errno);
-  const bool served = connect(fd, &address.any, size) == 0;
-  const int error = errno;
+  const int error = connect(fd, &address.any, size) == 0 ? 0 : errno;
+  const bool served = error == 0 || error == EAGAIN;  // its queue may be full
   close(fd);
   if (served || error != ECONNREFUSED) return io_error(what, served ? EADDRINUSE : error);
   if (unlink(path.c_str()) != 0) return io_error(what, errno);

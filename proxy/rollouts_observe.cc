@@ -15,15 +15,12 @@ namespace {
 
 using Attempts = std::array<uint64_t, balancer::kOutcomes>;
 
-// How what the lot placed has ended, over all workers. Errors that the lot did
-// not place (retries, overrides) are counted as well: better too careful.
+// How attempts have ended, over all workers.
 Attempts attempts_of(const balancer::UpstreamState& upstream) {
-  constexpr auto kOk = static_cast<size_t>(Outcome::ok);
   Attempts sum{};
   for (uint32_t worker = 0; worker < upstream.workers(); ++worker) {
     const balancer::UpstreamCounters& counters = upstream.stats(worker).counters;
     for (size_t i = 0; i < balancer::kOutcomes; ++i) sum[i] += counters.attempts[i].get();
-    sum[kOk] -= std::min(sum[kOk], counters.ok_not_by_lot.get());
   }
   return sum;
 }

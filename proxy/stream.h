@@ -76,6 +76,10 @@ class Stream {
   // Closes so that the peer sees a reset rather than an orderly end.
   virtual void reset() = 0;
 
+  // Is there a connection, though on_connected() is still to come? Of secured
+  // streams, during the handshake; what is shut then waits for the peer's end.
+  virtual bool is_reached() const { return false; }
+
   // Has the peer ended or broken it, which the handler will hear of only later?
   virtual bool has_ended() const { return false; }
 

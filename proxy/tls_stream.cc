@@ -350,6 +350,10 @@ void TlsStream::send_close_notify() {
 }
 
 void TlsStream::shutdown_write() {
+  if (state_ == State::handshaking && !is_server()) {
+    state_ = State::lingering;
+    inner_->shutdown_write();
+  }
   if (state_ != State::open) return;
   send_close_notify();
   inner_->shutdown_write();

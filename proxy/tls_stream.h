@@ -72,7 +72,8 @@ class TlsStream final : public Stream, private Stream::Handler {
   void shutdown_write() override;
   void close() override;
   void reset() override;
-  bool has_ended() const override { return inner_->has_ended(); }
+  bool is_reached() const override { return state_ == State::handshaking; }
+  bool has_ended() const override { return read_ended_ || end_held_ || inner_->has_ended(); }
   const PeerCertificate* peer_certificate() const override { return peer_certificate_.get(); }
   const TlsFailure* tls_failure() const override { return failure_.error == nullptr ? nullptr : &failure_; }
 

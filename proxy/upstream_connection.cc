@@ -225,7 +225,8 @@ void UpstreamConnection::on_drained() {
 void UpstreamConnection::on_deadline() {
   switch (state_) {
     case State::connecting:
-      fail({Outcome::connect, "connection_timeout", "no connection within the connect timeout", 504, false});
+      fail({Outcome::connect, "connection_timeout", "no connection within the connect timeout", 504, false},
+           stream_->is_reached() ? Peer::there : Peer::gone);
       break;
     case State::busy:
       fail({Outcome::timeout, deadline_error_, "the upstream did not go on in time", 504, false},
@@ -262,7 +263,7 @@ void UpstreamConnection::release() {
 
 void UpstreamConnection::abandon() {
   exchange_ = nullptr;
-  if (state_ == State::connecting) {
+  if (state_ == State::connecting && !stream_->is_reached()) {
     close();
   } else {
     end_within(pool_.let_go_ms());

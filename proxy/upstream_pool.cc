@@ -28,7 +28,7 @@ void UpstreamPool::update(const balancer::ServicePlan& service, conf::Colour col
     ++terms_;
     close_idle();
   }
-  caps_ = plan.caps;
+  const auto caps_before = std::exchange(caps_, plan.caps);  // until no waiter stands there
   tls_ = plan.tls;
   settings_ = service.conf.upstream(colour);
   connect_timeout_ms_ = service.conf.timeouts.connect_ms;
@@ -89,14 +89,32 @@ UpstreamConnection* UpstreamPool::take_idle(PooledEndpoint& endpoint) {
 }
 
 // For want of a place: any endpoint that may get requests will do.
-UpstreamConnection* UpstreamPool::take_any_idle() {
+UpstreamConnection* UpstreamPool::take_any_idle(const Exchange& exchange) {
   if (idle_total_ == 0) return nullptr;
   for (auto& [state, endpoint] : endpoints_) {
-    if (endpoint->first_idle != nullptr && endpoint->in_plan && picker_->may_use(*state, state_->epoch())) {
-      return take_idle(*endpoint);
+    if (endpoint->first_idle == nullptr || !endpoint->in_plan || !picker_->may_use(*state, state_->epoch()) ||
+        !may_take(*endpoint->first_idle, exchange)) {
+      continue;
     }
+    return take_idle(*endpoint);
   }
   return nullptr;
+}
+
+// One that was kept may have been left by its peer: not for who can't be sent
+// again, or has met that once. Not to an endpoint that has failed this request
+// where there is another.
+bool UpstreamPool::may_take(UpstreamConnection& connection, const Exchange& exchange) const {
+  if (exchange.wants_fresh()) return false;
+  if (exchange.has_tried(connection.endpoint()) && has_untried(exchange)) return false;
+  return exchange.may_be_repeated() || !connection.peer_has_left();
+}
+
+bool UpstreamPool::has_untried(const Exchange& exchange) const {
+  return std::any_of(endpoints_.begin(), endpoints_.end(), [&](const auto& one) {
+    return one.second->in_plan && !exchange.has_tried(*one.second) &&
+           picker_->may_use(*one.first, state_->epoch());
+  });
 }
 
 void UpstreamPool::unlink_idle(UpstreamConnection& connection) {
@@ -113,8 +131,9 @@ void UpstreamPool::unlink_idle(UpstreamConnection& connection) {
   count_idle(connection, -1);
 }
 
-UpstreamConnection* UpstreamPool::acquire(PooledEndpoint& endpoint, Exchange& exchange, bool fresh_only) {
-  if (!fresh_only) {
+UpstreamConnection* UpstreamPool::acquire(PooledEndpoint& endpoint, Exchange& exchange, Cap*& blocking) {
+  blocking = nullptr;
+  if (!exchange.wants_fresh()) {
     // A request that can't be sent again is not given to a peer that has left.
     while (!exchange.may_be_repeated() && endpoint.first_idle != nullptr &&
            endpoint.first_idle->peer_has_left()) {
@@ -126,15 +145,11 @@ UpstreamConnection* UpstreamPool::acquire(PooledEndpoint& endpoint, Exchange& ex
     }
   }
   if (first_waiter_ != nullptr) return nullptr;  // they come first
-  Cap* blocking = nullptr;
   Permit permit = Permit::try_acquire(caps_, Cap::kNobody - 1, &blocking);
   if (!permit) {
-    if (UpstreamConnection* const idle = fresh_only ? nullptr : take_any_idle(); idle != nullptr) {
-      idle->attach(&exchange);
-      return idle;
-    }
-    blocked_on_ = blocking;
-    return nullptr;
+    UpstreamConnection* const idle = take_any_idle(exchange);
+    if (idle != nullptr) idle->attach(&exchange);
+    return idle;
   }
   return &dial(endpoint, exchange, std::move(permit));
 }
@@ -147,6 +162,11 @@ void UpstreamPool::release(UpstreamConnection& connection, bool reusable) {
     return;
   }
   const bool waiters = first_waiter_ != nullptr;
+  // Its place is for another one then.
+  if (waiters && !may_take(connection, *first_waiter_)) {
+    connection.end();
+    return;
+  }
   for (const auto& cap : connection.permit().caps()) {
     const bool wanted = cap->has_waiters() && !(waiters && is_fair_to_keep(connection));
     if (wanted || cap->over()) {
@@ -183,10 +203,11 @@ bool UpstreamPool::is_fair_to_keep(const UpstreamConnection& connection) const {
 
 // Who waits only until an idle connection gives its place up is not in line
 // behind requests: so many may wait beside max_queue.
-UpstreamPool::Queueing UpstreamPool::enqueue(Exchange& exchange) {
+UpstreamPool::Queueing UpstreamPool::enqueue(Exchange& exchange, Cap* blocking) {
+  if (first_waiter_ != nullptr) blocking = blocked_on_;
   const uint32_t queued = state_->queued().fetch_add(1, std::memory_order_relaxed);
   if (queued >= settings_.max_queue &&
-      (blocked_on_ == nullptr || queued - settings_.max_queue >= blocked_on_->idle())) {
+      (blocking == nullptr || queued - settings_.max_queue >= blocking->idle())) {
     state_->queued().fetch_sub(1, std::memory_order_relaxed);
     return Queueing::full;
   }
@@ -201,23 +222,34 @@ UpstreamPool::Queueing UpstreamPool::enqueue(Exchange& exchange) {
   (before != nullptr ? before->next_waiter_ : first_waiter_) = &exchange;
   (behind != nullptr ? behind->previous_waiter_ : last_waiter_) = &exchange;
   exchange.in_queue_ = true;
+  ++waiters_;
+  blocked_on_ = blocking;
   context_.publish_oldest(blocked_on_);
   // A place may have become free before we were seen to wait.
-  reclaim();
+  reclaim(1);
   context_.serve_caps_later();
   return Queueing::queued;
 }
 
-// A place may be had from idle connections, ours first.
-void UpstreamPool::reclaim() {
-  if (blocked_on_ != nullptr && context_.give_up_idle(*blocked_on_, 1) == 0) {
-    blocked_on_->ask_reclaim(context_.number);
+void UpstreamPool::stand_at(Cap* cap) {
+  Cap* const before = std::exchange(blocked_on_, cap);
+  context_.publish_oldest(before);
+  context_.publish_oldest(cap);
+  if (before != nullptr) before->wake_if_free();
+}
+
+// Places may be had from idle connections, ours first.
+void UpstreamPool::reclaim(uint32_t wanted) {
+  if (blocked_on_ == nullptr) return;
+  for (uint32_t had = context_.give_up_idle(*blocked_on_, wanted); had < wanted; ++had) {
+    if (!blocked_on_->ask_reclaim(context_.number)) return;
   }
 }
 
 void UpstreamPool::leave_queue(Exchange& exchange) {
   if (!exchange.in_queue_) return;
   exchange.in_queue_ = false;
+  --waiters_;
   (exchange.previous_waiter_ != nullptr ? exchange.previous_waiter_->next_waiter_ : first_waiter_) =
       exchange.next_waiter_;
   (exchange.next_waiter_ != nullptr ? exchange.next_waiter_->previous_waiter_ : last_waiter_) =
@@ -233,12 +265,15 @@ void UpstreamPool::pump() {
   while (first_waiter_ != nullptr) {
     Exchange& next = *first_waiter_;
     if (!has_usable_endpoint()) {
-      if (awaits_first_check()) return;
+      if (awaits_first_check()) {
+        stand_at(nullptr);  // those who wait for a place do not wait behind them
+        return;
+      }
       leave_queue(next);
       next.redirect();
       continue;
     }
-    if (UpstreamConnection* const idle = take_any_idle(); idle != nullptr) {
+    if (UpstreamConnection* const idle = take_any_idle(next); idle != nullptr) {
       leave_queue(next);
       idle->attach(&next);
       next.on_connection(*idle);
@@ -248,11 +283,8 @@ void UpstreamPool::pump() {
     Permit permit = Permit::try_acquire(caps_, next.waiting_since_us(), &blocking);
     if (!permit) {
       if (blocking != blocked_on_) {
-        Cap* const before = std::exchange(blocked_on_, blocking);
-        context_.publish_oldest(before);
-        context_.publish_oldest(blocking);
-        if (before != nullptr) before->wake_if_free();
-        reclaim();
+        stand_at(blocking);
+        reclaim(waiters_);
         // Seen to wait there only now: look once more.
         continue;
       }

@@ -72,14 +72,16 @@ class UpstreamPool {
   PooledEndpoint* pick(const PooledEndpoint* const* tried, size_t tried_count);
 
   // A connection to `endpoint` for the exchange, idle or dialled, or null when
-  // there is no place for one.
-  UpstreamConnection* acquire(PooledEndpoint& endpoint, Exchange& exchange, bool fresh_only);
+  // there is no place for one; `blocking` is then the cap that has none, or null
+  // where others wait already.
+  UpstreamConnection* acquire(PooledEndpoint& endpoint, Exchange& exchange, balancer::Cap*& blocking);
   // Opens one for a place that the exchange was given.
   UpstreamConnection& dial(PooledEndpoint& endpoint, Exchange& exchange, balancer::Permit permit);
   void release(UpstreamConnection& connection, bool reusable);
 
   enum class Queueing : uint8_t { queued, full };
-  Queueing enqueue(Exchange& exchange);
+  // `blocking`: of acquire(), or null for who waits for a first check.
+  Queueing enqueue(Exchange& exchange, balancer::Cap* blocking);
   void leave_queue(Exchange& exchange);  // no-op when it is not queued
   bool has_waiters() const { return first_waiter_ != nullptr; }
   // The cap that this pool's waiters stand at, and since when its oldest does.
@@ -103,21 +105,28 @@ class UpstreamPool {
   }
   // May another of green's requests be replayed here? Bounded by what this
   // upstream carries anyway, so that a rescue can't drown it.
-  bool rescue_allowed() const { return rescuing < kLeastRescues || rescuing < active / 2; }
+  // Nor where others wait already.
+  bool rescue_allowed() const {
+    return first_waiter_ == nullptr && (rescuing < kLeastRescues || rescuing < active / 2);
+  }
   // Is a request that took so long to be told as an exemplar?
   bool exemplar_due(uint64_t duration_ns) { return exemplar_pace_.due(duration_ns, context_.loop.now_us()); }
-  uint32_t rescuing = 0;
-  uint32_t active = 0;  // exchanges at this upstream, from this worker
+  uint32_t rescuing = 0;  // from the decision to the end
+  uint32_t active = 0;    // exchanges at this upstream, from this worker
 
  private:
   friend class UpstreamConnection;
 
   UpstreamConnection* take_idle(PooledEndpoint& endpoint);
-  UpstreamConnection* take_any_idle();
+  UpstreamConnection* take_any_idle(const Exchange& exchange);
+  bool may_take(UpstreamConnection& connection, const Exchange& exchange) const;
+  bool has_untried(const Exchange& exchange) const;
   void unlink_idle(UpstreamConnection& connection);
   void forget(UpstreamConnection& connection);  // it has closed
   bool is_fair_to_keep(const UpstreamConnection& connection) const;
-  void reclaim();
+  // Whose place the waiters stand at from now on; null: none's.
+  void stand_at(balancer::Cap* cap);
+  void reclaim(uint32_t wanted);
   void count_idle(const UpstreamConnection& connection, int32_t delta);
   void drop_unused_endpoints();
 
@@ -138,8 +147,9 @@ class UpstreamPool {
   ExemplarPace exemplar_pace_;
   Exchange* first_waiter_ = nullptr;
   Exchange* last_waiter_ = nullptr;
+  uint32_t waiters_ = 0;
   bool retired_ = false;
-  balancer::Cap* blocked_on_ = nullptr;  // where this pool's waiters stand
+  balancer::Cap* blocked_on_ = nullptr;  // of caps_: where this pool's waiters stand; null without any
 };
 
 }  // namespace sluice::proxy

@@ -73,7 +73,6 @@ struct WorkerContext {
   CodecWorkspace workspace;
   WorkerPlan* plan = nullptr;
   bool draining = false;
-  uint64_t attempts_seen = 0;
   uint32_t upstream_connections = 0;  // open, on this worker
   // Requests that no route led to a service, by the status they got.
   std::array<balancer::Counter, balancer::UpstreamCounters::kCodes> unrouted;

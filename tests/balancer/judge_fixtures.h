@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <deque>
 #include <string>
 
 #include "balancer/random.h"
@@ -46,14 +47,38 @@ class JudgedTraffic {
     for (uint64_t i = 0; i < attempts && !breaker.tripped(); ++i) {
       const bool green = random_.below(conf::kFullSplit) < split_;
       green_attempts += green ? 1 : 0;
-      tell(green ? conf::Colour::green : conf::Colour::blue,
-           random_.unit() < (green ? rates.green : rates.blue));
+      const bool error = random_.unit() < (green ? rates.green : rates.blue);
+      ++attempts_;
+      if (green && green_behind > 0) {
+        under_way_.push_back({attempts_ + green_behind, now_ms(), error});
+      } else {
+        end(green ? conf::Colour::green : conf::Colour::blue, error, now_ms());
+      }
+      while (!under_way_.empty() && under_way_.front().ends_at <= attempts_) {
+        const UnderWay one = under_way_.front();
+        under_way_.pop_front();
+        end(conf::Colour::green, one.error, one.begun_ms);
+      }
     }
     return green_attempts;
   }
 
   void tell(conf::Colour colour, bool error) {
     ++attempts_;
+    end(colour, error, now_ms());
+  }
+
+  TripBreaker breaker;
+  uint64_t green_behind = 0;  // green's attempts end when so many more have begun; run() minds it
+
+ private:
+  struct UnderWay {
+    uint64_t ends_at;
+    uint64_t begun_ms;
+    bool error;
+  };
+
+  void end(conf::Colour colour, bool error, uint64_t begun_ms) {
     const bool green = colour == conf::Colour::green;
     if (!error) {
       breaker.add_oks(green ? 0 : 1, green ? 1 : 0, now_ms());
@@ -61,14 +86,12 @@ class JudgedTraffic {
     }
     FailedAttempt attempt;
     attempt.colour = colour;
-    attempt.begun_ms = now_ms();
+    attempt.begun_ms = begun_ms;
     breaker.add_error(attempt, now_ms());
   }
 
-  TripBreaker breaker;
-
- private:
   Random random_;
+  std::deque<UnderWay> under_way_;
   conf::BasisPoints split_ = 0;
   uint64_t attempts_ = 0;
 };

@@ -281,6 +281,81 @@ TEST_CASE("trip_breaker: max_error_rate trips by itself, over its window, from m
   CHECK(mentions(traffic.breaker.verdict().reason, "max_error_rate 5.00 %"));
 }
 
+TEST_CASE("trip_breaker: a green that is slower than blue, and fails as little, is not blamed") {
+  for (const conf::BasisPoints split : {100U, 1000U, 5000U, 9000U, 9900U}) {
+    for (const uint64_t behind : {20U, 300U, 3000U}) {
+      CAPTURE(split, behind);
+      JudgedTraffic traffic(kSeed);
+      traffic.warm_up(0.003);
+      traffic.begin_step(split);
+      traffic.green_behind = behind;
+      traffic.run({0.003, 0.003}, 50'000);
+      CHECK_FALSE(traffic.breaker.tripped());
+    }
+  }
+}
+
+TEST_CASE("trip_breaker: a green that is slower than blue is caught when it fails") {
+  for (const uint64_t behind : {20U, 300U}) {
+    JudgedTraffic traffic(kSeed);
+    traffic.warm_up(0.003);
+    traffic.begin_step(5000);
+    traffic.green_behind = behind;
+    CHECK(traffic.run({0.003, 1}, 20'000) <= 7 + behind);
+    CHECK(traffic.breaker.tripped());
+  }
+}
+
+TEST_CASE("trip_breaker: what the lot did not place counts with its oks as well as with its errors") {
+  JudgedTraffic traffic(kSeed);
+  traffic.begin_step(0);
+  FailedAttempt attempt;
+  attempt.colour = Colour::blue;
+  attempt.by_lot = false;
+  for (int i = 0; i < 100; ++i) {
+    traffic.breaker.add_other_oks(98, 0, traffic.now_ms());
+    for (int error = 0; error < 2; ++error) traffic.breaker.add_error(attempt, traffic.now_ms());
+  }
+  traffic.begin_step(5000);
+  CHECK(traffic.breaker.status().baseline.rate == Approx(0.02).margin(0.002));
+
+  conf::Trip settings;
+  settings.max_error_rate = 0.05;
+  settings.min_requests = 20;
+  JudgedTraffic ceiling(kSeed, settings);
+  ceiling.begin_step(5000);
+  attempt.colour = Colour::green;
+  for (int i = 0; i < 100; ++i) {
+    ceiling.breaker.add_other_oks(0, 48, ceiling.now_ms());
+    ceiling.breaker.add_error(attempt, ceiling.now_ms());
+  }
+  CHECK_FALSE(ceiling.breaker.tripped());
+}
+
+TEST_CASE("trip_breaker: a blue that gets little is not silent by chance") {
+  JudgedTraffic traffic(kSeed);
+  traffic.warm_up(0.003);
+  traffic.begin_step(9900);
+  const uint64_t begin_ms = traffic.now_ms();
+  FailedAttempt attempt;
+  // 10 requests a second, all of them green's by chance for 6 s, and failing as
+  // blue's would.
+  for (uint64_t i = 0; i < 60; ++i) traffic.breaker.add_error(attempt, begin_ms + i * 100);
+  CHECK_FALSE(traffic.breaker.tripped());
+}
+
+TEST_CASE("trip_breaker: switched off, it holds nothing against green") {
+  JudgedTraffic traffic(kSeed);
+  traffic.warm_up(0.003);
+  traffic.begin_step(5000);
+  traffic.run({0.3, 0.3}, 2000);
+  CHECK(traffic.breaker.verdict().kind == Verdict::Kind::hold);
+  conf::Trip off;
+  off.enabled = false;
+  traffic.breaker.configure(off);
+  CHECK(traffic.breaker.verdict().kind != Verdict::Kind::hold);
+}
+
 TEST_CASE("trip_breaker: green without an endpoint is a trip of its own kind") {
   JudgedTraffic traffic(kSeed);
   traffic.begin_step(0);

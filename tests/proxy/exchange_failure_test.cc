@@ -233,6 +233,22 @@ TEST_CASE("exchange_failure: a retry sends the trailers too") {
   CHECK(body_of(path.origin(1).received()).ends_with("0\r\nX-Sum: 1\r\n\r\n"));
 }
 
+TEST_CASE("exchange_failure: trailers without a space after the colon get one, and the room for it") {
+  DataPath path(one_service());
+  auto client = path.connect();
+  client->send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+  path.run();
+  std::string sent, passed;
+  for (int i = 0; i < 900; ++i) {
+    const std::string name = "T" + std::to_string(i);
+    sent += name + ":" + pattern(60) + "\r\n";
+    passed += name + ": " + pattern(60) + "\r\n";
+  }
+  path.origin(0).send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n" + sent + "\r\n");
+  path.run();
+  CHECK(client->received().ends_with("0\r\n" + passed + "\r\n"));
+}
+
 TEST_CASE("exchange_failure: a body that is larger than what is kept is not sent again") {
   DataPath path(one_service());
   auto client = path.connect();

@@ -19,6 +19,7 @@ TEST_CASE("exchange: a request goes up with this hop's fields and its answer com
   auto client = path.connect("192.0.2.7");
   client->send(
       "GET /a?b HTTP/1.1\r\nHost: shop\r\nX: 1\r\nX-Forwarded-For: 6.6.6.6\r\nX_Forwarded_For: 6\r\n"
+      "X-Forwarded-Port: 6\r\nx_forwarded-prefix: /6\r\nX-Real-IP: 6.6.6.6\r\n"
       "Forwarded: for=6\r\nX-Request-Id: abc\r\n\r\n");
   path.run();
   REQUIRE(path.dials() == 1);

@@ -142,7 +142,23 @@ TEST_CASE("upstream_pool: a client that leaves while it waits leaves the queue")
   CHECK(contains(path.origin(0).received(), "GET /2 "));
 }
 
-TEST_CASE("upstream_pool: a client that shuts its side after its request keeps its place and is answered") {
+TEST_CASE(
+    "upstream_pool: a connection that its peer has left is not given to a waiter that can't be repeated") {
+  DataPath path(capped(1));
+  auto clients = crowd(path, 1);
+  auto client = path.connect();
+  client->send("POST /2 HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n");
+  path.run();
+  path.origin(0).send(kOk);
+  path.origin(0).end();
+  path.run();
+  CHECK(contains(path.origin(1).received(), "POST /2 "));
+  path.origin(1).send(kOk);
+  path.run();
+  CHECK(client->received() == kOk);
+}
+
+TEST_CASE("upstream_pool: a client that shuts its side while it waits has left, after that it is answered") {
   const std::string put = "PUT /2 HTTP/1.1\r\nHost: a\r\n";
   for (const std::string& request : {get("/2"), put + "Content-Length: 5\r\n\r\nhello",
                                      put + "Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"}) {
@@ -150,18 +166,26 @@ TEST_CASE("upstream_pool: a client that shuts its side after its request keeps i
     auto clients = crowd(path, 1);
     auto client = path.connect();
     client->send(request);
-    client->end();
     path.run();
-    CHECK(client->open());
     CHECK(path.service().upstreams[0]->queued() == 1);
-    path.origin(0).take_received();
-    path.origin(0).send(kOk);
-    path.run();
-    CHECK(contains(path.origin(0).received(), " /2 "));
-    path.origin(0).send(kOk);
-    path.run();
-    CHECK(client->received() == kOk);
-    CHECK(client->was_closed());
+    SECTION("while it waits") {
+      client->end();
+      path.run();
+      CHECK_FALSE(client->open());
+      CHECK(path.service().upstreams[0]->queued() == 0);
+    }
+    SECTION("when its request is at the origin") {
+      path.origin(0).take_received();
+      path.origin(0).send(kOk);
+      path.run();
+      client->end();
+      path.run();
+      CHECK(contains(path.origin(0).received(), " /2 "));
+      path.origin(0).send(kOk);
+      path.run();
+      CHECK(client->received() == kOk);
+      CHECK(client->was_closed());
+    }
   }
 }
 

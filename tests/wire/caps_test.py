@@ -113,25 +113,66 @@ def test_client_that_leaves_gives_up_its_place():
         equal(sluice.admin.upstream()["rejected"]["client_gone"], 1, "those that left")
 
 
-def test_client_that_half_closes_keeps_its_place():
+def test_client_that_closes_gives_up_its_place_and_is_not_asked_for():
     gate = Gate()
-    request = b"POST / HTTP/1.1\r\nHost: a\r\n"
     with Origin(gate.script) as origin, Sluice(origin, service=capped()) as sluice:
         first = ask_from(sluice)
         origin.wait_for_requests(1)
-        waiting = []
-        for rest in (b"\r\n", b"Content-Length: 5\r\n\r\nhello",
-                     b"Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"):
-            client = sluice.client(timeout=20)
-            client.send(request + rest)
-            client.half_close()
-            waiting.append(client)
-            queue_of(sluice, len(waiting))
+        for leave in ("close", "half_close"):
+            for method in (b"GET", b"POST"):
+                client = sluice.client(timeout=20)
+                client.send(method + b" / HTTP/1.1\r\nHost: a\r\n\r\n")
+                queue_of(sluice, 1)
+                getattr(client, leave)()
+                queue_of(sluice, 0)
         gate.go.set()
-        for client in (first, *waiting):
-            equal(client.answer().status, 200, "the status")
-            client.close()
-        equal(len(origin.requests), 4, "requests at the origin")
+        equal(first.answer().status, 200, "the status of the one that stayed")
+        first.close()
+        equal(len(origin.requests), 1, "requests at the origin")
+        equal(sluice.admin.upstream()["rejected"]["client_gone"], 4, "those that left")
+
+
+def test_client_that_half_closes_is_answered():
+    gate = Gate()
+    with Origin(gate.script) as origin, Sluice(origin, service=capped()) as sluice:
+        client = ask_from(sluice)
+        client.half_close()
+        origin.wait_for_requests(1)
+        gate.go.set()
+        equal(client.answer().status, 200, "the status")
+        client.close()
+
+
+def test_a_cap_that_is_taken_away_while_it_is_full_is_stood_at_no_more():
+    gate = Gate()
+    with Origin(gate.script) as origin, Origin() as fresh:
+        config = {"cap": {"db": {"max_connections": 1, "members": ["web/blue"]}}}
+        blue = {"endpoints": [origin.address], "max_queue": 0}
+        service = {**CALM, "blue": blue, "health": {"tcp": True, "interval": "100ms"}}
+        with Sluice(origin, service=service, config=config, workers=1) as sluice:
+            first = ask_from(sluice)
+            origin.wait_for_requests(1)
+            equal(sluice.get().status, 503, "the status at a full cap")
+            gate.go.set()
+            equal(first.answer().status, 200, "the status of the first")
+            first.close()
+            del sluice.tree["cap"]
+            sluice.tree["service"]["web"]["blue"]["endpoints"] = [fresh.address]
+            sluice.reload()
+            sluice.get()  # while the check is awaited
+            wait_until(lambda: sluice.get().status == 200, 20, "an answer of the new endpoint")
+
+
+def test_a_retry_under_a_full_cap_goes_to_another_endpoint():
+    def failing(connection):
+        while connection.request() is not None:
+            connection.reply(503)
+    with Origin(failing) as bad, Origin() as good:
+        blue = {"endpoints": [bad.address, good.address], "max_connections": 1}
+        service = {**CALM, "blue": blue, "retry": {"max": 1, "on": ["503"], "budget": 1.0}}
+        with Sluice([bad, good], service=service, workers=1) as sluice:
+            statuses = {sluice.get().status for _ in range(20)}
+            equal(statuses, {200}, "what clients saw")
 
 
 def test_client_that_leaves_in_the_middle_of_its_body_gives_up_its_place():

@@ -5,7 +5,7 @@ import threading
 
 from harness import CALM, Sluice, equal, expect, main, run_at_once
 from http1 import Client, proxy_error, wait_until
-from origin import Origin
+from origin import Origin, pair
 
 
 class Sick:
@@ -161,6 +161,32 @@ def test_green_with_no_endpoint_left_leaves_its_share_to_blue():
             equal(who_serves(sluice), {"0", "1"}, "who serves before")
             checked.fail(sluice, {0, 1}, "green")
             equal(who_serves(sluice), {"blue"}, "who serves")
+
+
+def test_green_whose_endpoints_are_replaced_is_not_gone_while_the_new_ones_are_checked():
+    blue, old = pair()
+    slow, go_on = threading.Event(), threading.Event()
+
+    def checked_late(connection):
+        while (request := connection.request()) is not None:
+            if request.target == "/health":
+                slow.set()
+                go_on.wait(30)
+            connection.reply(200)
+    health = {"path": "/health", "interval": "100ms", "timeout": "30s"}
+    with blue, old, Origin(checked_late) as new:
+        with Sluice(blue, old, service={"split": 50, "health": health}) as sluice:
+            wait_until(lambda: sluice.get() and len(old.requests) > 5, 20, "traffic at green")
+            sluice.tree["service"]["web"]["green"]["endpoints"] = [new.address]
+            sluice.reload()
+            expect(slow.wait(20), "the new endpoint is not checked")
+            for _ in range(20):
+                equal(sluice.get().status, 200, "the status meanwhile")
+            equal(sluice.admin.show("trip")[0]["state"], "serving", "the judge's word")
+            go_on.set()
+            wait_until(lambda: sluice.get() and len(new.requests) > 3, 20, "requests at the new endpoint")
+            equal(sluice.admin.show("trip")[0]["state"], "serving", "the judge's word")
+            equal(sluice.admin.show("split")[0]["green"], 50.0, "the split")
 
 
 if __name__ == "__main__":
