@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
+#include <utility>
 
 #include "balancer/hash.h"
 #include "balancer/judged_outcome.h"
@@ -132,6 +133,8 @@ void TripBreaker::begin_excursion_if_at_rest(uint64_t now_ms) {
   // anew in each excursion.
   recent_.clear();
   recent_pace_ = {.head_start = kRecentHeadStart};
+  // What still waits is of the time before: beside errors of now it would lie.
+  comparison_pace_.blue += static_cast<double>(std::exchange(comparison_pace_.waiting, 0));
 }
 
 // To be called after each admitted error of green.
