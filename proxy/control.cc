@@ -132,6 +132,7 @@ std::set<std::string> Control::dns_names() const {
 conf::Status Control::start() {
   const Loop::Scope scope(loop_);
   if (const conf::Status acquired = acquire(); !acquired.ok()) {
+    remove_paths();
     state_ = RunState::stopped;
     finish();
     return acquired.error();

@@ -262,6 +262,7 @@ class Control {
   conf::Status open_listener(const conf::Listener& listener);
   void give_to_workers(const OpenListener& listener);
   void remove_path(const OpenListener& listener) const;
+  void remove_paths() const;
   // Each service has an endpoint that may be used, or knows that it has none.
   bool first_checks_over() const;
   void accept_when_ready();

@@ -52,7 +52,7 @@ void Control::drain(const Actor& actor) {
   changed();
   rollouts_.save_evidence();
   loop_.arm(drain_deadline_, config_.drain_ms);
-  for (const OpenListener& one : listeners_) remove_path(one);
+  remove_paths();
   const auto countdown = std::make_shared<Countdown>(worker_count(), [this] {
     if (successor_ == 0) stop_workers();  // else when all places are free, see tell_places()
   });
@@ -85,6 +85,8 @@ void Control::stop_workers() {
   if (state_ == RunState::stopped) return;
   upgrade_.abandon();
   rollouts_.save_evidence();
+  // Once, as in drain(): later they may be another process's.
+  if (state_ == RunState::running) remove_paths();
   state_ = RunState::stopped;
   changed();
   drain_deadline_.disarm();
@@ -104,7 +106,6 @@ void Control::stop_workers() {
 // No worker has a connection or a waiter left: now none needs to be woken.
 void Control::finish() {
   for (const OpenListener& one : listeners_) {
-    remove_path(one);
     for (const int fd : one.fds) {
       if (!accepting_) close(fd);  // else it is a worker's
     }

@@ -66,6 +66,10 @@ void Control::close_listener(uint64_t id) {
   std::erase_if(listeners_, [id](const OpenListener& one) { return one.id == id; });
 }
 
+void Control::remove_paths() const {
+  for (const OpenListener& one : listeners_) remove_path(one);
+}
+
 void Control::remove_path(const OpenListener& listener) const {
   const conf::Address& bind = listener.conf.bind;
   if (bind.kind == conf::Address::Kind::unix_socket && owns_paths()) unlink(bind.host.c_str());

@@ -11,7 +11,7 @@ import threading
 import time
 from pathlib import Path
 
-from harness import Failure, Sluice, binary, equal, expect, main, merge, refused, to_toml
+from harness import CALM, Failure, Sluice, binary, equal, expect, main, merge, refused, to_toml
 from http1 import Client, Silence, proxy_error, wait_until
 from origin import Origin, pair
 
@@ -499,6 +499,30 @@ def test_nothing_is_left_of_a_unix_listener():
             finally:
                 sluice._remove()
             expect(not os.path.exists(path), "the socket is there after a start that failed")
+
+
+def test_a_path_that_another_process_has_bound_meanwhile_is_left_to_it():
+    go_on = threading.Event()
+
+    def slow(connection):
+        if connection.request() is not None:
+            connection.wait(go_on)
+            connection.reply(200)
+    with Origin(slow) as origin, Origin() as other, tempfile.TemporaryDirectory() as folder:
+        path = f"{folder}/in.sock"
+        config = {"listener": [{"bind": "127.0.0.1:0"}, {"bind": f"unix:{path}"}], "drain_timeout": "1m"}
+        with Sluice(origin, service=CALM, config=config) as old:
+            client = old.client(timeout=60)
+            client.ask("GET", "/")
+            origin.wait_for_requests(1)
+            old.admin.do("drain")
+            with Sluice(other, service=CALM, config=config) as new:
+                go_on.set()
+                equal(client.answer().status, 200, "the answer of the old one")
+                client.close()
+                equal(old.process.wait(60), 0, "the old one's exit code")
+                expect(os.path.exists(path), "the new one's socket is gone")
+                equal(new.get("/", listener=1).status, 200, "the answer of the new one")
 
 
 def test_shutdown_command_cuts_off():
