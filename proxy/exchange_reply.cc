@@ -29,10 +29,6 @@ bool speaks_for_us(FieldId id, bool trusted) {
   }
 }
 
-}  // namespace
-
-namespace {
-
 // X-Forwarded-Port and its kin, with dashes or underscores, and X-Real-IP: what
 // servers take for the word of whoever stands in front of them.
 bool is_kin_of_forwarding(std::string_view name) {

@@ -43,6 +43,22 @@ Oks ok_attempts(const balancer::UpstreamState& upstream) {
   return sum;
 }
 
+// Is there any of it?
+struct GreenEndpoints {
+  bool usable = false;
+  bool awaited = false;  // a first check that is not over; until then blue has green's share
+};
+
+GreenEndpoints green_of(const ServiceEntry& entry) {
+  GreenEndpoints found;
+  for (const balancer::EndpointPlan& endpoint : entry.endpoints[static_cast<size_t>(Colour::green)]) {
+    const balancer::EndpointCondition condition = endpoint.state->condition();
+    found.usable = found.usable || condition.usable();
+    found.awaited = found.awaited || condition.worth_waiting();
+  }
+  return found;
+}
+
 std::unique_ptr<balancer::HistogramSnapshot> latency_so_far(const balancer::UpstreamState& upstream) {
   auto sum = std::make_unique<balancer::HistogramSnapshot>();
   for (uint32_t worker = 0; worker < upstream.workers(); ++worker) {
@@ -87,10 +103,7 @@ void Judge::split_changed(const std::string& service) {
   const auto found = cases_.find(service);
   if (entry == nullptr || found == cases_.end()) return;
   Case& one = *found->second;
-  const auto& endpoints = entry->endpoints[static_cast<size_t>(Colour::green)];
-  one.green_had_endpoint = std::any_of(endpoints.begin(), endpoints.end(), [](const auto& endpoint) {
-    return endpoint.state->condition().usable();
-  });
+  one.green_had_endpoint = green_of(*entry).usable;
   if (!one.breaker.tripped()) {
     for (size_t i = 0; i < 2; ++i) one.latency_before[i] = latency_so_far(*entry->upstreams[i]);
   }
@@ -165,17 +178,10 @@ void Judge::look_at_endpoints(const std::string& service) {
   if (entry == nullptr || found == cases_.end()) return;
   Case& one = *found->second;
   if (one.breaker.tripped() || entry->state->split().get().green == 0) return;
-  const auto& endpoints = entry->endpoints[static_cast<size_t>(Colour::green)];
-  bool usable = false;
-  bool awaited = false;  // a first check that is not over; until then blue has green's share
-  for (const balancer::EndpointPlan& endpoint : endpoints) {
-    const balancer::EndpointCondition condition = endpoint.state->condition();
-    usable = usable || condition.usable();
-    awaited = awaited || condition.worth_waiting();
-  }
-  if (usable) {
+  const GreenEndpoints green = green_of(*entry);
+  if (green.usable) {
     one.green_had_endpoint = true;
-  } else if (one.green_had_endpoint && !awaited) {
+  } else if (one.green_had_endpoint && !green.awaited) {
     one.breaker.green_has_no_endpoint(control_.loop().now_ms());
     act(service, one, control_.loop().now_us());
   }
