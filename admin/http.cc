@@ -48,6 +48,7 @@ conf::Status HttpServer::start(const Address& bind) {
       inherited ? proxy::adopt_listen_sockets({*inherited}, bind, 1) : proxy::open_listen_sockets(bind, 1);
   if (!opened.ok()) return opened.error();
   address_ = opened->address;
+  if (address_.kind == Address::Kind::unix_socket) bound_ = proxy::UnixPath::of(address_.host);
   socket_.emplace(control_.loop(), [this] { socket_->accept_some([this](int client) { begin(client); }); });
   socket_->adopt(opened->fds.front());
   control_.on_stop([this] { close(); });
@@ -116,7 +117,7 @@ void HttpServer::tell_event(const proxy::Event& event) {
 
 void HttpServer::close() {
   control_.events().unwatch(watching_events_);
-  if (address_.kind == Address::Kind::unix_socket && control_.owns_paths()) unlink(address_.host.c_str());
+  if (control_.owns_paths()) bound_.remove();
   pause();
 }
 

@@ -35,6 +35,7 @@
 #include "proxy/accepting_socket.h"
 #include "proxy/control.h"
 #include "proxy/h1_downstream_codec.h"
+#include "proxy/unix_path.h"
 
 namespace sluice::admin {
 
@@ -79,6 +80,7 @@ class HttpServer final : public proxy::Control::Part {
   proxy::CodecWorkspace workspace_;
   conf::Address bind_;
   conf::Address address_;
+  proxy::UnixPath bound_;  // nothing, where it is none
   std::optional<proxy::AcceptingSocket> socket_;
   uint64_t watching_events_ = 0;
   std::vector<std::unique_ptr<HttpConnection>> connections_;

@@ -12,6 +12,7 @@
 #include "proxy/control.h"
 #include "proxy/cpus.h"
 #include "proxy/descriptors.h"
+#include "proxy/privileges.h"
 
 namespace sluice::admin {
 namespace {
@@ -67,6 +68,7 @@ int run_proxy(const std::string& file, const std::string& version) {
   if (const auto budget = proxy::budget_descriptors(config, workers); !budget.ok()) {
     return complain(budget.error());
   }
+  if (const auto kept = proxy::gain_no_privileges(); !kept.ok()) return complain(kept.error());
   const conf::Admin admin = config.admin;
   proxy::Control control(std::move(*outcome.config), version, proxy::Inheritance::take());
   Server server(control);

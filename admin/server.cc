@@ -2,28 +2,16 @@
 
 #include <fmt/format.h>
 #include <sys/socket.h>
-#include <sys/un.h>
-#include <unistd.h>
 
-#include <cerrno>
-#include <cstring>
 #include <optional>
 #include <utility>
 
-#include "conf/address.h"
-#include "proxy/listen_socket.h"
+#include "proxy/uv_stream.h"
 
 namespace sluice::admin {
 namespace {
 
 constexpr int kBacklog = 128;
-
-conf::Error failure(const std::string& path, int error) {
-  std::string detail = fmt::format("cannot listen on the admin socket {}: {}", path, std::strerror(error));
-  if (error == ENOENT) detail += "; make its directory first";
-  if (error == EACCES) detail += "; choose a directory that this user may write to";
-  return {conf::Error::Kind::io, conf::Error::Source::system, false, std::move(detail)};
-}
 
 std::string credentials_of(int fd) {
   ucred peer{};
@@ -42,38 +30,17 @@ Server::Server(proxy::Control& control)
       context_{control, commands_, waits_, history_, {}},
       socket_(control.loop(), [this] { socket_.accept_some([this](int client) { begin(client); }); }) {}
 
-// The inode is born with the descriptor's mode, less the umask, so that the
-// path is at no time wider than wanted; and nobody connects before listen().
-conf::Status Server::bind(uint32_t mode) {
-  sockaddr_un address{};
-  address.sun_family = AF_UNIX;
-  if (path_.size() > conf::kMaxSocketPath) return failure(path_, ENAMETOOLONG);
-  std::memcpy(address.sun_path, path_.c_str(), path_.size() + 1);
-  const int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-  if (fd < 0) return failure(path_, errno);
-  socket_.adopt(fd);
-  if (fchmod(fd, mode) != 0 ||
-      ::bind(fd, reinterpret_cast<const sockaddr*>(&address), sizeof(address)) != 0) {
-    return failure(path_, errno);
-  }
-  if (chmod(path_.c_str(), mode) != 0 || listen(fd, kBacklog) != 0) {
-    const int error = errno;
-    unlink(path_.c_str());
-    return failure(path_, error);
-  }
-  return conf::Done{};
-}
-
 conf::Status Server::start(const std::string& path, uint32_t mode) {
   path_ = path;
   const proxy::Loop::Scope scope(control_.loop());
   if (const std::optional<int> fd = control_.inherited(sockets().name); fd) {
     socket_.adopt(*fd);
   } else {
-    if (const conf::Status cleared = proxy::clear_unix_path(path); !cleared.ok()) return cleared.error();
-    if (const conf::Status bound = bind(mode); !bound.ok()) return bound.error();
+    const conf::Result<int> opened = proxy::UnixPath::listen(path, mode, kBacklog);
+    if (!opened.ok()) return opened.error();
+    socket_.adopt(*opened);
   }
-  if (lstat(path_.c_str(), &bound_) != 0) return failure(path_, errno);
+  bound_ = proxy::UnixPath::of(path);
   history_.start();
   control_.on_stop([this] { close(); });
   return control_.add_part(*this);
@@ -129,11 +96,7 @@ bool Server::make_room() {
 }
 
 void Server::close() {
-  struct stat now {};
-  if (control_.owns_paths() && lstat(path_.c_str(), &now) == 0 && now.st_dev == bound_.st_dev &&
-      now.st_ino == bound_.st_ino) {
-    unlink(path_.c_str());
-  }
+  if (control_.owns_paths()) bound_.remove();
   pause();
   waits_.close();
 }

@@ -9,7 +9,6 @@
 // returned. Thread: the control thread's.
 #pragma once
 
-#include <sys/stat.h>
 #include <uv.h>
 
 #include <memory>
@@ -23,6 +22,7 @@
 #include "admin/wait.h"
 #include "conf/result.h"
 #include "proxy/accepting_socket.h"
+#include "proxy/unix_path.h"
 
 namespace sluice::admin {
 
@@ -47,7 +47,6 @@ class Server final : public proxy::Control::Part {
   void pause() override;
 
  private:
-  conf::Status bind(uint32_t mode);
   void begin(int client);
   bool make_room();
   void close();
@@ -58,7 +57,7 @@ class Server final : public proxy::Control::Part {
   History history_;
   Context context_;
   std::string path_;
-  struct stat bound_ {};
+  proxy::UnixPath bound_;
   proxy::AcceptingSocket socket_;
   std::vector<std::unique_ptr<Session>> sessions_;
 };

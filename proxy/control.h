@@ -48,6 +48,7 @@
 #include "proxy/state_writer.h"
 #include "proxy/tls_store.h"
 #include "proxy/trace_exporter.h"
+#include "proxy/unix_path.h"
 #include "proxy/upgrade.h"
 #include "proxy/webhooks.h"
 #include "proxy/worker.h"
@@ -237,6 +238,7 @@ class Control {
     conf::Listener conf;
     conf::Address address;
     std::vector<int> fds;  // the workers'
+    UnixPath path;         // nothing, where it is none
   };
   struct Watcher {
     uint64_t token;
@@ -261,8 +263,8 @@ class Control {
   std::vector<NamedSockets> named_listeners() const;
   conf::Status open_listener(const conf::Listener& listener);
   void give_to_workers(const OpenListener& listener);
-  void remove_path(const OpenListener& listener) const;
-  void remove_paths() const;
+  void remove_path(OpenListener& listener) const;
+  void remove_paths();
   // Each service has an endpoint that may be used, or knows that it has none.
   bool first_checks_over() const;
   void accept_when_ready();

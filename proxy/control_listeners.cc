@@ -1,6 +1,4 @@
 // The listening sockets, from whom they come and who has them.
-#include <unistd.h>
-
 #include <algorithm>
 #include <map>
 #include <utility>
@@ -40,7 +38,9 @@ conf::Status Control::open_listener(const conf::Listener& listener) {
                                               port_is_ours ? PortUse::beside_our_own : PortUse::alone)
                         : adopt_listen_sockets(std::move(inherited), listener.bind, planned_workers());
   if (!sockets.ok()) return sockets.error();
-  listeners_.push_back({next_listener_++, listener, sockets->address, std::move(sockets->fds)});
+  const bool is_unix = listener.bind.kind == conf::Address::Kind::unix_socket;
+  listeners_.push_back({next_listener_++, listener, sockets->address, std::move(sockets->fds),
+                        is_unix ? UnixPath::of(listener.bind.host) : UnixPath{}});
   if (accepting_) give_to_workers(listeners_.back());
   return conf::Done{};
 }
@@ -60,19 +60,18 @@ void Control::close_listener(uint64_t id) {
   for (const auto& worker : workers_) {
     worker->post([one = worker.get(), id] { one->remove_listener(id); });
   }
-  for (const OpenListener& one : listeners_) {
+  for (OpenListener& one : listeners_) {
     if (one.id == id) remove_path(one);
   }
   std::erase_if(listeners_, [id](const OpenListener& one) { return one.id == id; });
 }
 
-void Control::remove_paths() const {
-  for (const OpenListener& one : listeners_) remove_path(one);
+void Control::remove_paths() {
+  for (OpenListener& one : listeners_) remove_path(one);
 }
 
-void Control::remove_path(const OpenListener& listener) const {
-  const conf::Address& bind = listener.conf.bind;
-  if (bind.kind == conf::Address::Kind::unix_socket && owns_paths()) unlink(bind.host.c_str());
+void Control::remove_path(OpenListener& listener) const {
+  if (owns_paths()) listener.path.remove();
 }
 
 }  // namespace sluice::proxy

@@ -322,7 +322,7 @@ void DownstreamConnection::on_read_end() {
     return;
   }
   if (exchange_ != nullptr) {
-    if (stash_.empty() || exchange_->waits_short_of(stash_.size())) tell_half_close();
+    if (stash_.empty() || exchange_->waits_for_a_place()) tell_half_close();
     return;
   }
   // Answers may still be on their way out; nothing more will be asked.

@@ -63,10 +63,7 @@ class Exchange {
   // Has it met a kept connection whose peer had left?
   bool wants_fresh() const { return fresh_only_; }
   bool has_tried(const PooledEndpoint& endpoint) const;
-  // It waits for a place, and what is still to come of its body is more than `size`.
-  bool waits_short_of(size_t size) const {
-    return in_queue_ && head_.body == BodyKind::length && body_bytes_ + size < head_.content_length;
-  }
+  bool waits_for_a_place() const { return phase_ == Phase::queued; }
   bool blocked_on_upstream() const { return phase_ >= Phase::streaming && !accepts_input(); }
   void on_request_data(const char* data, size_t size);
   // The body waits for the upstream to take what it was given.

@@ -4,13 +4,13 @@
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <cstring>
 #include <utility>
+
+#include "proxy/unix_path.h"
 
 namespace sluice::proxy {
 namespace {
@@ -30,17 +30,10 @@ union SocketAddress {
   sockaddr any;
   sockaddr_in v4;
   sockaddr_in6 v6;
-  sockaddr_un path;
 };
 
 socklen_t fill(const conf::Address& address, SocketAddress& out) {
   std::memset(&out, 0, sizeof(out));
-  if (address.kind == conf::Address::Kind::unix_socket) {
-    if (address.host.size() >= sizeof(out.path.sun_path)) return 0;
-    out.path.sun_family = AF_UNIX;
-    std::memcpy(out.path.sun_path, address.host.c_str(), address.host.size() + 1);
-    return sizeof(sockaddr_un);
-  }
   if (inet_pton(AF_INET, address.host.c_str(), &out.v4.sin_addr) == 1) {
     out.v4.sin_family = AF_INET;
     out.v4.sin_port = htons(address.port);
@@ -127,16 +120,9 @@ conf::Result<ListenSockets> open_tcp(ListenSockets sockets, uint32_t count, Port
 }
 
 conf::Result<ListenSockets> open_unix(ListenSockets sockets, uint32_t count) {
-  const std::string what = what_failed(sockets);
-  SocketAddress address;
-  const socklen_t size = fill(sockets.address, address);
-  if (size == 0) return io_error(what, ENAMETOOLONG);
-  if (const conf::Status cleared = clear_unix_path(sockets.address.host); !cleared.ok())
-    return cleared.error();
-  const int fd = bound_socket(address, size, false);
-  if (fd < 0) return fail(sockets, what, -fd);
-  sockets.fds.push_back(fd);
-  if (listen(fd, kBacklog) != 0) return fail(sockets, what, errno);
+  const conf::Result<int> fd = UnixPath::listen(sockets.address.host, std::nullopt, kBacklog);
+  if (!fd.ok()) return fd.error();
+  sockets.fds.push_back(*fd);
   return fill_up(std::move(sockets), count);
 }
 
@@ -173,30 +159,6 @@ std::optional<conf::Address> bound_tcp_address(int fd) {
   bound.host = text;
   bound.port = port_of(fd);
   return bound;
-}
-
-conf::Status clear_unix_path(const std::string& path) {
-  struct stat status {};
-  if (lstat(path.c_str(), &status) != 0) return conf::Done{};
-  const std::string what = "cannot listen on unix:" + path;
-  if (!S_ISSOCK(status.st_mode)) {
-    return conf::Error{conf::Error::Kind::io, conf::Error::Source::system, false,
-                       what + ": the path exists and is no socket; remove it or choose another"};
-  }
-  conf::Address target;
-  target.kind = conf::Address::Kind::unix_socket;
-  target.host = path;
-  SocketAddress address;
-  const socklen_t size = fill(target, address);
-  if (size == 0) return io_error(what, ENAMETOOLONG);
-  const int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-  if (fd < 0) return io_error(what, errno);
-  const int error = connect(fd, &address.any, size) == 0 ? 0 : errno;
-  const bool served = error == 0 || error == EAGAIN;  // its queue may be full
-  close(fd);
-  if (served || error != ECONNREFUSED) return io_error(what, served ? EADDRINUSE : error);
-  if (unlink(path.c_str()) != 0) return io_error(what, errno);
-  return conf::Done{};
 }
 
 }  // namespace sluice::proxy

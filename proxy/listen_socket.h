@@ -38,8 +38,4 @@ conf::Result<ListenSockets> adopt_listen_sockets(std::vector<int> fds, const con
 // Where a listening TCP socket is bound; nothing when it is something else.
 std::optional<conf::Address> bound_tcp_address(int fd);
 
-// Makes the path free for bind(): removes a socket that nobody serves, refuses
-// to touch one that somebody does, or anything that is no socket.
-conf::Status clear_unix_path(const std::string& path);
-
 }  // namespace sluice::proxy

@@ -54,8 +54,12 @@ conf::Result<Identity> identity_of(const std::string& user, const std::string& g
 
 }  // namespace
 
-conf::Status drop_privileges(const std::string& user, const std::string& group) {
+conf::Status gain_no_privileges() {
   if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) return failure("cannot set no_new_privs", errno);
+  return conf::Done{};
+}
+
+conf::Status drop_privileges(const std::string& user, const std::string& group) {
   if (user.empty() || geteuid() != 0) return conf::Done{};
   const conf::Result<Identity> identity = identity_of(user, group);
   if (!identity.ok()) return identity.error();

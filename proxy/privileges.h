@@ -1,6 +1,6 @@
 // The rights that the process gives up once it has what it needs them for.
 //
-// Called on the control thread before a worker begins.
+// The control thread's.
 #pragma once
 
 #include <string>
@@ -10,9 +10,13 @@
 namespace sluice::proxy {
 
 // From here on nothing that this thread or one that it starts executes can gain
-// a privilege (PR_SET_NO_NEW_PRIVS of prctl(2)). A root process then becomes `user` and
-// `group`, by name or number, for good; empty: stays who it is. The group's
-// default is the user's own, with its supplementary groups.
+// a privilege (PR_SET_NO_NEW_PRIVS of prctl(2), which binds a thread and not a
+// process). Called before there is another thread.
+conf::Status gain_no_privileges();
+
+// A root process becomes `user` and `group`, by name or number, for good and with
+// all its threads; empty: stays who it is. The group's default is the user's own,
+// with its supplementary groups. Called before a worker begins.
 conf::Status drop_privileges(const std::string& user, const std::string& group);
 
 }  // namespace sluice::proxy

@@ -8,10 +8,13 @@
 #include <csignal>
 #include <cstdlib>
 #include <cstring>
+#include <filesystem>
 #include <fstream>
 #include <memory>
 #include <optional>
+#include <sstream>
 #include <string_view>
+#include <system_error>
 #include <utility>
 
 #include "balancer/fields.h"
@@ -31,18 +34,38 @@ conf::Error system_error(std::string detail) {
   return {conf::Error::Kind::io, conf::Error::Source::system, false, std::move(detail)};
 }
 
-std::string own_binary() {
-  char path[4096];
-  const ssize_t size = readlink("/proc/self/exe", path, sizeof(path));
-  return size > 0 ? std::string(path, static_cast<size_t>(size)) : std::string{};
-}
-
 // With which this process was started.
 std::vector<std::string> own_arguments() {
   std::ifstream file("/proc/self/cmdline", std::ios::binary);
   std::vector<std::string> arguments;
   for (std::string one; std::getline(file, one, '\0');) arguments.push_back(one);
   return arguments;
+}
+
+// What lies at the name by which this process was started, and not what that name
+// led to then: an operator who points a symlink at a new version means that one.
+std::string own_binary(const std::vector<std::string>& arguments) {
+  char path[4096];
+  const ssize_t size = readlink("/proc/self/exe", path, sizeof(path));
+  std::string real = size > 0 ? std::string(path, static_cast<size_t>(size)) : std::string{};
+  std::error_code failed;
+  const auto is_own = [&](const std::string& name) {
+    return name.rfind("/proc/", 0) != 0 && std::filesystem::equivalent(name, "/proc/self/exe", failed);
+  };
+  if (arguments.empty() || arguments.front().empty()) return real;
+  const std::string& name = arguments.front();
+  if (name.find('/') != std::string::npos) {
+    const std::filesystem::path whole = std::filesystem::absolute(name, failed);
+    return !failed && is_own(whole.string()) ? whole.string() : real;
+  }
+  const char* const variable = std::getenv("PATH");
+  std::istringstream folders(variable != nullptr ? variable : "");
+  for (std::string folder; std::getline(folders, folder, ':');) {
+    const std::filesystem::path whole =
+        std::filesystem::absolute(std::filesystem::path(folder) / name, failed);
+    if (!failed && is_own(whole.string())) return whole.string();
+  }
+  return real;
 }
 
 std::vector<char*> pointers_to(std::vector<std::string>& texts) {
@@ -73,7 +96,7 @@ std::vector<std::string> environment_with(const std::vector<NamedSockets>& socke
 Upgrade::Upgrade(Loop& loop, Hooks hooks)
     : loop_(loop),
       hooks_(std::move(hooks)),
-      binary_(own_binary()),
+      binary_(own_binary(own_arguments())),
       deadline_(
           [](void* self) { static_cast<Upgrade*>(self)->fail("the new process did not get ready in time"); },
           this) {}

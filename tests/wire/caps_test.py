@@ -175,24 +175,28 @@ def test_a_retry_under_a_full_cap_goes_to_another_endpoint():
             equal(statuses, {200}, "what clients saw")
 
 
-def test_client_that_leaves_in_the_middle_of_its_body_gives_up_its_place():
+def test_client_that_leaves_with_a_body_gives_up_its_place():
     gate = Gate()
     with Origin(gate.script) as origin, Sluice(origin, service=capped()) as sluice:
         first = ask_from(sluice)
         origin.wait_for_requests(1)
-        for leave in ("close", "reset"):
-            gone = sluice.client(timeout=20)
-            gone.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 50000\r\n\r\n" + b"x" * 20000)
-            queue_of(sluice, 1)
-            if leave == "reset":
-                gone.reset()
-            gone.close()
-            queue_of(sluice, 0)
+        for sent in (20000, 50000):
+            for leave in ("close", "reset"):
+                gone = sluice.client(timeout=20)
+                gone.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 50000\r\n\r\n" + b"x" * sent)
+                queue_of(sluice, 1)
+                getattr(gone, leave)()
+                queue_of(sluice, 0)
+        chunked = sluice.client(timeout=20)
+        chunked.send(b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n")
+        queue_of(sluice, 1)
+        chunked.close()
+        queue_of(sluice, 0)
         gate.go.set()
         equal(first.answer().status, 200, "the status of who stayed")
         first.close()
         equal(len(origin.requests), 1, "requests at the origin")
-        equal(sluice.admin.upstream()["rejected"]["client_gone"], 2, "those that left")
+        equal(sluice.admin.upstream()["rejected"]["client_gone"], 5, "those that left")
 
 
 def test_a_cap_that_a_reload_brings_binds_the_connections_that_are_there():

@@ -3,7 +3,6 @@
 import mmap
 import os
 import pwd
-import re
 import struct
 import sys
 from pathlib import Path
@@ -40,14 +39,17 @@ def test_binary_is_hardened():
         expect(elf.find(b"_chk\0") >= 0 or sanitized(), "nothing is fortified")
 
 
-def status(sluice):
-    lines = Path(f"/proc/{sluice.process.pid}/status").read_text().splitlines()
-    return {name: value.split() for name, _, value in (line.partition(":") for line in lines)}
+def statuses(sluice):
+    """Of each thread what /proc says of it."""
+    for thread in Path(f"/proc/{sluice.process.pid}/task").iterdir():
+        lines = (thread / "status").read_text().splitlines()
+        yield {name: value.split() for name, _, value in (line.partition(":") for line in lines)}
 
 
 def test_nothing_can_be_gained_by_exec():
     with Origin() as origin, Sluice(origin) as sluice:
-        equal(status(sluice)["NoNewPrivs"], ["1"], "no_new_privs")
+        for thread in statuses(sluice):
+            equal(thread["NoNewPrivs"], ["1"], f"no_new_privs of the thread {thread['Name']}")
 
 
 def test_root_becomes_the_user_after_binding():
@@ -65,11 +67,10 @@ def test_root_becomes_the_user_after_binding():
         sluice.tree["listener"] = [{"bind": "127.0.0.1:0"}, {"bind": "127.0.0.1:897"}]
         with sluice:
             equal(sluice.client(listener=1).get("/").status, 200, "the status at a low port")
-            for thread in os.listdir(f"/proc/{sluice.process.pid}/task"):
-                text = Path(f"/proc/{sluice.process.pid}/task/{thread}/status").read_text()
-                equal(set(re.search(r"Uid:(.*)", text)[1].split()), {str(nobody.pw_uid)}, "the user of a thread")
-                equal(set(re.search(r"Gid:(.*)", text)[1].split()), {str(nobody.pw_gid)}, "the group of a thread")
-                equal(re.search(r"CapEff:\s*(\w+)", text)[1].strip("0"), "", "capabilities")
+            for thread in statuses(sluice):
+                equal(set(thread["Uid"]), {str(nobody.pw_uid)}, "the user of a thread")
+                equal(set(thread["Gid"]), {str(nobody.pw_gid)}, "the group of a thread")
+                equal(thread["CapEff"][0].strip("0"), "", "capabilities")
             for name in ("admin.sock", "access.log", "state/journal"):
                 equal(os.stat(f"{sluice.folder}/{name}").st_uid, nobody.pw_uid, f"the owner of {name}")
             sluice.admin.do("set weight web green=0")

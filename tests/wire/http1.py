@@ -376,3 +376,9 @@ def wait_until(condition, seconds=10.0, what="the condition"):
         if time.monotonic() > deadline:
             raise Silence(f"{what} did not come true within {seconds} s")
         time.sleep(0.005)
+
+
+def is_refused(address):
+    """Does nobody listen there?"""
+    with socket.socket() as sock:
+        return sock.connect_ex(address) != 0

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 from harness import CALM, LATER, Failure, Sluice, binary, equal, expect, main, refused
 from http1 import Client, wait_until
@@ -292,6 +293,38 @@ def test_upgrade_keeps_unix_sockets():
             equal(sluice.get("/").status, 200, "an answer over the old path")
             sluice.stop()
             expect(not os.path.exists(path) and not os.path.exists(sluice.socket), "a path stays behind")
+
+
+def check_upgrade_by_name(name):
+    with Origin() as origin:
+        sluice = Sluice(origin)
+        real = os.path.abspath(binary())
+        old, new = Path(sluice.folder, "old"), Path(sluice.folder, "new")
+        for release in (old, new):
+            release.mkdir()
+        (old / "sluice").symlink_to(real)
+        (new / "sluice").write_text(f'#!/bin/sh\necho "$0" > {new}/started\nexec {real} "$@"\n')
+        (new / "sluice").chmod(0o755)
+        current = Path(sluice.folder, "current")
+        current.symlink_to(old)
+        path = os.environ["PATH"]
+        os.environ["PATH"] = f"{current}:{path}"
+        sluice.command = lambda: [name.format(current=current), "run", "-c", str(sluice.config_file)]
+        try:
+            with sluice:
+                Path(sluice.folder, "next").symlink_to(new)
+                Path(sluice.folder, "next").rename(current)
+                upgrade(sluice)
+                equal(Path(new, "started").read_text().strip(), str(current / "sluice"), "what was started")
+                equal(sluice.get("/").status, 200, "the status")
+        finally:
+            os.environ["PATH"] = path
+
+
+def test_upgrade_starts_what_its_name_leads_to_now():
+    """The usual layout of releases: a symlink that is pointed at the next one."""
+    for name in ("{current}/sluice", "current/sluice", "sluice"):
+        check_upgrade_by_name(name)
 
 
 def check_failed_upgrade(spoil, message):
