@@ -14,9 +14,9 @@ import tempfile
 from contextlib import contextmanager
 from pathlib import Path
 
-from harness import Failure
+from harness import Failure, Sluice
 from http1 import Client, Wire
-from origin import serve
+from origin import Origin, serve
 
 
 def openssl(*arguments, input=None):
@@ -105,3 +105,23 @@ def authority():
         yield Authority(folder)
     finally:
         shutil.rmtree(folder)
+
+
+@contextmanager
+def tls_sluice(root, origin=None, tls=None, **more):
+    """A sluice whose only listener speaks TLS as a.test."""
+    settings = tls or root.issue("a").tls()
+    config = {"listener": [{"bind": "127.0.0.1:0", "tls": settings}], **more.pop("config", {})}
+    config["admin"] = {"http": "127.0.0.1:0"}
+    if origin is not None:
+        with Sluice(origin, config=config, **more) as sluice:
+            yield sluice
+        return
+    with Origin(name="blue") as plain, Sluice(plain, config=config, **more) as sluice:
+        yield sluice
+
+
+def metrics(sluice):
+    host, _, port = sluice.admin.show("info")[0]["admin_http"].rpartition(":")
+    with Client((host, int(port))) as client:
+        return client.get("/metrics", host="localhost").body.decode()

@@ -1,33 +1,15 @@
 #!/usr/bin/env python3
 """TLS of listeners and of upstreams, with clients and origins by Python's ssl."""
 
-import os
-import socket
 import ssl
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from pathlib import Path
 
 from harness import CALM, Sluice, digest, equal, expect, main, pattern, refused
 from http1 import Client, Incomplete, proxy_error, wait_until
-from origin import Origin, pair
-from tls import Authority, authority, TlsClient, secured, serving
-
-
-@contextmanager
-def tls_sluice(root, origin=None, tls=None, **more):
-    """A sluice whose only listener speaks TLS as a.test."""
-    settings = tls or root.issue("a").tls()
-    config = {"listener": [{"bind": "127.0.0.1:0", "tls": settings}], **more.pop("config", {})}
-    config["admin"] = {"http": "127.0.0.1:0"}
-    if origin is not None:
-        with Sluice(origin, config=config, **more) as sluice:
-            yield sluice
-        return
-    with Origin(name="blue") as plain, Sluice(plain, config=config, **more) as sluice:
-        yield sluice
+from origin import Origin
+from tls import Authority, authority, metrics, TlsClient, secured, serving, tls_sluice
 
 
 def refused_handshake(address, context, **more):
@@ -38,12 +20,6 @@ def refused_handshake(address, context, **more):
     except (ssl.SSLError, Incomplete, ConnectionError) as error:
         return str(error)
     raise AssertionError("the connection was accepted")
-
-
-def metrics(sluice):
-    host, _, port = sluice.admin.show("info")[0]["admin_http"].rpartition(":")
-    with Client((host, int(port))) as client:
-        return client.get("/metrics", host="localhost").body.decode()
 
 
 def handshakes(sluice, outcome):
@@ -417,112 +393,6 @@ def test_health_checks_go_over_tls():
             wait_until(lambda: sluice.admin.show("endpoints")[0]["health"] == "down", what="the endpoint's fall")
             (event,) = sluice.admin.show("events", type="endpoint_down")
             expect("mismatch" in event["message"], f"the event is {event}")
-
-
-# ----------------------------------------------------------------------- reload
-
-
-def certificate_of(address, root, name="a.test"):
-    with TlsClient(address, root.trusting(), name=name) as client:
-        return client.sock.getpeercert()["serialNumber"]
-
-
-def test_files_that_change_are_taken_without_dropping_anyone():
-    with authority() as root, Origin() as origin, tls_sluice(root, origin) as sluice:
-        before = certificate_of(sluice.address, root)
-        with TlsClient(sluice.address, root.trusting()) as old:
-            old.get()
-            root.issue("a")
-            wait_until(lambda: certificate_of(sluice.address, root) != before, what="the new certificate")
-            equal(old.get().status, 200, "on the connection from before")
-        expect(sluice.admin.show("events", type="certificates_loaded"), "no event")
-
-
-def test_swapped_symbolic_links_are_noticed():
-    with authority() as root:
-        for version in ("..v1", "..v2"):
-            Path(root.folder, version).mkdir()
-            made = root.issue("a")
-            os.rename(made.cert, Path(root.folder, version, "tls.crt"))
-            os.rename(made.key, Path(root.folder, version, "tls.key"))
-        os.symlink("..v1", Path(root.folder, "..data"))
-        for name in ("tls.crt", "tls.key"):
-            os.symlink(f"..data/{name}", Path(root.folder, name))
-        tls = {"cert": f"{root.folder}/tls.crt", "key": f"{root.folder}/tls.key"}
-        with tls_sluice(root, tls=tls) as sluice:
-            before = certificate_of(sluice.address, root)
-            os.symlink("..v2", Path(root.folder, "..tmp"))
-            os.rename(Path(root.folder, "..tmp"), Path(root.folder, "..data"))
-            wait_until(lambda: certificate_of(sluice.address, root) != before, what="the new certificate")
-
-
-def test_a_broken_pair_leaves_the_old_one_in_force():
-    with authority() as root, Origin() as origin, tls_sluice(root, origin) as sluice:
-        before = certificate_of(sluice.address, root)
-        key = Path(root.folder, "a.key")
-        good = key.read_bytes()
-        key.write_bytes(Path(root.key).read_bytes())
-        events = wait_until(lambda: sluice.admin.show("events", type="certificates_not_loaded"), what="the event")
-        expect("does not belong" in events[0]["message"], f"the event is {events}")
-        reply = sluice.admin.json("reload")
-        refused(reply, "invalid")
-        expect("a.key" in reply["error"]["message"], f"the reply is {reply}")
-        equal(certificate_of(sluice.address, root), before, "the certificate")
-        key.write_bytes(good)
-        sluice.admin.do("reload")
-        equal(certificate_of(sluice.address, root), before, "the certificate")
-
-
-def test_reload_changes_tls_and_keeps_the_socket():
-    with authority() as root, Origin() as origin, tls_sluice(root, origin) as sluice:
-        with TlsClient(sluice.address, root.trusting()) as old:
-            old.get()
-            sluice.write_config({"listener": [{"bind": "127.0.0.1:0",
-                                               "tls": root.issue("b", "DNS:b.test").tls(min_version="1.3")}]})
-            sluice.admin.do("reload")
-            equal(old.get().status, 200, "on the connection from before")
-        expect(certificate_of(sluice.address, root, "b.test"), "no certificate")
-        sluice.write_config({"listener": [{"bind": "127.0.0.1:0"}]})
-        sluice.admin.do("reload")
-        equal(sluice.get().status, 200, "in the clear, at the same address")
-
-
-def test_a_wrong_file_at_the_start_is_said():
-    with authority() as root, Origin() as origin:
-        broken = {"cert": root.cert, "key": root.issue("a").key}
-        sluice = Sluice(origin, config={"listener": [{"bind": "127.0.0.1:0", "tls": broken}]})
-        try:
-            sluice.start()
-            raise AssertionError("it started")
-        except Exception as error:
-            expect("does not belong" in str(error), f"it says {error}")
-        finally:
-            sluice._remove()
-
-
-def test_certificates_are_shown_and_watched():
-    with authority() as root:
-        pairs = [root.issue("a", days=90).tls(), root.issue("soon", "DNS:b.test", days=10).tls(),
-                 root.issue("past", "DNS:c.test", days=-1).tls()]
-        with tls_sluice(root, tls=pairs) as sluice:
-            shown = {one["subject"]: one for one in sluice.admin.show("certs")}
-            states = {name: shown[f"CN={name}"]["state"] for name in ("a", "soon", "past")}
-            equal(states, {"a": "valid", "soon": "expiring", "past": "expired"}, "the states")
-            equal(shown["CN=a"]["names"], ["a.test"], "the names")
-            expect(89 * 86400 < shown["CN=a"]["expires_in_s"] <= 90 * 86400, f"it expires in {shown['CN=a']}")
-            wait_until(lambda: sluice.admin.show("events", type="certificate_expired"), what="the event")
-            (event,) = sluice.admin.show("events", type="certificate_expiring")
-            expect("CN=soon" in event["message"], f"the event is {event}")
-            expect(metrics(sluice).count("sluice_certificate_expiry_seconds{") == 3, "the metric")
-
-
-def test_keys_are_never_written_down():
-    with authority() as root, tls_sluice(root, config={"log": {"level": "debug"}}) as sluice:
-        certificate_of(sluice.address, root)
-        key = Path(root.folder, "a.key").read_text()
-        lines = [line for line in key.splitlines() if "-----" not in line]
-        said = sluice.log() + sluice.admin.text("show config; show certs; show events") + metrics(sluice)
-        expect(not any(line in said for line in lines), "a line of the key was written")
 
 
 if __name__ == "__main__":

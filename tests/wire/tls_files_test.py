@@ -1,0 +1,186 @@
+#!/usr/bin/env python3
+"""Certificates and keys: read, renewed, shown, and kept to ourselves."""
+
+import base64
+import os
+import pwd
+import re
+import sys
+from pathlib import Path
+
+from harness import Sluice, equal, expect, main, refused, sanitized
+from http1 import wait_until
+from origin import Origin
+from tls import authority, metrics, TlsClient, tls_sluice
+
+
+def certificate_of(address, root, name="a.test"):
+    with TlsClient(address, root.trusting(), name=name) as client:
+        return client.sock.getpeercert()["serialNumber"]
+
+
+def test_files_that_change_are_taken_without_dropping_anyone():
+    with authority() as root, Origin() as origin, tls_sluice(root, origin) as sluice:
+        before = certificate_of(sluice.address, root)
+        with TlsClient(sluice.address, root.trusting()) as old:
+            old.get()
+            root.issue("a")
+            wait_until(lambda: certificate_of(sluice.address, root) != before, what="the new certificate")
+            equal(old.get().status, 200, "on the connection from before")
+        expect(sluice.admin.show("events", type="certificates_loaded"), "no event")
+
+
+def test_swapped_symbolic_links_are_noticed():
+    with authority() as root:
+        for version in ("..v1", "..v2"):
+            Path(root.folder, version).mkdir()
+            made = root.issue("a")
+            os.rename(made.cert, Path(root.folder, version, "tls.crt"))
+            os.rename(made.key, Path(root.folder, version, "tls.key"))
+        os.symlink("..v1", Path(root.folder, "..data"))
+        for name in ("tls.crt", "tls.key"):
+            os.symlink(f"..data/{name}", Path(root.folder, name))
+        tls = {"cert": f"{root.folder}/tls.crt", "key": f"{root.folder}/tls.key"}
+        with tls_sluice(root, tls=tls) as sluice:
+            before = certificate_of(sluice.address, root)
+            os.symlink("..v2", Path(root.folder, "..tmp"))
+            os.rename(Path(root.folder, "..tmp"), Path(root.folder, "..data"))
+            wait_until(lambda: certificate_of(sluice.address, root) != before, what="the new certificate")
+
+
+def test_a_broken_pair_leaves_the_old_one_in_force():
+    with authority() as root, Origin() as origin, tls_sluice(root, origin) as sluice:
+        before = certificate_of(sluice.address, root)
+        key = Path(root.folder, "a.key")
+        good = key.read_bytes()
+        key.write_bytes(Path(root.key).read_bytes())
+        events = wait_until(lambda: sluice.admin.show("events", type="certificates_not_loaded"), what="the event")
+        expect("does not belong" in events[0]["message"], f"the event is {events}")
+        reply = sluice.admin.json("reload")
+        refused(reply, "invalid")
+        expect("a.key" in reply["error"]["message"], f"the reply is {reply}")
+        equal(certificate_of(sluice.address, root), before, "the certificate")
+        key.write_bytes(good)
+        sluice.admin.do("reload")
+        equal(certificate_of(sluice.address, root), before, "the certificate")
+
+
+def test_reload_changes_tls_and_keeps_the_socket():
+    with authority() as root, Origin() as origin, tls_sluice(root, origin) as sluice:
+        with TlsClient(sluice.address, root.trusting()) as old:
+            old.get()
+            sluice.write_config({"listener": [{"bind": "127.0.0.1:0",
+                                               "tls": root.issue("b", "DNS:b.test").tls(min_version="1.3")}]})
+            sluice.admin.do("reload")
+            equal(old.get().status, 200, "on the connection from before")
+        expect(certificate_of(sluice.address, root, "b.test"), "no certificate")
+        sluice.write_config({"listener": [{"bind": "127.0.0.1:0"}]})
+        sluice.admin.do("reload")
+        equal(sluice.get().status, 200, "in the clear, at the same address")
+
+
+def test_a_wrong_file_at_the_start_is_said():
+    with authority() as root, Origin() as origin:
+        broken = {"cert": root.cert, "key": root.issue("a").key}
+        sluice = Sluice(origin, config={"listener": [{"bind": "127.0.0.1:0", "tls": broken}]})
+        try:
+            sluice.start()
+            raise AssertionError("it started")
+        except Exception as error:
+            expect("does not belong" in str(error), f"it says {error}")
+        finally:
+            sluice._remove()
+
+
+def test_certificates_are_shown_and_watched():
+    with authority() as root:
+        pairs = [root.issue("a", days=90).tls(), root.issue("soon", "DNS:b.test", days=10).tls(),
+                 root.issue("past", "DNS:c.test", days=-1).tls()]
+        with tls_sluice(root, tls=pairs) as sluice:
+            shown = {one["subject"]: one for one in sluice.admin.show("certs")}
+            states = {name: shown[f"CN={name}"]["state"] for name in ("a", "soon", "past")}
+            equal(states, {"a": "valid", "soon": "expiring", "past": "expired"}, "the states")
+            equal(shown["CN=a"]["names"], ["a.test"], "the names")
+            expect(89 * 86400 < shown["CN=a"]["expires_in_s"] <= 90 * 86400, f"it expires in {shown['CN=a']}")
+            wait_until(lambda: sluice.admin.show("events", type="certificate_expired"), what="the event")
+            (event,) = sluice.admin.show("events", type="certificate_expiring")
+            expect("CN=soon" in event["message"], f"the event is {event}")
+            expect(metrics(sluice).count("sluice_certificate_expiry_seconds{") == 3, "the metric")
+
+
+def test_keys_are_never_written_down():
+    with authority() as root, tls_sluice(root, config={"log": {"level": "debug"}}) as sluice:
+        certificate_of(sluice.address, root)
+        key = Path(root.folder, "a.key").read_text()
+        lines = [line for line in key.splitlines() if "-----" not in line]
+        said = sluice.log() + sluice.admin.text("show config; show certs; show events") + metrics(sluice)
+        expect(not any(line in said for line in lines), "a line of the key was written")
+
+
+def test_keys_are_read_before_rights_are_given_up():
+    if os.geteuid() != 0:
+        return  # only root can become somebody
+    nobody = pwd.getpwnam("nobody")
+    with authority() as root, Origin() as origin:
+        pair = root.issue("a")
+        sluice = Sluice(origin, config={"user": "nobody", "listener": [{"bind": "127.0.0.1:0", "tls": pair.tls()}]})
+        for path in (sluice.folder, root.folder):
+            os.chown(path, nobody.pw_uid, nobody.pw_gid)
+        os.chown(pair.key, 0, 0)
+        os.chmod(pair.key, 0o600)
+        with sluice:
+            with TlsClient(sluice.address, root.trusting()) as client:
+                equal(client.get().status, 200, "the status over a key of root's")
+            pid = sluice.process.pid
+            uids = re.search(r"Uid:(.*)", Path(f"/proc/{pid}/status").read_text())[1].split()
+            equal(set(uids), {str(nobody.pw_uid)}, "who it is")
+            sluice.admin.do("reload")
+            with TlsClient(sluice.address, root.trusting()) as client:
+                equal(client.get().status, 200, "the status after a reload that may not read it")
+
+
+def memory_of(pid):
+    """What the process may write to, piece by piece."""
+    with open(f"/proc/{pid}/maps") as maps, open(f"/proc/{pid}/mem", "rb", buffering=0) as memory:
+        for line in maps:
+            begin, end, rights = re.match(r"([0-9a-f]+)-([0-9a-f]+) (\S+)", line).groups()
+            if not rights.startswith("rw"):
+                continue
+            memory.seek(int(begin, 16))
+            try:
+                yield memory.read(int(end, 16) - int(begin, 16))
+            except OSError:
+                continue  # nothing is there
+
+
+def test_the_text_of_a_key_is_wiped_once_it_has_been_read():
+    if sanitized():
+        return  # a sanitizer's shadow is no memory that could be read in finite time
+    with authority() as root:
+        keys = []
+
+        def issue():
+            pair = root.issue("a", rsa=True)
+            keys.append(Path(pair.key).read_text())
+            # Far behind the beginning, where freed memory is not used again soon.
+            Path(pair.key).write_text("what comes before the key\n" * 3000 + keys[-1])
+            return pair
+        with tls_sluice(root, tls=issue().tls()) as sluice:
+            before = certificate_of(sluice.address, root)
+            issue()
+            wait_until(lambda: certificate_of(sluice.address, root) != before, what="the new certificate")
+            path = f"{root.folder}/a.key".encode()
+            wanted = {path: "what is there for sure"}
+            for key in keys:
+                lines = [line for line in key.splitlines() if "-----" not in line]
+                octets = base64.b64decode("".join(lines))
+                wanted |= {line.encode(): "a line" for line in lines[2:-1]}
+                wanted |= {octets[at : at + 32]: "octets" for at in range(320, len(octets) - 64, 64)}
+            found = {what: name for piece in memory_of(sluice.process.pid) for what, name in wanted.items()
+                     if what in piece}
+            equal(found.pop(path, None), "what is there for sure", "what is read of the process")
+            equal(sorted(set(found.values())), [], f"what of a key is left in memory, in {len(found)} pieces")
+
+
+if __name__ == "__main__":
+    sys.exit(main(globals()))
