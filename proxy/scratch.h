@@ -5,8 +5,13 @@
 // stream. So nothing is ever freed one by one: reset() takes all back. The
 // first block is kept, further ones (a head of unusual size) are let go.
 //
+// Under AddressSanitizer what is not allocated is poisoned, so that writing past
+// the latest allocation is found although the block goes on.
+//
 // Thread: the loop's.
 #pragma once
+
+#include <sanitizer/asan_interface.h>
 
 #include <cstddef>
 #include <memory>
@@ -18,12 +23,13 @@ class Scratch {
  public:
   static constexpr size_t kBlockBytes = 64 * 1024;
 
-  Scratch() : first_(std::make_unique<char[]>(kBlockBytes)), next_(first_.get()), left_(kBlockBytes) {}
+  Scratch() : first_(std::make_unique<char[]>(kBlockBytes)) { reset(); }
 
   // Never null; not aligned for anything but octets. O(1).
   char* allocate(size_t bytes) {
     if (bytes > left_) grow(bytes);
     char* const result = next_;
+    ASAN_UNPOISON_MEMORY_REGION(result, bytes);
     next_ += bytes;
     left_ -= bytes;
     return result;
@@ -31,27 +37,31 @@ class Scratch {
 
   // Gives back the end of the latest allocation.
   void shrink(char* end) {
+    ASAN_POISON_MEMORY_REGION(end, static_cast<size_t>(next_ - end));
     left_ += static_cast<size_t>(next_ - end);
     next_ = end;
   }
 
   void reset() {
     if (!further_.empty()) further_.clear();
-    next_ = first_.get();
-    left_ = kBlockBytes;
+    begin(first_.get(), kBlockBytes);
   }
 
  private:
+  void begin(char* block, size_t size) {
+    ASAN_POISON_MEMORY_REGION(block, size);
+    next_ = block;
+    left_ = size;
+  }
   void grow(size_t bytes) {
     const size_t size = bytes > kBlockBytes ? bytes : kBlockBytes;
     further_.push_back(std::make_unique<char[]>(size));
-    next_ = further_.back().get();
-    left_ = size;
+    begin(further_.back().get(), size);
   }
 
   std::unique_ptr<char[]> first_;
-  char* next_;
-  size_t left_;
+  char* next_ = nullptr;
+  size_t left_ = 0;
   std::vector<std::unique_ptr<char[]>> further_;
 };
 

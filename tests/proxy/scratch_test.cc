@@ -37,3 +37,19 @@ TEST_CASE("scratch: a reset begins again in the first block") {
   scratch.reset();
   CHECK(scratch.allocate(Scratch::kBlockBytes) == first);
 }
+
+#if defined(__SANITIZE_ADDRESS__)
+TEST_CASE("scratch: under AddressSanitizer what is not allocated may not be touched") {
+  Scratch scratch;
+  char* const first = scratch.allocate(13);
+  CHECK_FALSE(__asan_address_is_poisoned(first + 12));
+  CHECK(__asan_address_is_poisoned(first + 13));
+  scratch.shrink(first + 5);
+  CHECK_FALSE(__asan_address_is_poisoned(first + 4));
+  CHECK(__asan_address_is_poisoned(first + 5));
+  char* const large = scratch.allocate(Scratch::kBlockBytes + 1);
+  CHECK(__asan_address_is_poisoned(large + Scratch::kBlockBytes + 1));
+  scratch.reset();
+  CHECK(__asan_address_is_poisoned(first));
+}
+#endif
