@@ -209,6 +209,31 @@ def test_webhook_is_told_in_order_signed_and_again_after_a_failure():
         equal(hook.taken[1]["green"], 50.0, "the split of the first step")
 
 
+def test_webhook_that_says_nothing_is_in_nobodys_way():
+    """Every step passes and a trip is back on blue while no call is answered."""
+    release = threading.Event()
+    calls = []
+
+    def silent(connection):
+        calls.append(connection.request())
+        release.wait(120)
+
+    broken = threading.Event()
+    with Origin() as blue, Origin(failing_when(broken, "green")) as green, Origin(silent) as hook:
+        plan = {"webhook": f"http://{hook.address}/"}
+        with Sluice(blue, green, service=rolled(plan)) as sluice, Traffic(sluice) as traffic:
+            sluice.admin.do("rollout start web")
+            sluice.admin.do("wait 120 rollout-done web")
+            broken.set()
+            wait_until(lambda: sluice.admin.show("trip web")[0]["state"] == "tripped", 60, "the trip")
+            equal(traffic.statuses.keys() - {200, 500}, set(), "what clients saw")
+            for _ in range(100):
+                equal(sluice.get().status, 200, "the status after the trip")
+            expect(calls, "the webhook was never called")
+            release.set()
+            wait_until(lambda: len(calls) > 1, 60, "the next call")
+
+
 def test_ctl_watches_until_the_end():
     blue, green = pair()
     with blue, green, Sluice(blue, green, service=rolled({"steps": [50, 100]})) as sluice, Traffic(sluice):
