@@ -22,6 +22,7 @@
 #include "admin/command_line.h"
 #include "admin/command_table.h"
 #include "admin/json.h"
+#include "admin/screen.h"
 #include "conf/result.h"
 #include "proxy/loop.h"
 
@@ -208,35 +209,11 @@ bool is_refusal(std::string_view answer, bool json) {
   return answer.starts_with(json ? R"({"ok":false)" : "error: ");
 }
 
-// Prints each answer that differs; on a terminal over the one before.
-class Screen {
- public:
-  bool empty() const { return shown_.empty(); }
-  void show(const std::string& answer) {
-    if (answer == shown_) return;
-    winsize window{};
-    if (!shown_.empty() && ioctl(STDOUT_FILENO, TIOCGWINSZ, &window) == 0) {
-      std::printf("\033[%zuF\033[J", rows(shown_, std::max<size_t>(1, window.ws_col)));
-    }
-    std::printf("%s\n", answer.c_str());
-    std::fflush(stdout);
-    shown_ = answer;
-  }
-
- private:
-  // How many a text takes where lines longer than the terminal are wrapped.
-  static size_t rows(std::string_view text, size_t columns) {
-    size_t sum = 0;
-    while (true) {
-      const size_t end = std::min(text.find('\n'), text.size());
-      sum += end == 0 ? 1 : (end + columns - 1) / columns;
-      if (end == text.size()) return sum;
-      text.remove_prefix(end + 1);
-    }
-  }
-
-  std::string shown_;
-};
+TerminalSize size_of_terminal() {
+  winsize window{};
+  if (ioctl(STDOUT_FILENO, TIOCGWINSZ, &window) != 0) return {};
+  return {window.ws_row, window.ws_col};
+}
 
 // Whether what is watched goes on, and how it ended.
 class Watched {
@@ -302,8 +279,11 @@ int watch(const std::string& path, const std::string& line, bool json) {
       continue;
     }
     silences = 0;
-    screen.show(json ? text : text.substr(0, end));
-    if (watched.over()) return watched.completed() ? kDone : kRefused;
+    const bool last = watched.over();
+    const std::string shown = screen.show(json ? text : text.substr(0, end), size_of_terminal(), last);
+    std::fwrite(shown.data(), 1, shown.size(), stdout);
+    std::fflush(stdout);
+    if (last) return watched.completed() ? kDone : kRefused;
   }
 }
 
