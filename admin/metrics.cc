@@ -193,7 +193,7 @@ void collect_process(const proxy::Control& control, std::vector<MetricFamily>& f
       {"sluice_access_log_lines_total",
        "Lines of the access log: written, dropped because its disk or reader is slow, lost to errors.",
        Type::counter,
-       {{{{"outcome", "written"}}, static_cast<double>(lines.lines - std::min(lines.lines, lines.lost)), {}},
+       {{{{"outcome", "written"}}, static_cast<double>(lines.written), {}},
         {{{"outcome", "dropped"}}, static_cast<double>(lines.dropped), {}},
         {{{"outcome", "lost"}}, static_cast<double>(lines.lost), {}}}});
   const proxy::TraceExporter::Stats spans = control.traces().stats();

@@ -60,6 +60,7 @@ struct AccessLog::Core {
   std::atomic<bool> stopping{false};
   std::atomic<double> sample{1.0};
   std::atomic<int> last_errno{0};
+  balancer::Counter written;
   balancer::Counter lost;
   balancer::Counter write_errors;
 
@@ -210,24 +211,29 @@ bool AccessLog::Core::drain() {
 
 void AccessLog::Core::write_out(const Writer::Buffer& buffer) {
   if (target < 0) return;
-  std::string_view left(buffer.bytes, buffer.size);
-  if (!torn || write_all("\n").empty()) left = write_all(left);
-  lost.add(static_cast<uint64_t>(std::count(left.begin(), left.end(), '\n')));
+  const std::string_view all(buffer.bytes, buffer.size);
+  std::string_view left = all;
+  if (!torn || write_all("\n").empty()) left = write_all(all);
+  const auto lines_of = [](std::string_view text) {
+    return static_cast<uint64_t>(std::count(text.begin(), text.end(), '\n'));
+  };
+  written.add(lines_of(all.substr(0, all.size() - left.size())));
+  lost.add(lines_of(left));
 }
 
 // Returns what could not be written.
 std::string_view AccessLog::Core::write_all(std::string_view bytes) {
   while (!bytes.empty()) {
-    const ssize_t written = ::write(target, bytes.data(), bytes.size());
-    if (written > 0) {
-      torn = bytes[static_cast<size_t>(written) - 1] != '\n';
-      bytes.remove_prefix(static_cast<size_t>(written));
-    } else if (written < 0 && errno == EAGAIN) {
+    const ssize_t taken = ::write(target, bytes.data(), bytes.size());
+    if (taken > 0) {
+      torn = bytes[static_cast<size_t>(taken) - 1] != '\n';
+      bytes.remove_prefix(static_cast<size_t>(taken));
+    } else if (taken < 0 && errno == EAGAIN) {
       // Somebody who shares standard output made it non-blocking.
       pollfd wait{target, POLLOUT, 0};
       poll(&wait, 1, -1);
-    } else if (written == 0 || errno != EINTR) {
-      last_errno.store(written == 0 ? EIO : errno, std::memory_order_relaxed);
+    } else if (taken == 0 || errno != EINTR) {
+      last_errno.store(taken == 0 ? EIO : errno, std::memory_order_relaxed);
       write_errors.add();
       break;
     }
@@ -283,6 +289,7 @@ AccessLog::Stats AccessLog::stats() const {
     sum.lines += writer->lines_.get();
     sum.dropped += writer->dropped_.get();
   }
+  sum.written = core_->written.get();
   sum.lost = core_->lost.get();
   sum.write_errors = core_->write_errors.get();
   return sum;

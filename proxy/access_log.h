@@ -68,7 +68,8 @@ class AccessLog {
   struct Stats {
     uint64_t lines = 0;         // taken from workers
     uint64_t dropped = 0;       // not taken, for want of a buffer
-    uint64_t lost = 0;          // taken, but not written
+    uint64_t written = 0;       // taken, and the write took them whole
+    uint64_t lost = 0;          // taken, and the write failed
     uint64_t write_errors = 0;  // of write(2)
   };
   Stats stats() const;

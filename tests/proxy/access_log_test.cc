@@ -269,6 +269,7 @@ TEST_CASE("access log: workers' lines are all there, each whole and in its worke
   const AccessLog::Stats stats = log.stats();
   CHECK(stats.lines + stats.dropped == kWorkers * kEach);
   CHECK(stats.lost == 0);
+  CHECK(stats.written == stats.lines);
   const auto lines = read_lines(folder.file("log"));
   CHECK(lines.size() == stats.lines);
   std::map<std::string, int64_t> last;
@@ -334,8 +335,11 @@ TEST_CASE("access log: aged lines are handed over, younger ones wait") {
   writer.flush_aged(9'000'000);
   fifo.wait_for_data();
   CHECK(parse_lines(fifo.read_until(2)).size() == 2);
+  CHECK(log.stats().lines == 3);
+  CHECK(log.stats().written <= 2);
   log.close();
   CHECK(parse_lines(fifo.read_until(1)).size() == 1);
+  CHECK(log.stats().written == 3);
 }
 
 TEST_CASE("access log: when the disk is slow lines are dropped and counted, nobody waits") {
@@ -420,6 +424,17 @@ TEST_CASE("access log: a full disk is counted, told once a minute and not fatal"
   CHECK(log.stats().lost == log.stats().lines);
 }
 
+TEST_CASE("access log: a line counts as written when the write took it, and never before") {
+  AccessLog log(1, kSeed);
+  REQUIRE(log.configure(to("/dev/full")).ok());
+  log.writer(0).record(example(), kWallUs);
+  CHECK(log.stats().lines == 1);
+  CHECK(log.stats().written == 0);
+  CHECK(log.close());
+  CHECK(log.stats().lost == 1);
+  CHECK(log.stats().written == 0);
+}
+
 TEST_CASE("access log: a reader that has gone is an error like any other") {
   const TemporaryFolder folder;
   Fifo fifo(folder.file("fifo"));
@@ -465,6 +480,7 @@ TEST_CASE("access log: after a torn line the next one begins on a line of its ow
   writer.record(example(), kWallUs);
   CHECK(log.close());
   CHECK(log.stats().lost == 3);
+  CHECK(log.stats().written == 3);
   std::istringstream text(contents(folder.file("log")));
   size_t whole = 0;
   size_t torn = 0;
