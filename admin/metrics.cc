@@ -1,7 +1,10 @@
 #include "admin/metrics.h"
 
+#include <algorithm>
 #include <limits>
+#include <map>
 #include <memory>
+#include <utility>
 
 #include "admin/totals.h"
 #include "proxy/tls_context.h"
@@ -292,10 +295,17 @@ void collect_tls(const proxy::TlsStore& tls, std::vector<MetricFamily>& families
                       Type::gauge,
                       {}};
   const auto now_s = static_cast<double>(proxy::Loop::wall_clock_us()) / 1e6;
+  // A listener may use a file in two pairs, and listeners whose port the kernel
+  // chooses have one name: a series is told once, for what expires first.
+  std::map<std::pair<std::string, std::string>, int64_t> ends_s;
   for (const proxy::TlsStore::Shown& one : tls.certificates()) {
-    expiry.samples.push_back({{{"user", one.user}, {"file", one.info->file}},
-                              static_cast<double>(one.info->not_after_s) - now_s,
-                              {}});
+    const int64_t end_s = one.info->not_after_s;
+    const auto [known, is_new] = ends_s.try_emplace({one.user, one.info->file}, end_s);
+    known->second = std::min(known->second, end_s);
+  }
+  for (const auto& [shown, end_s] : ends_s) {
+    expiry.samples.push_back(
+        {{{"user", shown.first}, {"file", shown.second}}, static_cast<double>(end_s) - now_s, {}});
   }
   MetricFamily handshakes{
       "sluice_tls_handshakes_total", "Handshakes of clients, by how they ended.", Type::counter, {}};

@@ -108,6 +108,20 @@ def test_certificates_are_shown_and_watched():
             expect(metrics(sluice).count("sluice_certificate_expiry_seconds{") == 3, "the metric")
 
 
+def test_a_certificate_that_is_used_twice_is_one_series():
+    with authority() as root:
+        soon, late = root.issue("soon", days=10), root.issue("late", "DNS:late.test", days=90)
+        listeners = [{"bind": "127.0.0.1:0", "tls": [soon.tls(), soon.tls(), late.tls()]},
+                     {"bind": "127.0.0.1:0", "tls": soon.tls()}]
+        with tls_sluice(root, config={"listener": listeners}) as sluice:
+            page = metrics(sluice)
+            series = [line.rpartition(" ")[0] for line in page.splitlines() if line and not line.startswith("#")]
+            equal([one for one in series if series.count(one) > 1], [], "the series that are told twice")
+            expiry = sorted(one for one in series if one.startswith("sluice_certificate_expiry_seconds"))
+            equal([Path(one.split('file="')[1].rstrip('"}')).name for one in expiry], ["late.crt", "soon.crt"],
+                  "the certificates")
+
+
 def test_keys_are_never_written_down():
     with authority() as root, tls_sluice(root, config={"log": {"level": "debug"}}) as sluice:
         certificate_of(sluice.address, root)
