@@ -73,7 +73,8 @@ HttpPage health(Context& context, std::string_view) {
   const proxy::Control& control = context.control;
   const bool running = control.state() == RunState::running;
   Json checks = Json::object();
-  checks["process"] = {{"status", running ? "ok" : "failing"}, {"state", to_string(control.state())}};
+  // With a slash, and neither "/blue" nor "/green" behind it: no service's name.
+  checks["sluice/process"] = {{"status", running ? "ok" : "failing"}, {"state", to_string(control.state())}};
   Verdict worst = Verdict::ok;
   for (const auto& [name, entry] : control.registry().services()) {
     worst = std::max(worst, check_service(control, name, entry, checks));

@@ -208,10 +208,24 @@ TEST_CASE("http: health has status, version, uptime and every check by its name"
   CHECK(report["status"] == "ok");
   CHECK(report["version"] == "1.2.3");
   CHECK(report["uptime_s"].is_number());
-  for (const char* const name : {"process", "web", "web/blue", "web/green", "plain", "plain/blue"}) {
+  for (const char* const name : {"sluice/process", "web", "web/blue", "web/green", "plain", "plain/blue"}) {
     INFO(name);
     CHECK(report["checks"][name]["status"] == "ok");
   }
+}
+
+TEST_CASE("http: no service's name hides the check of the process") {
+  std::string text = kTwoServices;
+  for (const std::string from : {"service = \"plain\"", "[service.plain.blue]"}) {
+    std::string to = from;
+    text.replace(text.find(from), from.size(), to.replace(to.find("plain"), 5, "process"));
+  }
+  TestProxy proxy(text);
+  proxy.ask("set endpoint process/blue/127.0.0.1:11 maint");
+  const auto checks = nlohmann::json::parse(page_for(proxy.server.context(), "/health", "").body)["checks"];
+  CHECK(checks["sluice/process"] == nlohmann::json({{"status", "ok"}, {"state", "running"}}));
+  CHECK(checks["process"]["status"] == "failing");
+  CHECK(checks["process/blue"]["usable"] == 0);
 }
 
 TEST_CASE("http: metrics come in the form that was asked for") {
