@@ -17,12 +17,17 @@
 // says is asked for by another site's page (Sec-Fetch-Site, W3C Fetch Metadata)
 // is refused with 403, unless somebody has followed a link.
 //
+// However much clients ask ahead, the control thread has other things to do:
+// whoever has sent something lines up, and in each turn of the loop the first in
+// the line is answered one request.
+//
 // Owner: the composition root, which destroys it after Control::run() has
 // returned. Thread: the control thread's.
 #pragma once
 
 #include <uv.h>
 
+#include <deque>
 #include <memory>
 #include <optional>
 #include <string>
@@ -71,6 +76,9 @@ class HttpServer final : public proxy::Control::Part {
   void begin(int client);
   void close();
   bool may_stream() const;
+  void line_up(HttpConnection& connection);
+  void leave_line(const HttpConnection& connection);
+  void next_turn();
   void tell_state();
   void tell_event(const proxy::Event& event);
 
@@ -83,6 +91,10 @@ class HttpServer final : public proxy::Control::Part {
   proxy::UnixPath bound_;  // nothing, where it is none
   std::optional<proxy::AcceptingSocket> socket_;
   uint64_t watching_events_ = 0;
+  // Active while anybody is in the line: called in each turn of the loop, which
+  // then does not sleep (libuv, "uv_idle_t").
+  uv_idle_t turns_{};
+  std::deque<HttpConnection*> line_;  // each at most once
   std::vector<std::unique_ptr<HttpConnection>> connections_;
 };
 

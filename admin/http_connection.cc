@@ -49,77 +49,98 @@ HttpConnection::HttpConnection(HttpServer& server, std::unique_ptr<proxy::UvStre
       stream_(std::move(stream)),
       codec_(server.workspace_),
       out_(server.control_.loop()),
-      timer_(
-          [](void* self) {
-            // A client that is late gets no answer: it asked for nothing, or
-            // does not read.
-            static_cast<HttpConnection*>(self)->close();
-          },
-          this) {
+      timer_([](void* self) { static_cast<HttpConnection*>(self)->on_late(); }, this) {
   stream_->set_handler(this);
   out_.set_stream(stream_.get());
 }
 
 void HttpConnection::start() {
-  stream_->start_reading();
   expect(kHeadMs);
+  wait();
+}
+
+void HttpConnection::wait() {
+  state_ = State::waiting;
+  stream_->start_reading();
+}
+
+void HttpConnection::line_up() {
+  state_ = State::in_line;
+  stream_->stop_reading();
+  server_.line_up(*this);
+}
+
+// A client that is late gets no answer: it asked for nothing, or does not read.
+// In the line it may have asked in time: its turn will show.
+void HttpConnection::on_late() {
+  if (state_ != State::in_line) close();
 }
 
 void HttpConnection::on_read(char* data, size_t size) {
-  if (lingering_ || streaming_) return;
-  const bool from_stash = !stash_.empty();
-  if (from_stash) stash_.append(data, size);
-  proxy::Input input = from_stash ? stash_.view() : proxy::Input{data, size};
-  pump(input);
-  settle(from_stash, input);
+  if (state_ != State::waiting) return;
+  stash_.append(data, size);
+  line_up();
 }
 
-void HttpConnection::pump(proxy::Input& input) {
-  while (!last_ && stream_->pending() <= Stream::kHighWatermark) {
+void HttpConnection::take_turn() {
+  state_ = State::waiting;
+  proxy::Input input = stash_.view();
+  const bool answered = answer_next(input);
+  if (state_ == State::waiting) {
+    stash_.keep_last(input.size);
+  } else {
+    stash_.clear();  // a stream, which is the last answer
+  }
+  if (answered) {
+    proceed();
+  } else if (timer_.armed()) {
+    wait();
+  } else {
+    close();
+  }
+}
+
+// False when the next request is not all there.
+bool HttpConnection::answer_next(proxy::Input& input) {
+  for (;;) {
     const CodecEvent event = codec_.next(input, kLimits);
     switch (event.kind) {
       case CodecEvent::Kind::more:
-        return;
+        return false;
       case CodecEvent::Kind::head:
         answer();
+        if (last_) return true;
         break;
       case CodecEvent::Kind::data:
         break;
       case CodecEvent::Kind::end:
         if (!codec_.finish_exchange(event.stream)) last_ = true;
-        break;
+        return true;
       case CodecEvent::Kind::bad: {
         const proxy::Problem problem = codec_.problem();
         last_ = true;
         reply({problem.status, kPlain, fmt::format("{} {}\n", problem.status, problem.detail), {}}, false);
-        return;
+        return true;
       }
     }
   }
 }
 
-// Keeps what was not used, and decides what to wait for.
-void HttpConnection::settle(bool from_stash, const proxy::Input& input) {
-  out_.flush();
-  if (streaming_) {
-    stash_.clear();
-    return;
-  }
-  if (from_stash) {
-    stash_.keep_last(input.size);
-  } else if (input.size > 0) {
-    stash_.append(input.data, input.size);
-  }
-  const bool blocked = stream_->pending() > Stream::kHighWatermark;
-  if (last_ || (read_ended_ && !blocked)) {
+// After an answer, and when the client has read it.
+void HttpConnection::proceed() {
+  if (state_ == State::streaming || state_ == State::closed) return;
+  if (last_) {
     end();
-  } else if (blocked) {
-    stream_->stop_reading();
+  } else if (stream_->pending() > Stream::kHighWatermark) {
+    state_ = State::unread;
     expect(kReplyMs);
   } else {
-    stream_->start_reading();
-    // The deadline of a head that has begun does not move.
-    if (!codec_.mid_message() || !timer_.armed()) expect(kHeadMs);
+    expect(kHeadMs);
+    if (stash_.empty()) {
+      wait();
+    } else {
+      line_up();
+    }
   }
 }
 
@@ -147,7 +168,7 @@ void HttpConnection::begin_stream(const std::string& service) {
           false);
     return;
   }
-  streaming_ = true;
+  state_ = State::streaming;
   service_ = service;
   timer_.disarm();
   stream_->start_reading();  // to see the client leave
@@ -160,7 +181,7 @@ void HttpConnection::begin_stream(const std::string& service) {
 }
 
 void HttpConnection::push(std::string_view text) {
-  if (closed_) return;
+  if (state_ == State::closed) return;
   const iovec slice{const_cast<char*>(text.data()), text.size()};
   stream_->write(&slice, 1);
   if (stream_->pending() > kMostPendingBytes) close();
@@ -206,10 +227,10 @@ void HttpConnection::reply(const HttpPage& page, bool head_only) {
 
 void HttpConnection::on_read_end() {
   read_ended_ = true;
-  if (lingering_ || streaming_) {
-    close();
-  } else if (stream_->pending() <= Stream::kHighWatermark) {
+  if (state_ == State::waiting) {
     end();
+  } else {
+    close();
   }
 }
 
@@ -218,26 +239,21 @@ void HttpConnection::on_stream_error(int) {
 }
 
 void HttpConnection::on_drained() {
-  if (streaming_) return;
-  if (lingering_) {
+  if (state_ == State::unread) {
+    proceed();
+  } else if (state_ == State::lingering) {
     if (read_ended_) {
       close();
     } else {
       expect(kLingerMs);
     }
-    return;
   }
-  timer_.disarm();
-  proxy::Input input = stash_.view();
-  pump(input);
-  settle(true, input);
 }
 
 // No further request. What the client still sends is read for a moment, since a
 // close with unread input could destroy the answer on its way.
 void HttpConnection::end() {
-  if (closed_ || lingering_) return;
-  lingering_ = true;
+  state_ = State::lingering;
   stash_.clear();
   const bool all_out = stream_->pending() == 0;
   stream_->shutdown_write();
@@ -250,8 +266,9 @@ void HttpConnection::end() {
 }
 
 void HttpConnection::close() {
-  if (closed_) return;
-  closed_ = true;
+  if (state_ == State::closed) return;
+  if (state_ == State::in_line) server_.leave_line(*this);
+  state_ = State::closed;
   timer_.disarm();
   out_.set_stream(nullptr);
   stream_->close();

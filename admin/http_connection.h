@@ -1,12 +1,16 @@
 // HttpConnection: one client of the admin HTTP server.
 //
-//   waiting for a head --> answered --> waiting ... --> lingering --> closed
-//                      \-> streaming ------------------------------> closed
+//   waiting --> in_line --> unread --> waiting ...
+//                      \-> streaming ------------> closed
+//                       \-> lingering -----------> closed
 //
-// Requests are answered one after the other, and the next is looked at only
-// when the client has read the answers before it. Every state has a deadline,
-// but for streaming, which ends when the client leaves or falls behind by more
-// than kMostPendingBytes.
+// What a client has sent is looked at when it is its turn (HttpServer), and a
+// turn answers one request: one that asks ahead lines up again behind the
+// others, and is read no further meanwhile. While it has read too little of its
+// answers (unread) it has no turn. Every state has a deadline, but for in_line,
+// where it is for us to be in time, and for streaming, which ends when the
+// client leaves or falls behind by more than kMostPendingBytes. The deadline of a
+// head counts from the answer before it, however the head comes in pieces.
 //
 // Owner: the HttpServer; destroyed when its stream has closed. Thread: the
 // control thread's.
@@ -33,8 +37,11 @@ class HttpConnection final : public proxy::Stream::Handler {
 
   void start();
   void close();
+  // Answers the next request, if all of it is there. The server calls it when the
+  // connection, which has lined up, is the first in the line.
+  void take_turn();
   // The service whose live stream the client reads; null: it reads none.
-  const std::string* streams() const { return streaming_ && !closed_ ? &service_ : nullptr; }
+  const std::string* streams() const { return state_ == State::streaming ? &service_ : nullptr; }
   void push(std::string_view text);
 
   void on_read(char* data, size_t size) override;
@@ -44,8 +51,13 @@ class HttpConnection final : public proxy::Stream::Handler {
   void on_stream_closed() override;
 
  private:
-  void pump(proxy::Input& input);
-  void settle(bool from_stash, const proxy::Input& input);
+  enum class State : uint8_t { waiting, in_line, unread, streaming, lingering, closed };
+
+  bool answer_next(proxy::Input& input);
+  void proceed();
+  void wait();
+  void line_up();
+  void on_late();
   void answer();
   HttpPage page(bool& last) const;
   void begin_stream(const std::string& service);
@@ -57,14 +69,12 @@ class HttpConnection final : public proxy::Stream::Handler {
   std::unique_ptr<proxy::UvStream> stream_;
   proxy::H1DownstreamCodec codec_;
   proxy::Outbox out_;
-  proxy::ByteQueue stash_;
+  proxy::ByteQueue stash_;  // read and not answered: at most one read and a head
   proxy::Timer timer_;
+  State state_ = State::waiting;
   bool last_ = false;  // answer no further request
   bool read_ended_ = false;
-  bool lingering_ = false;
-  bool streaming_ = false;
   std::string service_;  // of the stream
-  bool closed_ = false;
 };
 
 }  // namespace sluice::admin

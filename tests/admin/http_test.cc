@@ -2,10 +2,13 @@
 
 #include <arpa/inet.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include <catch2/catch.hpp>
 #include <cerrno>
+#include <cstdlib>
+#include <filesystem>
 #include <memory>
 
 #include "admin/http_pages.h"
@@ -17,6 +20,14 @@ namespace {
 // A client whose reads never wait: the server lives in the same thread.
 class HttpClient {
  public:
+  // Of a server at a unix socket.
+  explicit HttpClient(const std::string& path) : fd_(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
+    sockaddr_un address{};
+    address.sun_family = AF_UNIX;
+    REQUIRE(path.size() < sizeof(address.sun_path));
+    path.copy(address.sun_path, path.size());
+    REQUIRE(connect(fd_, reinterpret_cast<const sockaddr*>(&address), sizeof(address)) == 0);
+  }
   explicit HttpClient(uint16_t port) : fd_(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
     sockaddr_in address{};
     address.sin_family = AF_INET;
@@ -285,6 +296,124 @@ TEST_CASE("http: pipelined requests are answered in order") {
   REQUIRE(missing != std::string::npos);
   CHECK(live < ready);
   CHECK(ready < reply.rfind("404 "));
+}
+
+// On a unix socket what a client has sent is there at once, and so is what it
+// is answered: which of two is answered first is up to the server alone.
+class TurnsFixture {
+ public:
+  TurnsFixture() : http_(proxy_.server.context(), proxy_.server.history()) {
+    REQUIRE(mkdtemp(folder_.data()) != nullptr);
+    const conf::Status started = http_.start({conf::Address::Kind::unix_socket, folder_ + "/http", 0});
+    REQUIRE(started.ok());
+  }
+  ~TurnsFixture() {
+    proxy_.end();
+    std::filesystem::remove_all(folder_);
+  }
+
+  std::string path() const { return folder_ + "/http"; }
+  void turn() { uv_run(proxy_.control.loop().uv(), UV_RUN_ONCE); }
+
+ private:
+  std::string folder_ = std::filesystem::temp_directory_path() / "http_test_XXXXXX";
+  TestProxy proxy_;
+  HttpServer http_;
+};
+
+std::string pipelined(size_t count, const std::string& target) {
+  std::string text;
+  for (size_t i = 0; i < count; ++i) text += "GET " + target + " HTTP/1.1\r\nHost: localhost\r\n\r\n";
+  return text;
+}
+
+size_t answers(const HttpClient& client) {
+  constexpr std::string_view kStatus = "HTTP/1.1 200 ";
+  size_t count = 0;
+  for (size_t at = 0; (at = client.received().find(kStatus, at)) != std::string::npos; at += kStatus.size())
+    ++count;
+  return count;
+}
+
+TEST_CASE("http: a client that asks ahead is answered one page in each turn of the loop") {
+  constexpr size_t kPages = 100;
+  TurnsFixture server;
+  HttpClient greedy(server.path());
+  greedy.send(pipelined(kPages, "/metrics"));
+  for (size_t before = 0; before < kPages;) {
+    server.turn();
+    REQUIRE(greedy.read());
+    const size_t now = answers(greedy);
+    REQUIRE(now <= before + 1);
+    before = now;
+  }
+}
+
+TEST_CASE("http: clients that ask ahead take turns") {
+  constexpr size_t kPages = 200;
+  TurnsFixture server;
+  HttpClient one(server.path());
+  HttpClient other(server.path());
+  one.send(pipelined(kPages, "/live"));
+  other.send(pipelined(kPages, "/live"));
+  while (answers(one) + answers(other) < 2 * kPages) {
+    server.turn();
+    REQUIRE(one.read());
+    REQUIRE(other.read());
+    REQUIRE(answers(one) <= answers(other) + 1);
+    REQUIRE(answers(other) <= answers(one) + 1);
+  }
+}
+
+TEST_CASE("http: a client that asks for one page is answered before those of one that asks ahead") {
+  constexpr size_t kPages = 500;
+  TurnsFixture server;
+  HttpClient greedy(server.path());
+  HttpClient modest(server.path());
+  greedy.send(pipelined(kPages, "/live"));
+  modest.send(pipelined(1, "/live"));
+  while (answers(modest) == 0) {
+    server.turn();
+    REQUIRE(greedy.read());
+    REQUIRE(modest.read());
+  }
+  CHECK(answers(greedy) <= 2);
+  while (answers(greedy) < kPages) {
+    server.turn();
+    REQUIRE(greedy.read());
+  }
+}
+
+TEST_CASE("http: what a client sends while it waits for its turn is answered too") {
+  TurnsFixture server;
+  HttpClient client(server.path());
+  client.send(pipelined(3, "/live") + "GET /live HTT");
+  while (answers(client) < 2) {
+    server.turn();
+    REQUIRE(client.read());
+  }
+  client.send("P/1.1\r\nHost: localhost\r\n\r\n" + pipelined(2, "/live") +
+              "GET /live HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+  while (client.read()) server.turn();
+  CHECK(answers(client) == 7);
+}
+
+TEST_CASE("http: a client that leaves while it waits for its turn is forgotten") {
+  TurnsFixture server;
+  {
+    HttpClient greedy(server.path());
+    greedy.send(pipelined(50, "/live"));
+    while (answers(greedy) == 0) {
+      server.turn();
+      REQUIRE(greedy.read());
+    }
+  }
+  HttpClient another(server.path());
+  another.send(pipelined(1, "/live"));
+  while (answers(another) == 0) {
+    server.turn();
+    REQUIRE(another.read());
+  }
 }
 
 }  // namespace
