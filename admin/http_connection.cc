@@ -119,7 +119,9 @@ bool HttpConnection::answer_next(proxy::Input& input) {
       case CodecEvent::Kind::bad: {
         const proxy::Problem problem = codec_.problem();
         last_ = true;
-        reply({problem.status, kPlain, fmt::format("{} {}\n", problem.status, problem.detail), {}}, false);
+        // What it asked for is known all the same.
+        reply({problem.status, kPlain, fmt::format("{} {}\n", problem.status, problem.detail), {}},
+              codec_.request().method == Method::head);
         return true;
       }
     }

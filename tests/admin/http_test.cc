@@ -10,6 +10,7 @@
 #include <cstdlib>
 #include <filesystem>
 #include <memory>
+#include <utility>
 
 #include "admin/http_pages.h"
 #include "fixtures.h"
@@ -281,6 +282,26 @@ TEST_CASE("http: malformed requests are refused and the connection ends") {
             .starts_with("HTTP/1.1 414 "));
   CHECK(http.exchange("GET / HTTP/1.1\r\nHost: localhost\r\nX: " + std::string(9000, 'x') + "\r\n\r\n")
             .starts_with("HTTP/1.1 431 "));
+}
+
+TEST_CASE("http: what refuses a HEAD has no body, however malformed the request is") {
+  HttpFixture http;
+  for (const auto& [request, status] : std::initializer_list<std::pair<std::string, const char*>>{
+           {"HEAD /live HTTP/1.1\r\n\r\n", "400"},
+           {"HEAD /live HTTP/1.1\nHost: localhost\n\n", "400"},
+           {"HEAD /live HTTP/1.1\r\nHost: localhost\r\nbad field\r\n\r\n", "400"},
+           {"HEAD /live HTTP/9.9\r\nHost: localhost\r\n\r\n", "505"},
+           {"HEAD /" + std::string(2000, 'x') + " HTTP/1.1\r\nHost: localhost\r\n\r\n", "414"},
+           {"HEAD /live HTTP/1.1\r\nHost: localhost\r\nX: " + std::string(9000, 'x') + "\r\n\r\n", "431"},
+           {"HEAD /live HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n", "421"},
+           {"HEAD /live HTTP/1.1\r\nHost: localhost\r\nContent-Length: 3\r\n\r\nabc", "413"}}) {
+    const std::string reply = http.exchange(request);
+    INFO(request.substr(0, 80));
+    INFO(reply);
+    CHECK(reply.starts_with(std::string("HTTP/1.1 ") + status + " "));
+    CHECK(reply.find("\r\nContent-Length: 0\r\n") == std::string::npos);
+    CHECK(reply.ends_with("\r\n\r\n"));
+  }
 }
 
 TEST_CASE("http: pipelined requests are answered in order") {
