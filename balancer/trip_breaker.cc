@@ -112,8 +112,8 @@ void TripBreaker::clear_detectors() {
   excursion_ = {};
   excursions_ = 0;
   suspicious_excursions_ = 0;
-  comparison_pace_ = {};
-  recent_pace_ = {.head_start = kRecentHeadStart};
+  comparison_pace_.clear();
+  recent_pace_.clear();
   green_begun_ = false;
 }
 
@@ -132,9 +132,9 @@ void TripBreaker::begin_excursion_if_at_rest(uint64_t now_ms) {
   // Not recent_influence_: one that fails all the time would have its free errors
   // anew in each excursion.
   recent_.clear();
-  recent_pace_ = {.head_start = kRecentHeadStart};
+  recent_pace_.clear();
   // What still waits is of the time before: beside errors of now it would lie.
-  comparison_pace_.blue += static_cast<double>(std::exchange(comparison_pace_.waiting, 0));
+  comparison_pace_.pass_over_waiting();
 }
 
 // To be called after each admitted error of green.
@@ -182,25 +182,6 @@ void TripBreaker::count_oks(uint64_t blue, uint64_t green, uint64_t now_ms) {
   uncapped_rise_.add_oks(green);
 }
 
-// An attempt is known when it has ended, and where green is slower than blue, or
-// waits for a connection, blue's oks come first: they would tell of a green that
-// does not answer. So they wait until so much of green has ended, well or not, as
-// goes with them by its share, but for a head start that proves nothing. Returns
-// how many of blue's count now.
-uint64_t TripBreaker::Pace::pass(uint64_t blue_oks, uint64_t green_ended, double share) {
-  waiting += blue_oks;
-  green += static_cast<double>(green_ended);
-  const double due = (green + head_start) * (1 - share) / share - blue;
-  const uint64_t passed = due < 1 ? 0 : std::min(waiting, static_cast<uint64_t>(due));
-  waiting -= passed;
-  blue += static_cast<double>(passed);
-  while (green > kMemory) {
-    green /= 2;
-    blue /= 2;
-  }
-  return passed;
-}
-
 // Blue's head start says nothing of who gets how much.
 void TripBreaker::note_share(uint64_t blue, uint64_t green) {
   green_begun_ = green_begun_ || green > 0;
@@ -208,10 +189,10 @@ void TripBreaker::note_share(uint64_t blue, uint64_t green) {
 }
 
 void TripBreaker::compare_oks(uint64_t blue, uint64_t green) {
-  const uint64_t beside = comparison_pace_.pass(blue, green, share_.value());
+  const uint64_t beside = comparison_pace_.add_oks(blue, green, share_.value());
   if (comparing()) comparison_.add_oks(beside, green);
   if (!normal().frozen()) return;
-  recent_.add_oks(recent_pace_.pass(blue, green, share_.value()), green);
+  recent_.add_oks(recent_pace_.add_oks(blue, green, share_.value()), green);
   excursion_.green_oks += green;
   excursion_.blue_oks += blue;
 }
@@ -274,7 +255,7 @@ void TripBreaker::judge_error(const FailedAttempt& attempt, uint64_t now_ms) {
   if (!admitted) ++evidence_.held_back;
   if (attempt.by_lot) {
     note_share(green ? 0 : 1, green ? 1 : 0);
-    for (Pace* const pace : {&comparison_pace_, &recent_pace_}) (green ? pace->green : pace->blue) += 1;
+    for (BluePace* const pace : {&comparison_pace_, &recent_pace_}) pace->add_error(attempt.colour);
     compare_oks(0, 0);  // those of blue that waited for it
   }
   if (green) learn_green(0, 1, now_ms);

@@ -38,6 +38,7 @@
 #include <string_view>
 
 #include "balancer/baseline.h"
+#include "balancer/blue_pace.h"
 #include "balancer/cusum.h"
 #include "balancer/eprocess.h"
 #include "balancer/error_window.h"
@@ -213,23 +214,14 @@ class TripBreaker {
   uint64_t excursions_ = 0;             // of this step
   uint64_t suspicious_excursions_ = 0;  // of those
   EProcess recent_;
-  // Blue's oks that wait for green's attempts of the same time.
-  struct Pace {
-    static constexpr double kMemory = 1000;  // of green's attempts; then both counts are halved
-    double head_start = 4;                   // attempts of green that blue may be ahead of
-    double green = 0;                        // ended
-    double blue = 0;                         // ended, and not waiting
-    uint64_t waiting = 0;
-
-    uint64_t pass(uint64_t blue_oks, uint64_t green_ended, double share);
-  };
   // Since the excursion began. It is asked only where green has failed as well.
   static constexpr double kRecentHeadStart = 30;
-  Pace recent_pace_{.head_start = kRecentHeadStart};
+  BluePace recent_pace_{kRecentHeadStart};
   bool green_begun_ = false;  // something of green has ended in this step
   // B.
   EProcess comparison_;
-  Pace comparison_pace_;
+  static constexpr double kComparisonHeadStart = 4;
+  BluePace comparison_pace_{kComparisonHeadStart};
   ErrorWindow window_;
 
   Traffic traffic_;
