@@ -185,7 +185,7 @@ conf::Result<RolloutActions> Rollout::promote(Moment at, bool full) {
   if (conf::Status may = may_rise_to(plan_.steps[target]); !may) return may.error();
 
   RolloutActions actions;
-  const bool asks = plan_.ask_gate && !(state_ == RolloutState::holding && at_last_step());
+  const bool asks = plan_.asks_gate() && !(state_ == RolloutState::holding && at_last_step());
   if (asks && !full && !(gate_.state == Question::State::yes && gate_is_fresh(at))) {
     if (gate_.state == Question::State::no && gate_is_fresh(at)) {
       return refused("The gate said no: " + gate_.reason + " It is asked again after a minute; " +

@@ -21,7 +21,6 @@ RolloutPlan RolloutPlan::from(const conf::Rollout& settings) {
   plan.auto_promote = settings.auto_promote;
   plan.deadline_ms = settings.deadline_ms;
   plan.return_ms = settings.return_ms;
-  plan.ask_gate = !settings.gate.empty();
   plan.gate = settings.gate;
   plan.smoke_requests = settings.smoke_requests;
   return plan;

@@ -21,13 +21,13 @@ struct RolloutPlan {
   bool auto_promote = true;
   uint64_t deadline_ms = 0;     // held longer than this at one step: abort; 0: never
   uint64_t return_ms = 0;       // going back takes this long; 0: at once
-  bool ask_gate = false;        // a gate may veto each step
-  std::string gate = {};        // where it was when the plan was made
+  std::string gate = {};        // may veto each step; where it was when the plan was made; empty: none
   uint32_t smoke_requests = 0;  // sent to green before the first step; 0: none
   // By the command that started it, not by the configuration.
   bool steps_given = false;
   bool hold_given = false;
 
+  bool asks_gate() const { return !gate.empty(); }
   static RolloutPlan from(const conf::Rollout& settings);
   bool operator==(const RolloutPlan&) const = default;
 };

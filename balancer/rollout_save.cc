@@ -68,7 +68,6 @@ void save_plan(FieldWriter& fields, const RolloutPlan& plan) {
   fields.number("plan.auto_promote", plan.auto_promote ? 1 : 0);
   fields.number("plan.deadline_ms", plan.deadline_ms);
   fields.number("plan.return_ms", plan.return_ms);
-  fields.number("plan.ask_gate", plan.ask_gate ? 1 : 0);
   fields.text("plan.gate", plan.gate);
   fields.number("plan.smoke_requests", plan.smoke_requests);
   fields.number("plan.steps_given", plan.steps_given ? 1 : 0);
@@ -120,7 +119,6 @@ void Rollout::restore_plan(const FieldReader& fields) {
   plan_.auto_promote = fields.number("plan.auto_promote") != 0;
   plan_.deadline_ms = fields.number("plan.deadline_ms");
   plan_.return_ms = fields.number("plan.return_ms");
-  plan_.ask_gate = fields.number("plan.ask_gate") != 0;
   plan_.gate = fields.text("plan.gate");
   plan_.smoke_requests = static_cast<uint32_t>(fields.number("plan.smoke_requests"));
   plan_.steps_given = fields.number("plan.steps_given") != 0;

@@ -66,7 +66,7 @@ void Rollout::tick_preflight(Moment at, const Observation& seen, RolloutActions&
   const bool ready = waiting_.empty();
   wait_for_freeze(first);
   if (ready && plan_.smoke_requests != 0) wait_for_smoke(at, actions);
-  if (plan_.ask_gate && (waiting_.empty() || promotion_asked_)) wait_for_gate(at, first, actions);
+  if (plan_.asks_gate() && (waiting_.empty() || promotion_asked_)) wait_for_gate(at, first, actions);
   ColourLoad loads[2];
   fill_loads(loads, evidence_.of(conf::Colour::blue), evidence_.of(conf::Colour::green), seen);
   foreseen_ = forecast_first(loads, seen.caps, split_, first);
@@ -86,7 +86,7 @@ void Rollout::tick_holding(Moment at, const Observation& seen, RolloutActions& a
   if (next) {
     foreseen_ = foresee(question).value_or(std::vector<CapForecast>());
     wait_for_freeze(*next);
-    if (plan_.ask_gate && (waiting_.empty() || promotion_asked_)) wait_for_gate(at, *next, actions);
+    if (plan_.asks_gate() && (waiting_.empty() || promotion_asked_)) wait_for_gate(at, *next, actions);
   }
   if (next && !plan_.auto_promote) {
     waiting_.push_back(

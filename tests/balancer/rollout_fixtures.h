@@ -11,6 +11,8 @@
 
 namespace sluice::balancer {
 
+constexpr const char* kGate = "https://gate.example.com/";
+
 inline RolloutPlan plan_of(std::vector<conf::BasisPoints> steps) {
   RolloutPlan plan;
   plan.steps = std::move(steps);

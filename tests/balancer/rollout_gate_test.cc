@@ -9,7 +9,7 @@ using Kind = RolloutAction::Kind;
 
 RolloutPlan gated(std::vector<conf::BasisPoints> steps) {
   RolloutPlan plan = plan_of(std::move(steps));
-  plan.ask_gate = true;
+  plan.gate = kGate;
   return plan;
 }
 

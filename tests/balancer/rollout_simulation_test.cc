@@ -38,7 +38,7 @@ class World {
     plan.auto_promote = random_.below(8) != 0;
     if (one_in(3)) plan.deadline_ms = plan.hold_ms + 1 + random_.below(30'000);
     if (one_in(3)) plan.return_ms = 1 + random_.below(3000);
-    plan.ask_gate = one_in(4);
+    if (one_in(4)) plan.gate = kGate;
     plan.smoke_requests = one_in(4) ? 5 : 0;
     auto actions = rollout_->start(plan, at_);
     if (actions) perform(*actions, Cause::other);
@@ -354,7 +354,7 @@ class World {
     const bool moved = (holds && (last_state_ != RolloutState::holding || rollout_->step() != last_step_)) ||
                        (now == RolloutState::completed && last_state_ == RolloutState::holding);
     const bool by_step = cause == Cause::tick || cause == Cause::promote;
-    if (moved && holds && by_step && rollout_->plan().ask_gate) REQUIRE(gate_allows_);
+    if (moved && holds && by_step && rollout_->plan().asks_gate()) REQUIRE(gate_allows_);
     if (moved) gate_allows_ = false;
     if (moved && cause == Cause::tick) {
       ++steps_passed_;

@@ -267,7 +267,7 @@ TEST_CASE("rollout: the pre-flight's deadline aborts") {
 TEST_CASE("rollout: a gate is asked once all else is met, and vetoes by a no or by silence") {
   Bench bench;
   RolloutPlan plan = plan_of({1000, 10000});
-  plan.ask_gate = true;
+  plan.gate = kGate;
   REQUIRE(bench.start(plan));
   pass_gate(bench, 1000);
   bench.run(50'000);
