@@ -119,74 +119,6 @@ bool Exchange::has_tried(const PooledEndpoint& endpoint) const {
   return std::find(tried_, end, &endpoint) != end;
 }
 
-// `blocking`: the cap that has no place; null: others wait already, or a first
-// check is awaited.
-void Exchange::enqueue(balancer::Cap* blocking) {
-  queued_us_ = context_.loop.now_us();
-  if (waiting_since_us_ == 0) waiting_since_us_ = queued_us_;
-  if (context_.queued != nullptr &&
-      context_.queued->fetch_add(1, std::memory_order_relaxed) >= context_.max_queued) {
-    context_.queued->fetch_sub(1, std::memory_order_relaxed);
-    refuse(Refusal::overload, 503, "connection_limit_reached", "too many requests are waiting");
-    return;
-  }
-  phase_ = Phase::queued;
-  if (pool_->enqueue(*this, blocking) == UpstreamPool::Queueing::full) {
-    left_queue();
-    refuse(Refusal::queue_full, 503, "connection_limit_reached", "the queue for a connection is full");
-    return;
-  }
-  arm_deadline();
-}
-
-// What waiting meant for the process-wide limit and for the deadlines.
-void Exchange::left_queue() {
-  phase_ = Phase::starting;
-  if (context_.queued != nullptr) context_.queued->fetch_sub(1, std::memory_order_relaxed);
-  const uint64_t waited_us = context_.loop.now_us() - queued_us_;
-  waited_us_ += waited_us;
-  queue_us_ += waited_us;
-  stats().queue_duration.record(waited_us * 1000);
-  arm_deadline();
-}
-
-void Exchange::on_place(balancer::Permit permit) {
-  left_queue();
-  UpstreamPool* const offered = pool_;
-  mind_the_latch();
-  if (pool_ != offered) {
-    permit.release();
-    attempt();
-    return;
-  }
-  PooledEndpoint* const endpoint = pool_->pick(tried_, std::min(attempts_, kMostAttempts));
-  if (endpoint == nullptr) {
-    permit.release();
-    attempt();
-    return;
-  }
-  use(pool_->dial(*endpoint, *this, std::move(permit)));
-}
-
-void Exchange::on_connection(UpstreamConnection& connection) {
-  left_queue();
-  UpstreamPool* const offered = pool_;
-  mind_the_latch();
-  if (pool_ != offered) {
-    // The others first, or each would be given the connection and pass it on.
-    offered->redirect_waiters();
-    connection.release();
-    attempt();
-    return;
-  }
-  use(connection);
-}
-
-void Exchange::redirect() {
-  left_queue();
-  restart(Colour::blue);
-}
-
 void Exchange::use(UpstreamConnection& connection) {
   upstream_ = &connection;
   endpoint_ = &connection.endpoint();
@@ -210,9 +142,9 @@ void Exchange::use(UpstreamConnection& connection) {
 
 void Exchange::on_connected() {
   // Nothing has gone to green yet, and nothing does any more.
-  if (colour_ == Colour::green && service_->plan->state->tripped()) {
+  if (is_latched()) {
     settle_attempt(Outcome::cancelled, 0);
-    restart(Colour::green);
+    restart(colour_);
     return;
   }
   connect_us_ = context_.loop.now_us() - attempt_us_;

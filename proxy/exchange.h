@@ -103,8 +103,6 @@ class Exchange {
   void trace_attempt();
   void route();
   void attempt();
-  void enqueue(balancer::Cap* blocking);
-  void left_queue();
   void use(UpstreamConnection& connection);
   void send_request();
   void end_continue();
@@ -118,9 +116,14 @@ class Exchange {
   void abort();
   void log() const;
 
+  // exchange_queue.cc: waiting for a place.
+  void enqueue(balancer::Cap* blocking);
+  void left_queue();
+
   // exchange_colour.cc: blue or green.
   conf::Colour choose_colour();
   bool read_sticky_key(std::string_view& key) const;
+  bool is_latched() const;
   void mind_the_latch();
   void become(conf::Colour colour);
 

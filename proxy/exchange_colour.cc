@@ -72,8 +72,12 @@ bool Exchange::read_sticky_key(std::string_view& key) const {
 }
 
 // Green may have been tripped since the request was given to it.
+bool Exchange::is_latched() const {
+  return colour_ == Colour::green && service_->plan->state->tripped();
+}
+
 void Exchange::mind_the_latch() {
-  if (colour_ != Colour::green || !service_->plan->state->tripped()) return;
+  if (!is_latched()) return;
   become(Colour::blue);
   by_lot_ = false;
 }
