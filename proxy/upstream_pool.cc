@@ -11,6 +11,16 @@ namespace sluice::proxy {
 using balancer::Cap;
 using balancer::Permit;
 
+namespace {
+
+// A kept connection may have been left by its peer: what can't be sent again
+// would be lost there.
+bool would_lose(const UpstreamConnection& connection, const Exchange& exchange) {
+  return !exchange.may_be_repeated() && connection.peer_has_left();
+}
+
+}  // namespace
+
 UpstreamPool::UpstreamPool(WorkerContext& context, std::shared_ptr<balancer::UpstreamState> state)
     : context_(context),
       state_(std::move(state)),
@@ -101,13 +111,12 @@ UpstreamConnection* UpstreamPool::take_any_idle(const Exchange& exchange) {
   return nullptr;
 }
 
-// One that was kept may have been left by its peer: not for who can't be sent
-// again, or has met that once. Not to an endpoint that has failed this request
-// where there is another.
+// Not for who has met a peer that had left, nor to an endpoint that has failed
+// this request where there is another.
 bool UpstreamPool::may_take(UpstreamConnection& connection, const Exchange& exchange) const {
   if (exchange.wants_fresh()) return false;
   if (exchange.has_tried(connection.endpoint()) && has_untried(exchange)) return false;
-  return exchange.may_be_repeated() || !connection.peer_has_left();
+  return !would_lose(connection, exchange);
 }
 
 bool UpstreamPool::has_untried(const Exchange& exchange) const {
@@ -134,9 +143,7 @@ void UpstreamPool::unlink_idle(UpstreamConnection& connection) {
 UpstreamConnection* UpstreamPool::acquire(PooledEndpoint& endpoint, Exchange& exchange, Cap*& blocking) {
   blocking = nullptr;
   if (!exchange.wants_fresh()) {
-    // A request that can't be sent again is not given to a peer that has left.
-    while (!exchange.may_be_repeated() && endpoint.first_idle != nullptr &&
-           endpoint.first_idle->peer_has_left()) {
+    while (endpoint.first_idle != nullptr && would_lose(*endpoint.first_idle, exchange)) {
       endpoint.first_idle->close();
     }
     if (UpstreamConnection* const idle = take_idle(endpoint); idle != nullptr) {
