@@ -1,16 +1,13 @@
-"""What lies in deploy/, but for the completion: that it parses, that it says what
-the running daemon says, and that an upgrade of the package loses nothing."""
+"""What lies in deploy/, but for the completion and the package: that it parses, and
+that it says what the running daemon says."""
 
 import json
 import os
 import re
-import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
-import threading
 import tomllib
 import urllib.request
 from pathlib import Path
@@ -21,8 +18,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "wire"))
 from harness import SOURCE, Failure, Sluice, binary, equal, expect, free_port, main, sanitized  # noqa: E402
 from http1 import wait_until  # noqa: E402
 from origin import pair  # noqa: E402
-from successor import Successor, adopt_successors  # noqa: E402
-from upgrade_test import Load  # noqa: E402
 
 DEPLOY = SOURCE / "deploy"
 NAME = re.compile(r"\bsluice_[a-z0-9_]+")
@@ -188,41 +183,6 @@ def test_kubernetes_tls_fits_onto_the_base():
     equal(config["data"]["sluice.toml"], (DEPLOY / "kubernetes/tls/sluice.toml").read_text(), "the configuration")
 
 
-FOLDERS = {"${CMAKE_INSTALL_BINDIR}": "bin", "${CMAKE_INSTALL_MANDIR}": "share/man",
-           "${CMAKE_INSTALL_DOCDIR}": "share/doc/sluice"}
-
-
-def installed():
-    """{where the package puts a file: the file}, as cmake/Package.cmake says."""
-    found = {}
-    rules = re.findall(r"^install\((FILES|DIRECTORY) ([^)]*)\)", (SOURCE / "cmake/Package.cmake").read_text(), re.M)
-    for kind, rule in rules:
-        sources, _, target = rule.replace(" USE_SOURCE_PERMISSIONS", "").partition(" DESTINATION ")
-        target, _, name = target.partition(" RENAME ")
-        for variable, folder in FOLDERS.items():
-            target = target.replace(variable, folder)
-        for source in map(SOURCE.joinpath, sources.split()):
-            files = source.rglob("*") if kind == "DIRECTORY" else [source]
-            for file in files:
-                if not file.is_dir():
-                    path = Path("/usr", target, name or file.relative_to(source.parent))
-                    found[str(path)] = file
-    return found
-
-
-def test_the_package_has_what_is_here_where_it_belongs():
-    files = installed()
-    for path, file in files.items():
-        expect(file.is_file(), f"{path} is made of {file}, which is not here")
-    for path in (DEPLOY / "debian/conffiles").read_text().split():
-        expect(path in files, f"no rule installs the conffile {path}")
-    # Every page of the manual, every completion and every example is in it.
-    whole = [*(SOURCE / "docs/man").iterdir(), *(DEPLOY / "completion").iterdir(),
-             *(one for one in (DEPLOY / "examples").rglob("*") if one.is_file())]
-    equal(sorted(set(whole) - set(files.values())), [], "what no rule installs")
-    equal(files["/usr/share/doc/sluice/examples/vm/run.sh"], DEPLOY / "examples/vm/run.sh", "an example")
-
-
 def test_the_shared_libraries_are_those_of_the_list():
     (item,) = re.findall(r"^- \*\*Not one file\.\*\*(.*?)^- ", (SOURCE / "docs/limits.md").read_text(), re.M | re.S)
     taken_in, kept = (set(re.findall(r"`([\w+-]+\.so\.\d+)`", part)) for part in item.split("`./dev build static`"))
@@ -247,114 +207,5 @@ def test_logrotate_opens_the_log_anew_and_does_nothing_else():
         equal([one["type"] for one in sluice.admin.show("events")], ["started"], "what happened")
 
 
-class Manager:
-    """systemd, as far as a package's script asks it: it follows a process whose
-    main process says MAINPID=, and notes what it is told to do."""
-
-    def __init__(self, kind="notify"):
-        self.folder = Path(tempfile.mkdtemp(prefix="manager-"))
-        self.pid_file = self.folder / "pid"
-        self.pid_file.write_text("0")
-        self.done = self.folder / "done"
-        self.listener = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self.listener.bind(f"{self.folder}/notify")
-        self._command("systemctl", f"""
-            case "$*" in
-              "show --property=Type --value sluice.service") echo {kind} ;;
-              "show --property=MainPID --value sluice.service") cat {self.pid_file} ;;
-              *) echo "$*" >>{self.done} ;;
-            esac""")
-        # What else it runs is for root, and for the whole machine.
-        for other in ("systemd-sysusers", "install"):
-            self._command(other, ":")
-        script = (DEPLOY / "debian/postinst").read_text().replace("/run/systemd/system", str(self.folder))
-        expect("seq 40" in script, "the script has another limit of time")
-        self.script = script.replace("seq 40", "seq 4")
-
-    def _command(self, name, script):
-        file = self.folder / name
-        file.write_text(f"#!/bin/sh\n{script}\n")
-        file.chmod(0o755)
-
-    def __enter__(self):
-        os.environ["NOTIFY_SOCKET"] = f"{self.folder}/notify"
-        threading.Thread(target=self._follow, daemon=True).start()
-        return self
-
-    def __exit__(self, *_):
-        del os.environ["NOTIFY_SOCKET"]
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as last:
-            last.sendto(b"", f"{self.folder}/notify")
-        shutil.rmtree(self.folder)
-
-    def _follow(self):
-        while letter := self.listener.recv(4096):
-            if letter.startswith(b"MAINPID="):
-                self.main(int(letter[8:]))
-
-    def main(self, pid):
-        file = self.folder / "pid.new"
-        file.write_text(str(pid))
-        file.rename(self.pid_file)
-
-    def configure(self, *version):
-        """postinst after an upgrade from a version, or after a first installation; what
-        it told the manager to do, and what it said."""
-        self.done.write_text("")
-        environment = {**os.environ, "PATH": f"{self.folder}:{os.environ['PATH']}"}
-        done = subprocess.run(["sh", "-c", self.script, "postinst", "configure", *version], env=environment,
-                              capture_output=True, text=True, timeout=60)
-        equal(done.returncode, 0, f"the exit code of postinst, which said {done.stderr}")
-        return self.done.read_text().splitlines(), done.stderr
-
-
-def test_a_package_upgrade_loses_nothing():
-    with Manager() as manager, Sluice(*pair()) as sluice, sluice.client() as kept:
-        old = sluice.process
-        manager.main(old.pid)
-        equal(kept.get("/").status, 200, "status before")
-        with Load(sluice.address) as load:
-            equal(manager.configure("0.0.9"), (["daemon-reload"], ""), "what the script did and said")
-            load.await_more(50)
-        equal(old.wait(40), 0, "the exit code of the old process")
-        (info,) = sluice.admin.show("info")
-        equal(int(manager.pid_file.read_text()), info["pid"], "the process that the manager follows")
-        expect(info["pid"] != old.pid, "the old process answers")
-        sluice.process = Successor(info["pid"])
-
-
-def test_a_package_upgrade_that_fails_leaves_the_old_process():
-    with Manager() as manager, Sluice(*pair()) as sluice:
-        manager.main(sluice.process.pid)
-        good = sluice.config_file.read_text()
-        sluice.config_file.write_text("nonsense = true\n" + good)
-        done, said = manager.configure("0.0.9")
-        equal(done, ["daemon-reload"], "what the script did")
-        expect(f"process {sluice.process.pid} of the old one goes on" in said, f"it said {said!r}")
-        equal(sluice.admin.show("info")[0]["pid"], sluice.process.pid, "the process that answers")
-        expect("upgrade_failed" in sluice.admin.text("show log"), "the log does not say why")
-        equal(sluice.get("/").status, 200, "status")
-        sluice.config_file.write_text(good)
-
-
-def test_a_package_upgrade_restarts_what_cannot_hand_over():
-    restart = ["daemon-reload", "try-restart sluice.service"]
-    with subprocess.Popen(["sleep", "1000"]) as other:
-        try:
-            with Manager() as manager:
-                equal(manager.configure("0.0.9"), (restart, ""), "without a process")
-                manager.main(other.pid)
-                equal(manager.configure("0.0.9"), (restart, ""), "a process that SIGUSR2 would end")
-                equal(manager.configure(), (["daemon-reload"], ""), "a first installation")
-            with Manager("simple") as manager, Sluice(*pair()) as sluice:
-                manager.main(sluice.process.pid)
-                equal(manager.configure("0.0.9"), (restart, ""), "a unit that follows no process")
-                equal(sluice.admin.show("info")[0]["pid"], sluice.process.pid, "the process that answers")
-            equal(other.poll(), None, "the exit code of the other process")
-        finally:
-            other.kill()
-
-
 if __name__ == "__main__":
-    adopt_successors()
     sys.exit(main(globals()))
