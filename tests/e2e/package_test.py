@@ -53,6 +53,28 @@ def test_the_package_has_what_is_here_where_it_belongs():
     equal(files["/usr/share/doc/sluice/examples/vm/run.sh"], DEPLOY / "examples/vm/run.sh", "an example")
 
 
+def test_all_agree_whose_the_folders_and_the_log_are():
+    unit = dict(re.findall(r"^(\w+)=(.*)$", (DEPLOY / "systemd/sluice.service").read_text(), re.M))
+    user, group = unit["User"], unit["Group"]
+    # systemd hands a folder that is another's to the unit's user and group, at each start.
+    folders = {f"{root}/sluice": (unit[f"{kind}DirectoryMode"], user, group)
+               for kind, root in (("Runtime", "/run"), ("State", "/var/lib"), ("Logs", "/var/log"))}
+    tmpfiles = (DEPLOY / "systemd/sluice.tmpfiles").read_text()
+    equal({path: tuple(rest) for path, *rest in re.findall(r"^d (\S+) (\S+) (\S+) (\S+) -$", tmpfiles, re.M)},
+          folders, "the folders that tmpfiles.d makes")
+    ((names, *made),) = re.findall(r"for folder in (.*); do\n +install -d -o (\w+) -g (\w+) -m (\d+) \"\$folder\"",
+                                   (DEPLOY / "debian/postinst").read_text())
+    for folder in names.split():
+        equal((made[2], made[0], made[1]), folders[folder], f"{folder}, which postinst makes")
+    rule = (DEPLOY / "systemd/sluice.logrotate").read_text()
+    equal(re.findall(r"^\tsu (.*)$", rule, re.M), [f"{user} {group}"], "as whom logrotate works in sluice's folder")
+    with Sluice(*pair()) as sluice:
+        sluice.get("/")
+        mode = Path(sluice.folder, "access.log").stat().st_mode & 0o777
+    mode &= ~int(unit["UMask"], 8)
+    equal(re.findall(r"^\tcreate (.*)$", rule, re.M), [f"{mode:04o} {user} {group}"], "the log that logrotate makes")
+
+
 class Manager:
     """systemd, as far as a package's script asks it: it follows a process whose
     main process says MAINPID=, and notes what it is told to do."""
