@@ -57,6 +57,20 @@ def test_alerts_fire_when_they_should():
     run("promtool", "test", "rules", str(SOURCE / "tests/deploy/alerts.yaml"))
 
 
+def test_the_dashboard_counts_no_attempt_as_failed_that_a_client_gave_up():
+    (query,) = (query for title, query in queries() if title == "Failed attempts")
+    rates = {"ok": 7, "timeout": 1, "cancelled": 12}
+    series = [{"series": f'sluice_attempts_total{{service="web",upstream="green",outcome="{outcome}"}}',
+               "values": f"0+{60 * count}x10"} for outcome, count in rates.items()]
+    wanted = {"expr": query, "eval_time": "5m",
+              "exp_samples": [{"labels": '{service="web", upstream="green"}', "value": 1 / 8}]}
+    rules = {"tests": [{"interval": "30s", "input_series": series, "promql_expr_test": [wanted]}]}
+    with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
+        json.dump(rules, file)
+        file.flush()
+        run("promtool", "test", "rules", file.name)
+
+
 def test_every_alert_is_in_the_runbook_and_in_its_test():
     runbook = (SOURCE / "docs/runbook.md").read_text()
     tested = (SOURCE / "tests/deploy/alerts.yaml").read_text()
