@@ -237,13 +237,34 @@ void collect_services(proxy::Control& control, std::vector<MetricFamily>& famili
   }
 }
 
+// Whether it waits for more than time: a hold that is under way is as planned,
+// and a return takes no more than twice what the plan says.
+bool is_held(const balancer::Rollout& rollout) {
+  switch (rollout.state()) {
+    case balancer::RolloutState::preflight:
+    case balancer::RolloutState::paused:
+      return true;
+    case balancer::RolloutState::holding:
+      return rollout.evidence().held_ms >= rollout.plan().hold_ms;
+    default:
+      return false;
+  }
+}
+
 void collect_rollouts(const proxy::Control& control, std::vector<MetricFamily>& families) {
   MetricFamily step{
       "sluice_rollout_step", "The step of the rollout, from 1; 0: none is under way.", Type::gauge, {}};
+  MetricFamily held{
+      "sluice_rollout_held",
+      "1 while the rollout is in its pre-flight, paused, or at a step that it has held for its time.",
+      Type::gauge,
+      {}};
   for (const auto& [name, entry] : control.registry().services()) {
     const balancer::Rollout* const rollout = control.rollouts().find(name);
     const size_t at = rollout == nullptr ? 0 : rollout->step_entered();
     step.samples.push_back({{{"service", name}}, static_cast<double>(at), {}});
+    const bool waits = rollout != nullptr && is_held(*rollout);
+    held.samples.push_back({{{"service", name}}, waits ? 1.0 : 0.0, {}});
   }
   MetricFamily frozen{"sluice_frozen", "1 while no split may rise.", Type::gauge, {}};
   frozen.samples.push_back({{}, control.freeze().on ? 1.0 : 0.0, {}});
@@ -253,6 +274,7 @@ void collect_rollouts(const proxy::Control& control, std::vector<MetricFamily>& 
                      {}};
   saved.samples.push_back({{}, control.unsaved().empty() ? 1.0 : 0.0, {}});
   families.push_back(std::move(step));
+  families.push_back(std::move(held));
   families.push_back(std::move(frozen));
   families.push_back(std::move(saved));
 }

@@ -1,6 +1,7 @@
 """The admin HTTP port: what it tells, and that nobody can do anything to it."""
 
 import json
+import re
 import shutil
 import socket
 import subprocess
@@ -11,6 +12,7 @@ from corpus import is_octets, load, octets
 from harness import CALM, Failure, Sluice, equal, expect, main
 from http1 import Client, Incomplete, Silence, wait_until
 from origin import Origin, pair
+from rolling import rolled, until_step
 
 HOST = "localhost"
 
@@ -51,6 +53,28 @@ def test_metrics_pass_promtool():
         done = subprocess.run(["promtool", "check", "metrics"], input=text, capture_output=True, timeout=60)
         equal((done.returncode, done.stdout.decode() + done.stderr.decode()), (0, ""), "promtool check metrics")
         expect(b'sluice_requests_total{service="web"' in text, "no requests are told")
+
+
+def test_a_rollout_is_held_when_it_waits_for_more_than_time():
+    blue, green = pair()
+    with blue, green, with_http(blue, green, service=rolled({"steps": [10, 25, 100], "auto_promote": False})) as sluice:
+        def gauges():
+            text = get(sluice, "/metrics").body.decode()
+            return {name: int(value) for name, value in
+                    re.findall(r'^sluice_rollout_(step|held)\{service="web"\} (\d+)$', text, re.M)}
+
+        equal(gauges(), {"step": 0, "held": 0}, "before")
+        sluice.admin.do("rollout start web hold=1h")
+        until_step(sluice, 1)
+        equal(gauges(), {"step": 1, "held": 0}, "while the hold is under way")
+        sluice.admin.do("rollout pause web")
+        equal(gauges(), {"step": 1, "held": 1}, "while it is paused")
+        sluice.admin.do("rollout resume web")
+        equal(gauges(), {"step": 1, "held": 0}, "when it goes on")
+        sluice.admin.do("rollout abort web")
+        equal(gauges(), {"step": 0, "held": 0}, "after the abort")
+        sluice.admin.do("rollout start web hold=100ms")
+        wait_until(lambda: gauges() == {"step": 1, "held": 1}, 30, "a hold that is over")
 
 
 def test_openmetrics_has_exemplars_that_lead_to_the_access_log():
