@@ -4,6 +4,7 @@ that it says what the running daemon says."""
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -195,6 +196,42 @@ def test_kubernetes_tls_fits_onto_the_base():
     equal(sorted(port["port"] for port in front["spec"]["ports"]), [80, 443], "the ports of the Service")
     (config,) = kinds["ConfigMap"]
     equal(config["data"]["sluice.toml"], (DEPLOY / "kubernetes/tls/sluice.toml").read_text(), "the configuration")
+
+
+def stages():
+    """{name: its instructions, each as (WORD, the rest)} of the Dockerfile."""
+    found = {}
+    for word, rest in re.findall(r"^([A-Z]+) (.*)$", (DEPLOY / "docker/Dockerfile").read_text(), re.M):
+        if word == "FROM":
+            instructions = found.setdefault(rest.partition(" AS ")[2], [])
+        else:
+            instructions.append((word, rest))
+    return found
+
+
+def test_the_image_is_built_with_the_charts():
+    """As Docker would do it, with folders for its stages: what `build` has then is
+    what ./dev takes instead of asking npm, which is not there."""
+    build = stages()["build"]
+    (charts,) = (rest.split() for word, rest in build if word == "COPY" and rest.startswith("--from=charts "))
+    (copied,) = (rest.split()[:-1] for word, rest in stages()["charts"] if word == "COPY")
+    (command,) = (rest for word, rest in stages()["charts"] if word == "RUN" and rest.startswith("npm "))
+    (function,) = re.findall(r"^fetch_charts\(\) \{.*?^\}\n", (SOURCE / "dev").read_text(), re.M | re.S)
+    expect(command in function, "the image fetches the charts in another way than ./dev")
+    expect(build.index(("COPY", " ".join(charts))) < build.index(("RUN", "./dev package")), "the charts come too late")
+    with tempfile.TemporaryDirectory(prefix="image-") as folder:
+        target = Path(folder, charts[-1])
+        (target / "node_modules/uplot").mkdir(parents=True)
+        for name in copied:
+            Path(folder, name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(SOURCE / name, Path(folder, name))
+            shutil.copy(SOURCE / name, target)
+        without_npm = "command() { return 1; }\n" + function + "fetch_charts 2>&1"
+        said = run("/bin/bash", "-euc", without_npm, cwd=folder)
+        (target / "package-lock.json").write_text("{}")
+        missed = run("/bin/bash", "-euc", without_npm, cwd=folder)
+    equal(said, "", "what ./dev says with the charts of the image")
+    expect("npm is not here" in missed, f"./dev takes what is no longer locked, and says {missed!r}")
 
 
 def test_the_shared_libraries_are_those_of_the_list():
