@@ -164,6 +164,37 @@ def test_kubernetes_base_is_a_native_sidecar_without_privileges():
     expect_ports(kinds)
 
 
+def test_kubernetes_gives_a_pod_the_time_to_drain():
+    pod = yaml.safe_load((DEPLOY / "kubernetes/deployment.yaml").read_text())["spec"]["template"]["spec"]
+    (sidecar,) = pod["initContainers"]
+    # Clients are led elsewhere first, in a time that Kubernetes counts as of the grace.
+    away = sidecar["lifecycle"]["preStop"]["sleep"]["seconds"]
+    (amount,) = re.findall(r'^drain_timeout = "(\d+)s"$', (DEPLOY / "kubernetes/sluice.toml").read_text(), re.M)
+    expect(away >= 5, f"only {away} s until no Service leads here any more")
+    grace = pod["terminationGracePeriodSeconds"]
+    expect(away + int(amount) + 10 <= grace, f"{away} s, then {amount} s to drain, in {grace} s and no more")
+
+
+def test_kubernetes_other_container_ends_when_it_is_told_to():
+    """It is the first process of its container, where SIGTERM ends only who has a
+    handler; and as long as it is there the sidecar is not told to drain."""
+    pod = yaml.safe_load((DEPLOY / "kubernetes/deployment.yaml").read_text())["spec"]["template"]["spec"]
+    (other,) = pod["containers"]
+    equal(other["command"][0], "sluice", "the program")
+    apart = ["unshare", *([] if os.geteuid() == 0 else ["--user", "--map-root-user"]), "--pid", "--fork", "--kill-child"]
+    with Sluice(*pair()) as sluice:
+        environment = {**os.environ, other["env"][0]["name"]: sluice.admin.path}
+        with subprocess.Popen([*apart, binary(), *other["command"][1:]], env=environment,
+                              stdout=subprocess.PIPE, text=True) as container:
+            try:
+                expect("started" in container.stdout.readline(), "it does not show the events")
+                (child,) = Path(f"/proc/{container.pid}/task/{container.pid}/children").read_text().split()
+                os.kill(int(child), signal.SIGTERM)
+                equal(container.wait(20), 128 + signal.SIGTERM, "its exit code")
+            finally:
+                container.kill()
+
+
 def test_kubernetes_tls_names_the_files_that_it_mounts():
     folder = DEPLOY / "kubernetes/tls"
     pod = yaml.safe_load((folder / "deployment.yaml").read_text())["spec"]["template"]["spec"]
