@@ -58,6 +58,18 @@ std::string heaviest(const HeavyHitters& table, const char* kind) {
   return std::string(kind) + " " + ranking.front().label;
 }
 
+// Has `process` told something. Where that renews it (which is returned), what of
+// blue's still waits is of the stretch that it has given up, in which both may
+// have been better: counted in the new one it would be held against green.
+template <typename Tell>
+bool tell(EProcess& process, BluePace& pace, Tell&& tell_it) {
+  const uint64_t renewal = process.renewal();
+  tell_it();
+  if (process.renewal() == renewal) return false;
+  pace.pass_over_waiting();
+  return true;
+}
+
 }  // namespace
 
 TripBreaker::TripBreaker(std::string service, const conf::Trip& settings)
@@ -190,9 +202,10 @@ void TripBreaker::note_share(uint64_t blue, uint64_t green) {
 
 void TripBreaker::compare_oks(uint64_t blue, uint64_t green) {
   const uint64_t beside = comparison_pace_.add_oks(blue, green, share_.value());
-  if (comparing()) comparison_.add_oks(beside, green);
+  if (comparing()) tell(comparison_, comparison_pace_, [&] { comparison_.add_oks(beside, green); });
   if (!normal().frozen()) return;
-  recent_.add_oks(recent_pace_.add_oks(blue, green, share_.value()), green);
+  const uint64_t beside_recent = recent_pace_.add_oks(blue, green, share_.value());
+  tell(recent_, recent_pace_, [&] { recent_.add_oks(beside_recent, green); });
   excursion_.green_oks += green;
   excursion_.blue_oks += blue;
 }
@@ -241,10 +254,10 @@ void TripBreaker::judge_error(const FailedAttempt& attempt, uint64_t now_ms) {
   if (green) window_.add(0, 1, now_ms);
   bool admitted = true;
   if (attempt.by_lot && comparing()) {
-    const uint64_t renewal = comparison_.renewal();
     admitted = comparison_influence_.admit(attempt.client.hash, attempt.path.hash);
-    if (admitted) comparison_.add_error(attempt.colour);
-    if (comparison_.renewal() != renewal) comparison_influence_.clear();
+    const bool renewed =
+        admitted && tell(comparison_, comparison_pace_, [&] { comparison_.add_error(attempt.colour); });
+    if (renewed) comparison_influence_.clear();
   }
   if (normal().frozen()) {
     begin_excursion_if_at_rest(now_ms);
@@ -265,7 +278,7 @@ void TripBreaker::add_to_rise(const FailedAttempt& attempt) {
   // The error with which an excursion begins is green's because it begins one:
   // that says nothing about green and blue.
   const bool begins = attempt.colour == Colour::green && green_rise_.at_rest();
-  if (attempt.by_lot && !begins) recent_.add_error(attempt.colour);
+  if (attempt.by_lot && !begins) tell(recent_, recent_pace_, [&] { recent_.add_error(attempt.colour); });
   if (attempt.colour == Colour::blue) {
     blue_rise_.add_error();
     ++excursion_.blue_errors;

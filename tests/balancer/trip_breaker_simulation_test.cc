@@ -76,5 +76,21 @@ TEST_CASE("judge: an outage that both share does not trip") {
   }
 }
 
+// Where nearly all fails, an e-process is renewed often; what it is told of blue
+// must not be of the stretch before.
+TEST_CASE("judge: an outage of nearly all, for long, is not blamed on green") {
+  for (const double rate : {0.8, 0.9}) {
+    for (uint64_t run = 0; run < 100; ++run) {
+      INFO("rate " << rate << " seed " << kFirstSeed + run);
+      JudgedTraffic traffic(kFirstSeed + run);
+      traffic.warm_up(0.003);
+      traffic.begin_step(5000);
+      traffic.run({0.003, 0.003}, 1000);
+      traffic.run({rate, rate}, 30'000);
+      CHECK_FALSE(traffic.breaker.tripped());
+    }
+  }
+}
+
 }  // namespace
 }  // namespace sluice::balancer
