@@ -280,7 +280,8 @@ int watch(const std::string& path, const std::string& line, bool json) {
     }
     silences = 0;
     const bool last = watched.over();
-    const std::string shown = screen.show(json ? text : text.substr(0, end), size_of_terminal(), last);
+    const std::string shown =
+        json ? screen.show(text, {}, last) : screen.show(text.substr(0, end), size_of_terminal(), last);
     std::fwrite(shown.data(), 1, shown.size(), stdout);
     std::fflush(stdout);
     if (last) return watched.completed() ? kDone : kRefused;

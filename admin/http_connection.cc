@@ -92,8 +92,13 @@ void HttpConnection::take_turn() {
     stash_.clear();  // a stream, which is the last answer
   }
   if (answered) {
+    graced_ = false;
     proceed();
   } else if (timer_.armed()) {
+    wait();
+  } else if (!std::exchange(graced_, true)) {
+    // The rest may have come while it was in the line and not read.
+    expect(kGraceMs);
     wait();
   } else {
     close();
@@ -231,7 +236,7 @@ void HttpConnection::on_read_end() {
   read_ended_ = true;
   if (state_ == State::waiting) {
     end();
-  } else {
+  } else if (state_ == State::streaming || stream_->pending() == 0) {
     close();
   }
 }
@@ -244,6 +249,7 @@ void HttpConnection::on_drained() {
   if (state_ == State::unread) {
     proceed();
   } else if (state_ == State::lingering) {
+    if (stream_->pending() > 0) return;  // not yet all
     if (read_ended_) {
       close();
     } else {

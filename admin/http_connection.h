@@ -31,6 +31,7 @@ class HttpConnection final : public proxy::Stream::Handler {
   static constexpr uint64_t kHeadMs = 10'000;
   static constexpr uint64_t kReplyMs = 30'000;  // for the client to read what it asked for
   static constexpr uint64_t kLingerMs = 1'000;
+  static constexpr uint64_t kGraceMs = 1'000;  // for a head that was late in the line
   static constexpr size_t kMostPendingBytes = size_t{4} << 20;
 
   HttpConnection(HttpServer& server, std::unique_ptr<proxy::UvStream> stream);
@@ -74,6 +75,7 @@ class HttpConnection final : public proxy::Stream::Handler {
   State state_ = State::waiting;
   bool last_ = false;  // answer no further request
   bool read_ended_ = false;
+  bool graced_ = false;  // its head was late, and has had kGraceMs more
   std::string service_;  // of the stream
 };
 

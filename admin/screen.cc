@@ -14,6 +14,16 @@ size_t rows_of(std::string_view line, size_t columns) {
   return std::max<size_t>(1, (points + columns - 1) / columns);
 }
 
+// Its first `points` code points.
+std::string head_of(const std::string& line, size_t points) {
+  size_t at = 0;
+  for (; at < line.size(); ++at) {
+    if ((static_cast<unsigned char>(line[at]) & 0xC0) == 0x80) continue;
+    if (points-- == 0) break;
+  }
+  return line.substr(0, at);
+}
+
 struct Fitted {
   std::string text;
   size_t rows = 0;
@@ -41,8 +51,12 @@ Fitted fit(std::string_view text, size_t most, size_t columns) {
     text.remove_prefix(end + 1);
   }
   if (whole.rows <= most) return whole;
+  if (cut.rows == 0) {
+    cut.text = head_of(whole.text.substr(0, whole.text.find('\n')), (most - 1) * columns);
+    cut.rows = rows_of(cut.text, columns);
+  }
   const std::string rest = "(" + std::to_string(left) + " more)";
-  cut.text += (cut.rows == 0 ? "" : "\n") + rest;
+  cut.text += "\n" + rest;
   cut.rows += rows_of(rest, columns);
   return cut;
 }

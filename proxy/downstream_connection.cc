@@ -109,7 +109,7 @@ void DownstreamConnection::settle(bool from_stash, const Input& input) {
     stash_.append(input.data, input.size);
   }
   if (lingering_) return;
-  if (read_ended_ && exchange_ != nullptr && stash_.empty()) {
+  if (read_ended_ && exchange_ != nullptr && (stash_.empty() || exchange_->waits_for_a_place())) {
     tell_half_close();
     return;
   }
@@ -318,7 +318,7 @@ void DownstreamConnection::on_deadline() {
 void DownstreamConnection::on_read_end() {
   read_ended_ = true;
   if (lingering_) {
-    close();
+    if (stream_->pending() == 0) close();  // else when the client has the last answer
     return;
   }
   if (exchange_ != nullptr) {

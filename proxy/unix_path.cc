@@ -56,22 +56,32 @@ class Descriptor {
   int fd_;
 };
 
+// A lock that a killed process of another user has left is nobody's now.
+conf::Error unlockable(const std::string& path, const std::string& name, int error) {
+  if (struct stat status{}; lstat(name.c_str(), &status) != 0) return failure(path, error);
+  return failure(path, name + " cannot be locked: " + std::strerror(error) +
+                           "; remove it, if no other process is beginning there");
+}
+
 // The right to make the path free and to bind it.
 class Lock {
  public:
   static conf::Result<Lock> take(const std::string& path) {
     const std::string name = path + ".lock";
     for (;;) {
-      Descriptor file(open(name.c_str(), O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, S_IRUSR | S_IWUSR));
-      if (!file.ok()) return failure(path, errno);
+      Descriptor file(
+          open(name.c_str(), O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, S_IRUSR | S_IWUSR));
+      if (!file.ok()) return unlockable(path, name, errno);
       if (flock(file.get(), LOCK_EX | LOCK_NB) != 0) {
-        if (errno != EWOULDBLOCK) return failure(path, errno);
+        if (errno != EWOULDBLOCK) return unlockable(path, name, errno);
         return failure(path, "another process is beginning to, and holds " + name);
       }
       // Whoever had it may have removed the file between our two calls.
       struct stat held {};
       struct stat there {};
-      if (fstat(file.get(), &held) != 0) return failure(path, errno);
+      if (fstat(file.get(), &held) != 0) return unlockable(path, name, errno);
+      if (!S_ISREG(held.st_mode) || held.st_size != 0)
+        return failure(path, name + " exists and is no lock; remove it or choose another path");
       if (lstat(name.c_str(), &there) == 0 && there.st_dev == held.st_dev && there.st_ino == held.st_ino)
         return Lock(std::move(file), name);
     }

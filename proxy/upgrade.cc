@@ -42,12 +42,15 @@ std::vector<std::string> own_arguments() {
   return arguments;
 }
 
-// What lies at the name by which this process was started, and not what that name
-// led to then: an operator who points a symlink at a new version means that one.
-std::string own_binary(const std::vector<std::string>& arguments) {
+std::string own_binary() {
   char path[4096];
   const ssize_t size = readlink("/proc/self/exe", path, sizeof(path));
-  std::string real = size > 0 ? std::string(path, static_cast<size_t>(size)) : std::string{};
+  return size > 0 ? std::string(path, static_cast<size_t>(size)) : std::string{};
+}
+
+// What lies at the name by which this process was started, and not what that name
+// led to then: an operator who points a symlink at a new version means that one.
+std::string own_name(const std::vector<std::string>& arguments, const std::string& real) {
   std::error_code failed;
   const auto is_own = [&](const std::string& name) {
     return name.rfind("/proc/", 0) != 0 && std::filesystem::equivalent(name, "/proc/self/exe", failed);
@@ -96,7 +99,8 @@ std::vector<std::string> environment_with(const std::vector<NamedSockets>& socke
 Upgrade::Upgrade(Loop& loop, Hooks hooks)
     : loop_(loop),
       hooks_(std::move(hooks)),
-      binary_(own_binary(own_arguments())),
+      name_(own_name(own_arguments(), own_binary())),
+      binary_(own_binary()),
       deadline_(
           [](void* self) { static_cast<Upgrade*>(self)->fail("the new process did not get ready in time"); },
           this) {}
@@ -127,7 +131,8 @@ conf::Status Upgrade::start(const std::vector<NamedSockets>& sockets) {
     }
   }
   uv_process_options_t options{};
-  options.file = binary_.c_str();
+  const std::string& file = access(name_.c_str(), X_OK) == 0 ? name_ : binary_;
+  options.file = file.c_str();
   options.args = argument_pointers.data();
   options.env = environment_pointers.data();
   options.stdio = descriptors.data();
@@ -139,7 +144,7 @@ conf::Status Upgrade::start(const std::vector<NamedSockets>& sockets) {
   if (error != 0) {
     close_handle(reinterpret_cast<uv_handle_t*>(&attempt->process));
     end_attempt();
-    return system_error("cannot start " + binary_ + ": " + uv_strerror(error));
+    return system_error("cannot start " + file + ": " + uv_strerror(error));
   }
   uv_read_start(
       reinterpret_cast<uv_stream_t*>(&attempt->channel),

@@ -1,6 +1,7 @@
 #include "admin/screen.h"
 
 #include <catch2/catch.hpp>
+#include <string>
 
 namespace sluice::admin {
 namespace {
@@ -39,6 +40,12 @@ TEST_CASE("screen: what is higher than the terminal is cut, and whole at the end
   CHECK(screen.show("a\n0123456789abc\nc\nd\ne", kTerminal, false) ==
         "\033[4F\033[Ja\n0123456789abc\n(3 more)\n");
   CHECK(screen.show("a\nb\nc\nd\ne", kTerminal, true) == "\033[4F\033[Ja\nb\nc\nd\ne\n");
+}
+
+TEST_CASE("screen: of a line that is higher than the terminal its beginning is shown", "[screen]") {
+  Screen screen;
+  CHECK(screen.show(std::string(50, 'x') + "\nb", kTerminal, false) == std::string(30, 'x') + "\n(2 more)\n");
+  CHECK(screen.show("a", kTerminal, false) == "\033[4F\033[Ja\n");
 }
 
 TEST_CASE("screen: a terminal of one row still shows something", "[screen]") {

@@ -94,6 +94,25 @@ TEST_CASE("a unix path that another is just beginning with is left to it", "[uni
   close(*fd);
 }
 
+TEST_CASE("what is no lock of ours stays, and is named", "[unix_path]") {
+  const Folder folder;
+  SECTION("a file with something in it") {
+    const int fd = open(folder.lock().c_str(), O_CREAT | O_WRONLY, 0600);
+    REQUIRE(write(fd, "x", 1) == 1);
+    close(fd);
+    refused(folder.path(), folder.lock() + " exists and is no lock");
+  }
+  SECTION("a pipe") {
+    REQUIRE(mkfifo(folder.lock().c_str(), 0600) == 0);
+    refused(folder.path(), folder.lock() + " exists and is no lock");
+  }
+  SECTION("a folder") {
+    REQUIRE(mkdir(folder.lock().c_str(), 0700) == 0);
+    refused(folder.path(), folder.lock() + " cannot be locked");
+  }
+  CHECK(std::filesystem::exists(folder.lock()));
+}
+
 TEST_CASE("of several that begin at once on a path that was left behind one gets it", "[unix_path]") {
   constexpr int kRounds = 200;
   constexpr int kRivals = 4;

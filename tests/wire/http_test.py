@@ -152,6 +152,29 @@ def test_stream_tells_state_each_second_and_events_at_once():
         expect("rollout" not in state or isinstance(state["rollout"], list), "the rollout is no list")
 
 
+def test_a_page_is_whole_for_a_client_that_ends_its_direction():
+    """A page that no socket's buffer holds: its end is still here when the client's comes."""
+    many = {f"svc-{number:04}": {"blue": {"endpoints": ["127.0.0.1:1"]}} for number in range(150)}
+    asked = {
+        "1.0": (b"GET /metrics HTTP/1.0\r\n\r\n", 1),
+        "close": (b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n", 1),
+        "ahead": (b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n"
+                  b"GET /live HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n", 2),
+    }
+    with Origin() as origin:
+        sluice = Sluice(origin, config={"service": many, "route": [
+            {"path": f"/{name}", "service": name} for name in many] + [{"path": "/", "service": "web"}]}, ready=False)
+        path = f"{sluice.folder}/http.sock"
+        sluice.tree["admin"]["http"] = f"unix:{path}"
+        with sluice:
+            for what, (request, count) in asked.items():
+                with Client(path, timeout=30) as client:
+                    client.send(request)
+                    client.half_close()
+                    for number in range(count):
+                        expect(client.answer().status in (200, 503), f"the answer {number} to {what}")
+
+
 # ------------------------------------------------------ that nobody can do anything
 
 

@@ -43,6 +43,28 @@ def push_until_stuck(client, data):
     return at
 
 
+def test_a_client_that_ends_its_direction_has_the_end_of_its_last_answer():
+    """The exchange is over and the rest of its answer lies in the proxy when it
+    does, for those sizes at which the kernel's buffers are full just then."""
+    def script(connection):
+        while request := connection.request():
+            connection.reply(200, body=body[: int(request.target[1:])])
+
+    body = pattern(4 * MiB)
+    with Origin(script) as origin, Sluice(origin, workers=1) as sluice:
+        for done, size in enumerate(range(2 * MiB, 4 * MiB, 50021)):
+            client = sluice.client(timeout=60, receive_buffer=4 * KiB)
+            client.ask("GET", f"/{size}", [("Connection", "close")])
+            got = b""
+            while sluice.admin.upstream()["requests_2xx"] == done:
+                got += client.sock.recv(16 * KiB)
+            client.half_close()
+            while piece := client.sock.recv(MiB):
+                got += piece
+            client.close()
+            equal(len(got.partition(b"\r\n\r\n")[2]), size, "what the client got of the body")
+
+
 def test_upload_to_a_stalled_origin_is_not_hoarded():
     go = threading.Event()
 

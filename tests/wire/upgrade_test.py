@@ -317,6 +317,9 @@ def check_upgrade_by_name(name):
                 upgrade(sluice)
                 equal(Path(new, "started").read_text().strip(), str(current / "sluice"), "what was started")
                 equal(sluice.get("/").status, 200, "the status")
+                current.unlink()  # what was started is still there
+                upgrade(sluice)
+                equal(sluice.get("/").status, 200, "the status without the name")
         finally:
             os.environ["PATH"] = path
 
