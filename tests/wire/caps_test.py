@@ -3,6 +3,7 @@
 import sys
 import threading
 import time
+from contextlib import contextmanager
 
 from harness import CALM, LATER, Sluice, equal, expect, main, run_at_once
 from http1 import proxy_error, wait_until
@@ -53,6 +54,22 @@ def ask_from(sluice):
 
 def queue_of(sluice, depth):
     wait_until(lambda: sluice.admin.upstream()["queue_depth"] == depth, what=f"a queue of {depth}")
+
+
+@contextmanager
+def behind_one_at_work(leave):
+    """A sluice whose only place is taken: who comes waits. In the end that one is
+    answered, `leave` clients have left, and the origin has not heard of them."""
+    gate = Gate()
+    with Origin(gate.script) as origin, Sluice(origin, service=capped()) as sluice:
+        first = ask_from(sluice)
+        origin.wait_for_requests(1)
+        yield sluice
+        gate.go.set()
+        equal(first.answer().status, 200, "the status of the one that stayed")
+        first.close()
+        equal(len(origin.requests), 1, "requests at the origin")
+        equal(sluice.admin.upstream()["rejected"]["client_gone"], leave, "those that left")
 
 
 def test_full_queue_refuses_at_once():
@@ -114,10 +131,7 @@ def test_client_that_leaves_gives_up_its_place():
 
 
 def test_client_that_closes_gives_up_its_place_and_is_not_asked_for():
-    gate = Gate()
-    with Origin(gate.script) as origin, Sluice(origin, service=capped()) as sluice:
-        first = ask_from(sluice)
-        origin.wait_for_requests(1)
+    with behind_one_at_work(leave=4) as sluice:
         for leave in ("close", "half_close"):
             for method in (b"GET", b"POST"):
                 client = sluice.client(timeout=20)
@@ -125,11 +139,6 @@ def test_client_that_closes_gives_up_its_place_and_is_not_asked_for():
                 queue_of(sluice, 1)
                 getattr(client, leave)()
                 queue_of(sluice, 0)
-        gate.go.set()
-        equal(first.answer().status, 200, "the status of the one that stayed")
-        first.close()
-        equal(len(origin.requests), 1, "requests at the origin")
-        equal(sluice.admin.upstream()["rejected"]["client_gone"], 4, "those that left")
 
 
 def test_client_that_half_closes_is_answered():
@@ -176,10 +185,7 @@ def test_a_retry_under_a_full_cap_goes_to_another_endpoint():
 
 
 def test_client_that_leaves_with_a_body_gives_up_its_place():
-    gate = Gate()
-    with Origin(gate.script) as origin, Sluice(origin, service=capped()) as sluice:
-        first = ask_from(sluice)
-        origin.wait_for_requests(1)
+    with behind_one_at_work(leave=5) as sluice:
         for sent in (20000, 50000):
             for leave in ("close", "reset"):
                 gone = sluice.client(timeout=20)
@@ -192,11 +198,6 @@ def test_client_that_leaves_with_a_body_gives_up_its_place():
         queue_of(sluice, 1)
         chunked.close()
         queue_of(sluice, 0)
-        gate.go.set()
-        equal(first.answer().status, 200, "the status of who stayed")
-        first.close()
-        equal(len(origin.requests), 1, "requests at the origin")
-        equal(sluice.admin.upstream()["rejected"]["client_gone"], 5, "those that left")
 
 
 def test_a_cap_that_a_reload_brings_binds_the_connections_that_are_there():

@@ -14,6 +14,15 @@ from http1 import Silence, is_refused, wait_until
 from origin import Origin, pair
 
 
+def silent(seen):
+    """An origin that sets `seen` at a request and never answers."""
+    def script(connection):
+        connection.request()
+        seen.set()
+        connection.at_end()
+    return script
+
+
 def test_sigterm_while_draining_changes_nothing():
     gate = threading.Event()
 
@@ -87,13 +96,7 @@ def test_sigterm_finishes_a_request_of_which_half_has_come():
 
 def test_sigterm_ends_in_time_though_somebody_stays():
     seen = threading.Event()
-
-    def script(connection):
-        connection.request()
-        seen.set()
-        connection.at_end()
-
-    with Origin(script) as origin, Sluice(origin, config={"drain_timeout": "1s"}) as sluice, sluice.client() as client:
+    with Origin(silent(seen)) as origin, Sluice(origin, config={"drain_timeout": "1s"}) as sluice, sluice.client() as client:
         client.ask("GET", "/")
         expect(seen.wait(10), "the request never arrived")
         began = time.monotonic()
@@ -164,15 +167,10 @@ def test_a_path_that_something_else_lies_at_now_stays():
             sluice.stop()
         expect(os.path.exists(path), "the other's socket is gone")
 
+
 def test_shutdown_command_cuts_off():
     seen = threading.Event()
-
-    def script(connection):
-        connection.request()
-        seen.set()
-        connection.at_end()
-
-    with Origin(script) as origin, Sluice(origin, config={"drain_timeout": "1m"}) as sluice, sluice.client() as client:
+    with Origin(silent(seen)) as origin, Sluice(origin, config={"drain_timeout": "1m"}) as sluice, sluice.client() as client:
         client.ask("GET", "/")
         expect(seen.wait(10), "the request never arrived")
         equal(sluice.admin.json("shutdown")["ok"], True, "ok")
