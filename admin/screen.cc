@@ -6,11 +6,13 @@
 namespace sluice::admin {
 namespace {
 
+bool begins_a_point(char octet) {
+  return (static_cast<unsigned char>(octet) & 0xC0) != 0x80;
+}
+
 // Those that a line takes where it is wrapped.
 size_t rows_of(std::string_view line, size_t columns) {
-  const auto points = static_cast<size_t>(std::count_if(line.begin(), line.end(), [](char octet) {
-    return (static_cast<unsigned char>(octet) & 0xC0) != 0x80;
-  }));
+  const auto points = static_cast<size_t>(std::count_if(line.begin(), line.end(), begins_a_point));
   return std::max<size_t>(1, (points + columns - 1) / columns);
 }
 
@@ -18,8 +20,7 @@ size_t rows_of(std::string_view line, size_t columns) {
 std::string head_of(const std::string& line, size_t points) {
   size_t at = 0;
   for (; at < line.size(); ++at) {
-    if ((static_cast<unsigned char>(line[at]) & 0xC0) == 0x80) continue;
-    if (points-- == 0) break;
+    if (begins_a_point(line[at]) && points-- == 0) break;
   }
   return line.substr(0, at);
 }

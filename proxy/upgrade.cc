@@ -99,8 +99,8 @@ std::vector<std::string> environment_with(const std::vector<NamedSockets>& socke
 Upgrade::Upgrade(Loop& loop, Hooks hooks)
     : loop_(loop),
       hooks_(std::move(hooks)),
-      name_(own_name(own_arguments(), own_binary())),
       binary_(own_binary()),
+      name_(own_name(own_arguments(), binary_)),
       deadline_(
           [](void* self) { static_cast<Upgrade*>(self)->fail("the new process did not get ready in time"); },
           this) {}

@@ -110,8 +110,8 @@ class Upgrade {
 
   Loop& loop_;
   const Hooks hooks_;
+  const std::string binary_;  // where it lay when this process began
   const std::string name_;    // by which this process was started
-  const std::string binary_;  // where that led to then
   Attempt* attempt_ = nullptr;
   Timer deadline_;
 };
