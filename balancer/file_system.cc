@@ -50,6 +50,14 @@ class PosixFile final : public File {
     return conf::Done{};
   }
 
+  bool reserve(uint64_t bytes) override {
+    struct stat status {};
+    if (::fstat(descriptor_, &status) != 0) return false;
+    return retry_on_interrupt([&] {
+             return ::fallocate(descriptor_, FALLOC_FL_KEEP_SIZE, status.st_size, static_cast<off_t>(bytes));
+           }) == 0;
+  }
+
  private:
   const int descriptor_;
   const std::string path_;

@@ -26,6 +26,10 @@ class File {
   // have dropped the pages (Rebello et al., "Can applications recover from
   // fsync failures?", USENIX ATC 2020).
   virtual conf::Status sync() = 0;
+  // Takes room for the next so many octets off the disk, behind the end, which
+  // stays where it is (fallocate(2), FALLOC_FL_KEEP_SIZE). False: there is none,
+  // or the file system cannot.
+  virtual bool reserve(uint64_t bytes) = 0;
 };
 
 class FileSystem {

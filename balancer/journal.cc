@@ -120,6 +120,7 @@ conf::Status Journal::make_ready(const conf::Result<std::string>& content) {
   if (!file) return file.error();
   file_ = std::move(file.value());
   file_bytes_ = content->size();
+  keep_room();
   return conf::Done{};
 }
 
@@ -220,8 +221,15 @@ conf::Status Journal::change(char op, const std::string& key, std::string_view v
 
 conf::Status Journal::append(std::string_view record) {
   conf::Status written = write_and_sync(*file_, record);
-  if (written) file_bytes_ += record.size();
-  return written;
+  if (!written) return written;
+  file_bytes_ += record.size();
+  keep_room();
+  return conf::Done{};
+}
+
+void Journal::keep_room() {
+  if (file_bytes_ + kReserveBytes / 2 <= reserved_to_bytes_) return;
+  if (file_->reserve(kReserveBytes)) reserved_to_bytes_ = file_bytes_ + kReserveBytes;
 }
 
 conf::Status Journal::rewrite(const Entries& entries) {
@@ -252,6 +260,8 @@ conf::Status Journal::rewrite(const Entries& entries) {
   end_in_doubt_ = false;
   file_ = std::move(file.value());
   file_bytes_ = content.size();
+  reserved_to_bytes_ = 0;
+  keep_room();
   compact_at_bytes_ = std::max(kCompactBytes, 4 * file_bytes_);
   return conf::Done{};
 }

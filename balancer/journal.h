@@ -26,7 +26,9 @@
 // renames it over journal and syncs the directory. After any failed write or
 // sync the file's end is in doubt, and so the next put() is a rewrite instead
 // of an append: a writer that met a full disk works again as soon as there is
-// room, without a restart. What a folder has that cannot be written at open() is
+// room, without a restart. Behind the end of the journal room is kept for what
+// has to be saved while the disk is full, above all a trip; it is taken off the
+// disk beforehand, where the file system can do that. What a folder has that cannot be written at open() is
 // read all the same; its lock is taken, or refused, when the first write succeeds.
 //
 // Thread: the control thread. Owner: the composition root, through StateStore.
@@ -55,6 +57,8 @@ class Journal {
   // A file longer than this, and four times longer than its live records, is
   // compacted.
   static constexpr size_t kCompactBytes = 64 * 1024;
+  // The room that is kept behind the end; filled up again when half of it is used.
+  static constexpr size_t kReserveBytes = 256 * 1024;
 
   // What open() found and did.
   struct Recovery {
@@ -101,6 +105,7 @@ class Journal {
   conf::Status append(std::string_view record);
   conf::Status rewrite(const Entries& entries);
   void compact_if_worth_it();
+  void keep_room();
   std::string path(const char* name) const { return directory_ + "/" + name; }
 
   FileSystem& files_;
@@ -111,6 +116,7 @@ class Journal {
   Recovery recovery_;
   uint64_t sequence_ = 0;  // of the last record written or read
   size_t file_bytes_ = 0;
+  size_t reserved_to_bytes_ = 0;  // the offset up to which there is room
   size_t compact_at_bytes_ = kCompactBytes;
   std::string other_version_;  // a file that must be kept before it is written over; empty: none
   bool end_in_doubt_ = false;  // the next change is a rewrite

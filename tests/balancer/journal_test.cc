@@ -1,5 +1,6 @@
 #include "balancer/journal.h"
 
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -259,6 +260,62 @@ TEST_CASE("journal: a full disk is an error each time and over when there is roo
   CHECK(journal->recovery().torn_bytes == 0);
 }
 
+TEST_CASE("journal: on a full disk changes go into the room that was kept") {
+  MemoryFileSystem files(1);
+  files.reserves = true;
+  auto journal = open_journal(files);
+  CHECK(journal->put("split", "50"));
+  files.free_bytes = 0;
+  const std::string value(1000, 'v');
+  uint64_t kept = 0;
+  while (journal->put("trip", value + std::to_string(kept))) ++kept;
+  CHECK(kept >= Journal::kReserveBytes / 2 / 1100);
+  CHECK(kept <= Journal::kReserveBytes / 1000);
+  CHECK(journal->failing());
+  journal.reset();
+  files.crash();
+  journal = open_journal(files);
+  CHECK(journal->entries().at("split") == "50");
+  CHECK(journal->entries().at("trip") == value + std::to_string(kept - 1));
+}
+
+TEST_CASE("journal: the room that was used is kept anew as soon as there is some") {
+  MemoryFileSystem files(1);
+  files.reserves = true;
+  auto journal = open_journal(files);
+  const std::string value(60000, 'v');
+  for (int life = 0; life < 3; ++life) {
+    files.free_bytes = 0;
+    REQUIRE(journal->put("trip", value + std::to_string(life)));
+    REQUIRE(journal->put("trip", value + std::to_string(life)));
+    files.free_bytes = MemoryFileSystem::kNever;
+    REQUIRE(journal->put("split", "50"));
+  }
+  CHECK(!journal->failing());
+}
+
+TEST_CASE("journal: on a real disk the room lies behind the end, and no octet of it is read") {
+  char directory[] = "/tmp/sluice_journal_XXXXXX";
+  REQUIRE(::mkdtemp(directory) != nullptr);
+  PosixFileSystem files;
+  const std::string path = std::string(directory) + "/journal";
+  {
+    auto journal = open_journal(files, directory);
+    CHECK(journal->put("key", "1"));
+    CHECK(journal->put("key", "2"));
+    struct stat status {};
+    REQUIRE(::stat(path.c_str(), &status) == 0);
+    CHECK(static_cast<size_t>(status.st_size) < 200);
+    const auto probe = files.create(std::string(directory) + "/probe");
+    REQUIRE(probe.ok());
+    if ((*probe)->reserve(1)) CHECK(static_cast<size_t>(status.st_blocks) * 512 >= Journal::kReserveBytes);
+  }
+  const auto journal = open_journal(files, directory);
+  CHECK(journal->entries().at("key") == "2");
+  CHECK(journal->recovery().records == 2);
+  std::filesystem::remove_all(directory);
+}
+
 TEST_CASE("journal: opens on a disk that is full from the start") {
   MemoryFileSystem files(1);
   files.free_bytes = 0;
@@ -322,6 +379,7 @@ TEST_CASE("journal: a crash at any moment leaves the last acknowledged values or
     INFO("life " << life);
     files.short_writes = random.below(2) == 0;
     files.error_chance = random.below(4) == 0 ? 0.05 : 0;
+    files.reserves = random.below(2) == 0;
     files.free_bytes = random.below(8) == 0 ? random.below(100000) : MemoryFileSystem::kNever;
     files.crash_in_ticks = random.below(4) == 0 ? random.below(300) : random.below(150000);
     one_life(files, random, oracle, serial);

@@ -31,6 +31,7 @@ class MemoryFileSystem final : public FileSystem {
   uint64_t crash_in_ticks = kNever;  // then every call fails, until crash()
   uint64_t free_bytes = kNever;      // ENOSPC after these
   double error_chance = 0;           // EIO, of any call
+  bool reserves = false;             // can room be kept behind a file's end?
   bool short_writes = false;
   bool read_only = false;  // EROFS
   bool crashed = false;
@@ -118,6 +119,7 @@ class MemoryFileSystem final : public FileSystem {
   struct Inode {
     std::string now;
     std::string durable;
+    uint64_t reserved = 0;
   };
   // A file appears under `to` and vanishes from `from`; either may be empty.
   struct NameChange {
@@ -131,6 +133,7 @@ class MemoryFileSystem final : public FileSystem {
     explicit Lock(std::shared_ptr<int> token) : held(std::move(token)) {}
     conf::Result<size_t> write(std::string_view bytes) override { return bytes.size(); }
     conf::Status sync() override { return conf::Done{}; }
+    bool reserve(uint64_t) override { return false; }
     std::shared_ptr<int> held;
   };
 
@@ -142,11 +145,13 @@ class MemoryFileSystem final : public FileSystem {
       if (system_.fails()) return system_.error("write");
       size_t take = bytes.size();
       if (system_.short_writes) take = 1 + system_.random_.below(take);
-      if (system_.free_bytes < take) take = system_.free_bytes;
+      if (system_.free_bytes != kNever) take = std::min(take, system_.free_bytes + inode_->reserved);
       const bool full = take == 0;
       take = system_.ticks_left(take);
       inode_->now += bytes.substr(0, take);
-      if (system_.free_bytes != kNever) system_.free_bytes -= take;
+      const uint64_t from_reserve = std::min<uint64_t>(take, inode_->reserved);
+      inode_->reserved -= from_reserve;
+      if (system_.free_bytes != kNever) system_.free_bytes -= take - from_reserve;
       if (full || take == 0) return system_.error("write: no space left");
       return take;
     }
@@ -158,6 +163,14 @@ class MemoryFileSystem final : public FileSystem {
       }
       inode_->durable = inode_->now;
       return conf::Done{};
+    }
+    bool reserve(uint64_t bytes) override {
+      if (!system_.reserves || system_.fails()) return false;
+      const uint64_t more = bytes - std::min(bytes, inode_->reserved);
+      if (system_.free_bytes < more) return false;
+      if (system_.free_bytes != kNever) system_.free_bytes -= more;
+      inode_->reserved += more;
+      return true;
     }
 
    private:

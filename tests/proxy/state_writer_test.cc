@@ -73,6 +73,7 @@ class StalledDisk final : public balancer::FileSystem {
       gate->pass();
       return under->sync();
     }
+    bool reserve(uint64_t bytes) override { return under->reserve(bytes); }
     std::unique_ptr<File> under;
     std::shared_ptr<Gate> gate;
   };
