@@ -222,6 +222,7 @@ Outcome show_endpoints(const Call& call) {
         for (const balancer::EndpointPlan& one : entry.endpoints[static_cast<size_t>(colour)]) {
           const balancer::EndpointCondition condition = one.state->condition();
           const balancer::EndpointState::Tally tally = one.state->tally();
+          const std::string failure = call.control().health().check_failure(one.state.get());
           rows.push_back({{"service", name},
                           {"upstream", conf::to_string(colour)},
                           {"endpoint", one.state->name()},
@@ -232,7 +233,8 @@ Outcome show_endpoints(const Call& call) {
                           {"weight", one.weight},
                           {"ramp_percent", condition.ramp_percent},
                           {"attempts_succeeded", tally.succeeded},
-                          {"attempts_failed", tally.failed}});
+                          {"attempts_failed", tally.failed},
+                          {"check_failure", failure.empty() ? Json() : Json(failure)}});
         }
         for (const std::string& endpoint : call.control().unresolved(name, colour)) {
           rows.push_back({{"service", name},
@@ -243,7 +245,8 @@ Outcome show_endpoints(const Call& call) {
                           {"mode", "ready"},
                           {"ejected", false},
                           {"attempts_succeeded", 0},
-                          {"attempts_failed", 0}});
+                          {"attempts_failed", 0},
+                          {"check_failure", Json()}});
         }
       });
   if (refusal.has_value()) return *refusal;
@@ -257,7 +260,8 @@ Outcome show_endpoints(const Call& call) {
                   {"ejected", "EJECTED"},
                   {"weight", "WEIGHT"},
                   {"attempts_succeeded", "SUCCEEDED"},
-                  {"attempts_failed", "FAILED"}});
+                  {"attempts_failed", "FAILED"},
+                  {"check_failure", "WHY"}});
 }
 
 Outcome show_caps(const Call& call) {

@@ -185,12 +185,12 @@ void HealthMonitor::tick() {
   }
 }
 
-std::string HealthMonitor::last_failure(const EndpointState* endpoint) const {
+std::string HealthMonitor::check_failure(const EndpointState* endpoint) const {
   for (const auto& [name, upstream] : upstreams_) {
     const auto found = upstream.endpoints.find(key_of(endpoint));
     if (found == upstream.endpoints.end() || found->second.check == 0) continue;
     const health::ActiveCheck* const check = scheduler_.find(found->second.check);
-    return check == nullptr ? std::string{} : check->last_failure();
+    return check == nullptr || check->failures() == 0 ? std::string{} : check->last_failure();
   }
   return {};
 }

@@ -42,8 +42,9 @@ class HealthMonitor {
   // Do requests go to all endpoints that were ever up, because too few are left?
   bool in_panic(const std::string& service, conf::Colour colour) const;
 
-  // The last failure of an endpoint's check, for `show endpoints`; may be empty.
-  std::string last_failure(const balancer::EndpointState* endpoint) const;
+  // Why the latest check of an endpoint failed; empty where it succeeded, or
+  // none has ended yet.
+  std::string check_failure(const balancer::EndpointState* endpoint) const;
 
  private:
   struct Watched {
