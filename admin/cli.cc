@@ -57,7 +57,10 @@ int run_cli(int argc, char** argv, const char* version) {
       ->required()
       ->type_name("FILE");
   run->footer("SIGTERM drains and exits 0, SIGHUP reloads.");
+  bool json = false;
+  const auto add_json = [&json](CLI::App* command) { command->add_flag("--json", json, "Answer in JSON"); };
   CLI::App* const check = app.add_subcommand("check", "Check a configuration: exit 0, or 1 with every error");
+  add_json(check);
   check->add_option("file", file, "The configuration")
       ->envname("SLUICE_CONFIG")
       ->required()
@@ -69,7 +72,8 @@ int run_cli(int argc, char** argv, const char* version) {
   top->add_option("-s,--socket", socket,
                   "The admin socket; else SLUICE_SOCKET, else the one in the file SLUICE_CONFIG")
       ->type_name("SOCKET");
-  app.add_subcommand("version", "Print the version");
+  CLI::App* const tell = app.add_subcommand("version", "Print the version");
+  add_json(tell);
   DemoOptions demo;
   CLI::App* const show =
       app.add_subcommand("demo", "Two origins, the proxy and traffic, in one process tree");
@@ -79,8 +83,8 @@ int run_cli(int argc, char** argv, const char* version) {
   } catch (const CLI::ParseError& error) {
     return app.exit(error) == 0 ? 0 : kUsage;
   }
-  if (app.got_subcommand("version")) {
-    std::printf("sluice %s\n", version);
+  if (app.got_subcommand(tell)) {
+    std::printf(json ? "{\"ok\":true,\"version\":\"%s\"}\n" : "sluice %s\n", version);
     return 0;
   }
   if (app.got_subcommand("ctl")) return run_ctl(ctl);
@@ -89,7 +93,7 @@ int run_cli(int argc, char** argv, const char* version) {
     demo.program = "/proc/self/exe";
     return run_demo(demo);
   }
-  return app.got_subcommand(run) ? run_proxy(file, version) : check_file(file);
+  return app.got_subcommand(run) ? run_proxy(file, version) : check_file(file, json);
 }
 
 }  // namespace sluice::admin

@@ -1,6 +1,7 @@
 #include "admin/ctl.h"
 
 #include <fmt/format.h>
+#include <poll.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -15,6 +16,7 @@
 #include <optional>
 #include <set>
 #include <string_view>
+#include <utility>
 #include <variant>
 #include <vector>
 
@@ -101,11 +103,17 @@ bool send_all(int fd, std::string_view data) {
   return true;
 }
 
-// Hands over what comes until the other side ends; an errno, or 0.
-template <typename Take>
-int read_all(int fd, Take take) {
+// Hands over what comes until the other side ends; asks `goes_on` after each
+// second without a word. An errno, or 0.
+template <typename Take, typename GoesOn>
+int read_all(int fd, Take take, GoesOn goes_on) {
+  constexpr int kSecondMs = 1000;
   char buffer[16 * 1024];
   while (true) {
+    pollfd readable{fd, POLLIN, 0};
+    const int ready = poll(&readable, 1, kSecondMs);
+    if (ready == 0 && !goes_on()) return ETIMEDOUT;
+    if (ready == 0 || (ready < 0 && errno == EINTR)) continue;
     const ssize_t size = read(fd, buffer, sizeof(buffer));
     if (size < 0 && errno == EINTR) continue;
     if (size <= 0) return size == 0 ? 0 : errno;
@@ -113,13 +121,51 @@ int read_all(int fd, Take take) {
   }
 }
 
+// The time without an answer: on a terminal it is shown, and for most commands
+// it is limited.
+class Silence {
+ public:
+  static constexpr uint32_t kMostSeconds = 10;
+
+  explicit Silence(const std::string& line)
+      : is_watch_(line.find(" -w") != std::string::npos),
+        is_limited_(!is_watch_ && line.find("wait ") == std::string::npos),
+        is_shown_(!is_watch_ && isatty(STDERR_FILENO) == 1) {}
+
+  bool is_limited() const { return is_limited_; }
+  // Another second has passed. False: that is enough.
+  bool goes_on() {
+    ++seconds_;
+    if (is_shown_) show(fmt::format("waiting, {} s", seconds_));
+    return !is_limited_ || seconds_ < kMostSeconds;
+  }
+  void end() {
+    if (std::exchange(seconds_, 0) != 0 && is_shown_) show("");
+  }
+
+ private:
+  // In place of what was shown before, which was never longer than kWidth.
+  static void show(const std::string& text) {
+    constexpr int kWidth = 24;
+    std::fprintf(stderr, "\r%-*s\r%s", kWidth, "", text.c_str());
+    std::fflush(stderr);
+  }
+
+  const bool is_watch_;
+  const bool is_limited_;
+  const bool is_shown_;
+  uint32_t seconds_ = 0;
+};
+
 // Nothing: there was no answer.
-std::optional<int> converse(int fd, const std::string& line, bool json) {
+std::optional<int> converse(int fd, const std::string& line, bool json, Silence& silence) {
   if (!send_all(fd, line)) return std::nullopt;
   shutdown(fd, SHUT_WR);  // no dialogue: also `prompt` ends with its line
   Printer printer(json);
-  const int error = read_all(fd, [&](std::string_view data) { printer.add(data); });
-  if (error == EAGAIN)
+  const auto take = [&](std::string_view data) { silence.end(), printer.add(data); };
+  const int error = read_all(fd, take, [&] { return silence.goes_on(); });
+  silence.end();
+  if (error == ETIMEDOUT)
     return complain("no answer within 10 s: is the process stopped, or is it not sluice's socket?");
   if (!printer.any()) return std::nullopt;
   return printer.exit_code();
@@ -161,14 +207,6 @@ std::string with_time_left(const std::string& line, uint64_t passed_us) {
                      std::string_view(end, rest.data() + rest.size()));
 }
 
-// Answers come at once, but for those that are waited for.
-void limit_patience(int fd, const std::string& line) {
-  constexpr timeval kPatience{10, 0};
-  if (line.find("wait ") != std::string::npos || line.find(" -w") != std::string::npos) return;
-  setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &kPatience, sizeof(kPatience));
-  setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &kPatience, sizeof(kPatience));
-}
-
 // A process that hands over to a new one closes its admin connections. Whoever
 // only asked asks again, and is heard by the successor, who has the same socket.
 int ask_until_answered(const std::string& path, const std::string& line, bool json) {
@@ -177,9 +215,13 @@ int ask_until_answered(const std::string& path, const std::string& line, bool js
   for (int tries = 1;; ++tries) {
     const conf::Result<int> fd = connect_to_admin(path);
     if (!fd.ok()) return complain(fd.error().detail);
-    limit_patience(*fd, line);
+    Silence silence(line);
+    if (silence.is_limited()) {
+      constexpr timeval kPatience{Silence::kMostSeconds, 0};
+      setsockopt(*fd, SOL_SOCKET, SO_SNDTIMEO, &kPatience, sizeof(kPatience));
+    }
     const std::string now = with_time_left(line, std::max(proxy::Loop::wall_clock_us(), began_us) - began_us);
-    const std::optional<int> code = converse(*fd, now, json);
+    const std::optional<int> code = converse(*fd, now, json, silence);
     close(*fd);
     if (code) return *code;
     if (tries == kMostTries || !is_question(line)) {
@@ -198,7 +240,10 @@ conf::Result<std::string> ask(const std::string& path, const std::string& line) 
   const conf::Result<int> fd = connect_to_admin(path);
   if (!fd.ok()) return fd.error();
   std::string answer;
-  if (send_all(*fd, line)) read_all(*fd, [&](std::string_view data) { answer += data; });
+  if (send_all(*fd, line)) {
+    read_all(
+        *fd, [&](std::string_view data) { answer += data; }, [] { return true; });
+  }
   close(*fd);
   if (answer.empty()) return admin_failure("the server closed the connection without an answer; see its log");
   while (answer.ends_with('\n')) answer.pop_back();

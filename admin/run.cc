@@ -1,11 +1,14 @@
 #include "admin/run.h"
 
+#include <fmt/format.h>
+
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
 #include <utility>
 
 #include "admin/http.h"
+#include "admin/json.h"
 #include "admin/server.h"
 #include "admin/supervisor.h"
 #include "conf/parse.h"
@@ -90,14 +93,39 @@ int run_proxy(const std::string& file, const std::string& version) {
   return control.run();
 }
 
-int check_file(const std::string& file) {
-  const conf::ParseOutcome outcome = conf::parse_file(file);
+namespace {
+
+Json to_json(const conf::ParseOutcome& outcome) {
   if (outcome.ok()) {
-    std::printf("%s: no errors\n", file.c_str());
-    return 0;
+    return {{"ok", true}, {"file", outcome.file}, {"services", outcome.config->services.size()}};
   }
-  std::fprintf(stderr, "%s\n", outcome.to_string().c_str());
-  return 1;
+  const size_t count = outcome.errors.size();
+  Json errors = Json::array();
+  for (const conf::Diagnostic& error : outcome.errors) {
+    errors.push_back({{"line", error.position.line},
+                      {"column", error.position.column},
+                      {"message", error.message},
+                      {"hint", error.hint.empty() ? Json() : Json(error.hint)}});
+  }
+  return {
+      {"ok", false},
+      {"error", {{"code", "invalid"}, {"message", fmt::format("{} error{}", count, count == 1 ? "" : "s")}}},
+      {"file", outcome.file},
+      {"errors", std::move(errors)}};
+}
+
+}  // namespace
+
+int check_file(const std::string& file, bool json) {
+  const conf::ParseOutcome outcome = conf::parse_file(file);
+  if (json) {
+    std::printf("%s\n", dump(to_json(outcome)).c_str());
+  } else if (outcome.ok()) {
+    std::printf("%s: no errors\n", file.c_str());
+  } else {
+    std::fprintf(stderr, "%s\n", outcome.to_string().c_str());
+  }
+  return outcome.ok() ? 0 : 1;
 }
 
 }  // namespace sluice::admin

@@ -59,7 +59,8 @@ _sluice_offers() {
   fi
   case ${words[1]} in
     run) _sluice_each -c --config ;;
-    check) compgen -f -- "$current" ;;
+    check) _sluice_each --json && compgen -f -- "$current" ;;
+    version) _sluice_each --json ;;
     top) _sluice_each -s --socket ;;
     demo) _sluice_each --fast ;;
     ctl)

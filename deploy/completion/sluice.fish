@@ -103,6 +103,7 @@ complete -c sluice -n __fish_use_subcommand -l help
 complete -c sluice -n __fish_use_subcommand -l version
 complete -c sluice -n '__fish_seen_subcommand_from run' -s c -l config -r -F
 complete -c sluice -n '__fish_seen_subcommand_from check' -F
+complete -c sluice -n '__fish_seen_subcommand_from check version; and not __fish_seen_subcommand_from ctl' -l json
 complete -c sluice -n '__fish_seen_subcommand_from demo' -l fast
 complete -c sluice -n '__fish_seen_subcommand_from ctl top' -s s -l socket -r -F
 complete -c sluice -n '__fish_seen_subcommand_from ctl; and not count (__sluice_command) >/dev/null' -l json

@@ -2,6 +2,7 @@
 
 import json
 import os
+import pty
 import stat
 import subprocess
 import sys
@@ -282,6 +283,30 @@ def test_ctl_exit_codes():
         unreachable = ctl("show split", socket_path="/nonexistent/admin.sock")
         equal(unreachable.returncode, 2, "unreachable")
         expect("/nonexistent/admin.sock" in unreachable.stderr, f"it says: {unreachable.stderr}")
+
+
+def test_ctl_on_a_terminal_says_how_long_it_waits():
+    blue, green = pair()
+    with blue, green, Sluice(blue, green) as sluice:
+        command = [binary(), "ctl", "-s", str(sluice.admin.path), "wait", "60", "tripped", "web"]
+        ours, theirs = pty.openpty()
+        waiting = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=theirs)
+        silent = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        os.close(theirs)
+        said = b""
+        while b"waiting, 2 s" not in said:
+            said += os.read(ours, 4096)
+        sluice.admin.do("trip web bad")
+        equal(waiting.wait(20), 0, "the exit code")
+        try:
+            while part := os.read(ours, 4096):
+                said += part
+        except OSError:  # the last of the terminal's other side is closed
+            pass
+        os.close(ours)
+        expect(said.endswith(b"\r" + 24 * b" " + b"\r"), f"the terminal is left with {said[-40:]!r}")
+        equal(silent.communicate(timeout=20)[1], b"", "what is said where nobody watches")
+        waiting.stdout.close()
 
 
 def test_show_events_tells_what_was_changed():

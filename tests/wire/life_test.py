@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -432,6 +433,32 @@ def test_wrong_configuration_starts_nothing_and_names_every_error():
 def test_missing_configuration_is_one_clear_line():
     run = subprocess.run([binary(), "run", "-c", "/nonexistent.toml"], capture_output=True, text=True, timeout=20)
     expect(run.returncode != 0 and "/nonexistent.toml" in run.stderr + run.stdout, f"it says: {run}")
+
+
+def told_in_json(*words, code):
+    run = subprocess.run([binary(), *words, "--json"], capture_output=True, text=True, timeout=20)
+    equal((run.returncode, run.stderr), (code, ""), f"the exit code and the complaints of {words}")
+    (line,) = run.stdout.splitlines()
+    return json.loads(line)
+
+
+def test_check_and_version_answer_in_json():
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder, 'sluice "\N{DIAERESIS}".toml')
+        file.write_text(GOOD.replace("BLUE", "127.0.0.1:1"))
+        equal(told_in_json("check", str(file), code=0), {"ok": True, "file": str(file), "services": 1}, "no errors")
+        file.write_text(GOOD.replace("BLUE", "127.0.0.1:1") + 'balanse = "p2c"\nmax_queue = "many"\n')
+        found = told_in_json("check", str(file), code=1)
+        equal((found["ok"], found["error"]["code"], found["file"]), (False, "invalid", str(file)), "two errors")
+        first, second = found["errors"]
+        equal((first["line"], first["column"], second["line"]), (6, 1, 7), "where they are")
+        expect("balanse" in first["message"] and "balance" in first["hint"], f"the first says {first}")
+        expect(second["message"] and second["hint"] is None, f"the second says {second}")
+        (missing,) = told_in_json("check", f"{folder}/none.toml", code=1)["errors"]
+        expect("cannot be opened" in missing["message"], f"of a file that is not there: {missing}")
+    told = told_in_json("version", code=0)
+    run = subprocess.run([binary(), "version"], capture_output=True, text=True, timeout=20)
+    equal(run.stdout, f"sluice {told['version']}\n", "the version in words")
 
 
 def test_occupied_port_is_one_clear_line():
