@@ -25,10 +25,14 @@ Outcome set_weight(const Call& call) {
   const conf::Result<balancer::Split::Value> result =
       call.control().set_weight(service, std::get<conf::BasisPoints>(green), generation, call.actor);
   if (!result.ok()) return Refusal{result.error()};
-  return either(call.format,
-                {{"service", service}, {"green", result->green / 100.0}, {"generation", result->generation}},
-                fmt::format("{}: green has {} %, generation {}", service, conf::format_percent(result->green),
-                            result->generation));
+  Json row = {{"service", service}, {"green", result->green / 100.0}, {"generation", result->generation}};
+  std::string text = fmt::format("{}: green has {} %, generation {}", service,
+                                 conf::format_percent(result->green), result->generation);
+  if (result->green > 0 && !call.control().registry().find(service)->has_usable(conf::Colour::green)) {
+    row["warning"] = "green has no endpoint in service: its share goes to blue until one comes";
+    text += "; " + row["warning"].get<std::string>();
+  }
+  return either(call.format, row, text);
 }
 
 Outcome set_max_connections(const Call& call) {

@@ -43,6 +43,17 @@ void open_standard_streams() {
   }
 }
 
+// The library would only say that a subcommand is required.
+void tell_unknown(const CLI::App& app, const std::string& word) {
+  std::string names;
+  for (const CLI::App* const command : app.get_subcommands({})) {
+    names += (names.empty() ? "" : ", ") + command->get_name();
+  }
+  const bool option = word.starts_with('-');
+  std::fprintf(stderr, "sluice: there is no %s '%s'. The subcommands are %s.\nSee 'sluice --help'.\n",
+               option ? "option" : "subcommand", word.c_str(), names.c_str());
+}
+
 }  // namespace
 
 int run_cli(int argc, char** argv, const char* version) {
@@ -56,7 +67,9 @@ int run_cli(int argc, char** argv, const char* version) {
       ->envname("SLUICE_CONFIG")
       ->required()
       ->type_name("FILE");
-  run->footer("SIGTERM drains and exits 0, SIGHUP reloads.");
+  run->footer(
+      "SIGTERM drains and exits 0, SIGHUP reloads, SIGUSR1 opens the access log anew,\n"
+      "SIGUSR2 starts the binary anew, without a lost request.");
   bool json = false;
   const auto add_json = [&json](CLI::App* command) { command->add_flag("--json", json, "Answer in JSON"); };
   CLI::App* const check = app.add_subcommand("check", "Check a configuration: exit 0, or 1 with every error");
@@ -81,6 +94,10 @@ int run_cli(int argc, char** argv, const char* version) {
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
+    if (error.get_exit_code() != 0 && app.get_subcommands().empty() && !app.remaining().empty()) {
+      tell_unknown(app, app.remaining().front());
+      return kUsage;
+    }
     return app.exit(error) == 0 ? 0 : kUsage;
   }
   if (app.got_subcommand(tell)) {

@@ -232,7 +232,7 @@ int ask_until_answered(const std::string& path, const std::string& line, bool js
 
 // ---- rollout status [SVC] -w
 
-constexpr std::string_view kWatchable = "rollout status ";
+constexpr std::string_view kWatchable = "rollout status";
 constexpr std::string_view kWatch = " -w";
 
 // The answer to `line`, or why there is none.
@@ -335,9 +335,11 @@ int watch(const std::string& path, const std::string& line, bool json) {
 
 // `line` without its end, `json` and -w, if it asks to watch rollouts.
 std::string watched_command(const std::string& line) {
-  const std::string_view command = command_in(std::string_view(line).substr(0, line.size() - 1));
-  if (!command.starts_with(kWatchable) || !command.ends_with(kWatch)) return {};
-  return std::string(command.substr(0, command.size() - kWatch.size()));
+  std::string command(command_in(std::string_view(line).substr(0, line.size() - 1)));
+  if (!command.starts_with(kWatchable)) return {};
+  const std::string_view rest = std::string_view(command).substr(kWatchable.size());
+  const bool asks = rest.ends_with(kWatch) || rest.starts_with(std::string(kWatch) + " ");
+  return asks ? command.erase(command.find(kWatch), kWatch.size()) : std::string();
 }
 
 // What this binary knows itself, where there is no process to ask.

@@ -19,14 +19,9 @@ HttpPage live(Context&, std::string_view) {
 }
 
 HttpPage ready(Context& context, std::string_view) {
-  const proxy::Control& control = context.control;
-  if (control.ready()) return {200, kPlain, "ready\n", {}};
-  const bool running = control.state() == RunState::running;
-  return {503,
-          kPlain,
-          std::string("not ready: ") + (running ? "a service has no endpoint" : to_string(control.state())) +
-              "\n",
-          {}};
+  const std::string why_not = context.control.why_not_ready();
+  if (why_not.empty()) return {200, kPlain, "ready\n", {}};
+  return {503, kPlain, "not ready: " + why_not + "\n", {}};
 }
 
 // The states of a check, from best to worst.

@@ -271,13 +271,15 @@ Outcome obey(const Call& call) {
   return done(call, (call.control().rollouts().*command)(call.arguments[0]));
 }
 
-Outcome promote(const Call& call) {
+// `rollout promote SVC [--full]`, in either order.
+Outcome promote(const Call& typed) {
+  constexpr const char* kFull = "--full";
+  Call call = typed;
+  const bool full = std::erase(call.arguments, kFull) == 1;
+  if (call.arguments.size() != 1) return Refusal{"usage", "write: rollout promote SVC [--full]"};
   const auto found = service_argument(call, call.arguments[0]);
   if (const auto* refusal = std::get_if<Refusal>(&found)) return *refusal;
-  const std::string* const option = call.argument(1);
-  if (option != nullptr && *option != "--full")
-    return Refusal{"usage", "write: rollout promote SVC [--full]"};
-  const conf::Status promoted = call.control().rollouts().promote(call.arguments[0], option != nullptr);
+  const conf::Status promoted = call.control().rollouts().promote(call.arguments[0], full);
   if (!promoted.ok()) return Refusal{promoted.error()};
   const bool asked = call.control().rollouts().find(call.arguments[0])->promotion_asked();
   return done(call, promoted, asked ? "; the gate is asked first, its yes promotes" : "");

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 #include <poll.h>
+#include <unistd.h>
 
 #include <utility>
 
@@ -20,7 +21,8 @@ Session::Session(Context& context, std::unique_ptr<proxy::UvStream> stream, int 
       who_(std::move(who)),
       closed_callback_(std::move(closed)),
       timer_([](void* self) { static_cast<Session*>(self)->on_deadline(); }, this),
-      advance_([](void* self) { static_cast<Session*>(self)->advance(); }, this) {
+      advance_([](void* self) { static_cast<Session*>(self)->advance(); }, this),
+      log_(STDERR_FILENO) {
   stream_->set_handler(this);
 }
 
@@ -149,6 +151,7 @@ void Session::run(const std::string& text) {
   std::vector<std::string>& words = parsed->words;
   words.erase(words.begin(), words.begin() + static_cast<std::ptrdiff_t>(match.name_words));
   const Call call{context_, {"admin", who_}, format_, std::move(words)};
+  if (match.command->changes) change_ = text;
   answer_ = std::make_shared<Answer>(*this);
   // A copy: the command may finish within the call, which lets go of ours.
   const AnswerPtr answer = answer_;
@@ -160,7 +163,21 @@ void Session::command_ended() {
   if (!advancing_) loop_.defer(advance_);
 }
 
+void Session::log_change(std::optional<bool> ok) {
+  const std::string command = std::exchange(change_, {});
+  if (command.empty()) return;
+  log_.set_level(proxy::parse_log_level(context_.control.config().log.level).value_or(proxy::LogLevel::info));
+  if (ok) {
+    log_.write(proxy::LogLevel::info, "admin_command", "an admin command was answered",
+               {{"who", who_}, {"command", command}, {"ok", *ok}});
+  } else {
+    log_.write(proxy::LogLevel::info, "admin_command", "who gave an admin command left before its answer",
+               {{"who", who_}, {"command", command}});
+  }
+}
+
 void Session::reply(const Outcome& outcome) {
+  log_change(std::holds_alternative<Output>(outcome));
   write_reply(outcome, format_);
   command_ended();
 }
@@ -213,6 +230,7 @@ void Session::close() {
   closed_ = true;
   timer_.disarm();
   stream_->close();
+  log_change(std::nullopt);
   if (const AnswerPtr answer = std::exchange(answer_, nullptr); answer != nullptr) answer->abandon();
 }
 

@@ -11,6 +11,10 @@
 // Lingering is reading on for a moment after the last reply, since closing with
 // unread input could destroy that reply.
 //
+// The daemon's log has a line for each command that may change state, with who
+// gave it. A log of each session's own, so that one that gives many in a moment
+// keeps no other's lines back.
+//
 // Owner: the Server; destroyed when its stream has closed. Thread: the control
 // thread's.
 #pragma once
@@ -22,6 +26,7 @@
 #include <string>
 
 #include "admin/command.h"
+#include "proxy/daemon_log.h"
 #include "proxy/uv_stream.h"
 
 namespace sluice::admin {
@@ -68,6 +73,8 @@ class Session final : public proxy::Stream::Handler, public Answer::Sink {
   bool next_line();
   void run(const std::string& command);
   void command_ended();
+  // `ok` is nothing where nobody was there to be answered.
+  void log_change(std::optional<bool> ok);
   void refuse_line();
   void end();
   void expect(Waiting what, uint64_t delay_ms);
@@ -87,6 +94,8 @@ class Session final : public proxy::Stream::Handler, public Answer::Sink {
   std::string input_;
   std::deque<std::string> commands_;  // of the line under way
   AnswerPtr answer_;                  // of the command under way
+  std::string change_;                // that command, if it changes state; else empty
+  proxy::DaemonLog log_;
   Format format_ = Format::text;
   Waiting waiting_ = Waiting::nothing;
   uint64_t waiting_since_us_ = 0;

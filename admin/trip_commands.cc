@@ -24,10 +24,11 @@ Json counts_json(const balancer::ColourCounts& counts) {
 }
 
 // Who judges at the moment: "yes" stands for both detectors.
-const char* judged(const TripStatus& status) {
+std::string judged(const TripStatus& status) {
   if (!status.judging) return "no";
   if (!status.learning) return "yes";
-  return status.split == conf::kFullSplit ? "learning" : "learning, comparison only";
+  if (status.split < conf::kFullSplit) return "learning, comparison only";
+  return fmt::format("learning, {:.0f} % passes", 100 * status.baseline.upper);
 }
 
 Json trip_json(const std::string& name, const proxy::ServiceEntry& entry, const TripStatus& status) {

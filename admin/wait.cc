@@ -18,9 +18,9 @@ namespace {
 std::variant<WaitCheck, Refusal> wait_for_ready(const Call& call, std::span<const std::string> words) {
   if (!words.empty()) return Refusal{"usage", "write: wait SECONDS ready"};
   return [&control = call.control()]() -> WaitProgress {
-    if (control.ready()) return {State::met, {}};
-    if (control.state() == RunState::draining) return {State::impossible, "the process is draining"};
-    return {State::pending, "a service has no endpoint that may be used"};
+    const std::string why_not = control.why_not_ready();
+    if (why_not.empty()) return {State::met, {}};
+    return {control.state() == RunState::draining ? State::impossible : State::pending, why_not};
   };
 }
 

@@ -1,5 +1,7 @@
 #include "balancer/baseline.h"
 
+#include <algorithm>
+
 namespace sluice::balancer {
 
 void Baseline::add(uint64_t oks, uint64_t errors, uint64_t now_ms) {
@@ -11,14 +13,20 @@ void Baseline::add(uint64_t oks, uint64_t errors, uint64_t now_ms) {
   current_ = {};
 }
 
+void Baseline::presume(double most) {
+  most_upper_ = most;
+  frozen_bounds_ = {known().rate, known().lower, most};
+  frozen_attempts_ = 0;
+}
+
 RateBounds Baseline::known() const {
-  return wilson(static_cast<double>(previous_.errors + current_.errors),
-                static_cast<double>(known_attempts()));
+  return wilson(static_cast<double>(known_errors()), static_cast<double>(known_attempts()));
 }
 
 bool Baseline::freeze() {
   if (known_attempts() < kLeastAttempts) return false;
   frozen_bounds_ = known();
+  frozen_bounds_.upper = std::min(frozen_bounds_.upper, most_upper_);
   frozen_attempts_ = known_attempts();
   return true;
 }

@@ -11,6 +11,9 @@
 // is known has doubled, since 200 attempts without an error only say "under
 // 2 %".
 //
+// Where nobody may wait for kLeastAttempts, presume() says what passes for normal
+// until then, and bounds what does afterwards.
+//
 // Thread: none of its own.
 #pragma once
 
@@ -20,6 +23,14 @@
 
 namespace sluice::balancer {
 
+// What was seen of blue, for those who start again.
+struct BlueKnown {
+  uint64_t attempts = 0;
+  uint64_t errors = 0;
+
+  bool operator==(const BlueKnown&) const = default;
+};
+
 class Baseline {
  public:
   static constexpr uint64_t kLeastAttempts = 200;
@@ -28,6 +39,8 @@ class Baseline {
   static constexpr uint64_t kStretchMs = 5 * 60 * 1000;
 
   void add(uint64_t oks, uint64_t errors, uint64_t now_ms);
+  // bounds().upper is `most` until freeze(), and never more from then on.
+  void presume(double most);
 
   // False, and nothing changes, while too little is known.
   bool freeze();
@@ -39,6 +52,7 @@ class Baseline {
   uint64_t frozen_attempts() const { return frozen_attempts_; }
   // What freeze() would rest on now.
   uint64_t known_attempts() const { return previous_.attempts + current_.attempts; }
+  uint64_t known_errors() const { return previous_.errors + current_.errors; }
   // What freeze() would take now.
   RateBounds known() const;
 
@@ -50,6 +64,7 @@ class Baseline {
   };
   Stretch previous_;
   Stretch current_;
+  double most_upper_ = 1;
   RateBounds frozen_bounds_;
   uint64_t frozen_attempts_ = 0;
 };

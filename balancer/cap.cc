@@ -36,9 +36,13 @@ bool Cap::try_acquire(uint64_t since_us) {
   do {
     if (full(used)) return false;
   } while (!used_.compare_exchange_weak(used, used + 1, std::memory_order_seq_cst));
-  raise(peak_, used + 1);
-  raise(recent_peak_, used + 1);
   return true;
+}
+
+void Cap::note_peak() {
+  const uint32_t now = used();
+  raise(peak_, now);
+  raise(recent_peak_, now);
 }
 
 void Cap::release() {
@@ -81,6 +85,12 @@ uint64_t Cap::oldest_waiter() const {
 uint32_t Cap::idle() const {
   int64_t sum = 0;
   for (const Slot& slot : slots_) sum += slot.idle.load(std::memory_order_relaxed);
+  return static_cast<uint32_t>(std::max<int64_t>(sum, 0));
+}
+
+uint32_t Cap::coming_free() const {
+  int64_t sum = idle();
+  for (const Slot& slot : slots_) sum += slot.leaving.load(std::memory_order_relaxed);
   return static_cast<uint32_t>(std::max<int64_t>(sum, 0));
 }
 

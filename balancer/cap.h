@@ -57,7 +57,7 @@ class Cap {
   uint32_t elsewhere() const { return elsewhere_.load(std::memory_order_relaxed); }
   // More places are taken than may be.
   bool over() const { return uint64_t{used()} + elsewhere() > max(); }
-  // The most places that were ever taken at once.
+  // The most places that were ever taken at once, as of note_peak().
   uint32_t peak() const { return peak_.load(std::memory_order_relaxed); }
   // The most since the last call, by whoever watches it.
   uint32_t take_recent_peak() {
@@ -73,6 +73,10 @@ class Cap {
   // Takes a place if one is free and nobody has waited longer than `since_us`
   // (the caller's own time of arrival; kNobody to stand behind all waiters).
   bool try_acquire(uint64_t since_us);
+
+  // The place that was taken is used: whoever needs others as well, and did not
+  // get them, gives it back without.
+  void note_peak();
 
   // Gives a place back and wakes the worker that has waited longest.
   void release();
@@ -95,6 +99,14 @@ class Cap {
   int32_t idle(uint32_t worker) const { return slots_[worker].idle.load(std::memory_order_relaxed); }
   // Of all workers; they change meanwhile.
   uint32_t idle() const;
+  // How many the worker has ended since they were idle, and that still hold their
+  // places. Only the worker itself calls it.
+  void add_leaving(uint32_t worker, int32_t delta) {
+    slots_[worker].leaving.fetch_add(delta, std::memory_order_relaxed);
+  }
+  // Places that are there for who waits: of idle connections and of those that
+  // leave, of all workers.
+  uint32_t coming_free() const;
   // Asks some worker other than `asker` that has an idle connection to close
   // one; false if there is none. The asked worker finds the wish by
   // take_reclaims() after it was woken.
@@ -110,6 +122,7 @@ class Cap {
   struct alignas(64) Slot {
     std::atomic<uint64_t> oldest{kNobody};
     std::atomic<int32_t> idle{0};
+    std::atomic<int32_t> leaving{0};
     std::atomic<uint32_t> reclaims{0};
   };
 

@@ -61,6 +61,11 @@ void append_counts(std::string& text, const Evidence& evidence) {
     }
     text += '\n';
   }
+  if (evidence.baseline_attempts == 0 && evidence.baseline.upper < 1) {
+    append(text, "baseline  not learned yet: up to %.2f %% passed for normal\n",
+           in_percent(evidence.baseline.upper));
+    return;
+  }
   if (evidence.baseline_attempts == 0) {
     text += "baseline  not learned yet: only the comparison judged\n";
     return;

@@ -95,7 +95,7 @@ struct Involved {
   std::string label;
   uint64_t errors = 0;
   double share_of_errors = 0;   // 0..1
-  double share_of_traffic = 0;  // 0..1; 0 also when not known
+  double share_of_traffic = 0;  // 0..1; below 0: not known
 };
 
 // Filled in by whoever has the histograms; count 0 means absent.
@@ -130,7 +130,7 @@ struct Evidence {
   std::array<ColourCounts, 2> counts;       // by conf::Colour
   std::array<LatencySummary, 2> latencies;  // by conf::Colour, since the step began
   RateBounds baseline;                      // blue's, frozen
-  uint64_t baseline_attempts = 0;           // 0: there was none yet
+  uint64_t baseline_attempts = 0;           // 0: there was none yet; `upper` below 1 passed for it
   double green_share = 0;                   // θ, as last seen
   std::vector<DetectorSample> samples;      // oldest first
   std::vector<FailedRequest> last_failed;   // of green, oldest first

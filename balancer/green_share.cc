@@ -12,6 +12,14 @@ constexpr double kSigmas = 4;
 // to be computed anew for each attempt.
 constexpr double kSeenStep = 1e-3;
 
+// Kullback and Leibler's, of two coins.
+double divergence(double seen, double split) {
+  double sum = 0;
+  if (seen > 0) sum += seen * std::log(seen / split);
+  if (seen < 1) sum += (1 - seen) * std::log((1 - seen) / (1 - split));
+  return sum;
+}
+
 double inside(double share) {
   return std::clamp(share, kLeastShare, 1 - kLeastShare);
 }
@@ -34,11 +42,15 @@ void GreenShare::add(uint64_t blue, uint64_t green) {
     green_ /= 2;
     attempts /= 2;
   }
-  value_ = split_;
-  if (attempts < kLeastAttempts) return;
+  if (attempts == 0) return;
   const double seen = green_ / attempts;
-  const double chance = kSigmas * std::sqrt(split_ * (1 - split_) / attempts);
-  if (std::abs(seen - split_) > chance) value_ = inside(std::round(seen / kSeenStep) * kSeenStep);
+  value_ = by_chance(seen) ? split_ : inside(std::round(seen / kSeenStep) * kSeenStep);
+}
+
+bool GreenShare::by_chance(double seen) const {
+  const double attempts = blue_ + green_;
+  if (attempts < kLeastAttempts) return attempts * divergence(seen, split_) <= kSurprise;
+  return std::abs(seen - split_) <= kSigmas * std::sqrt(split_ * (1 - split_) / attempts);
 }
 
 }  // namespace sluice::balancer

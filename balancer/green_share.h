@@ -3,7 +3,10 @@
 // Without a reason for anything else it is the split, which is exact. Sticky
 // clients, overrides and retries can move it; so the share of the last few
 // thousand attempts is kept as well, and taken once it differs from the split
-// by more than chance (four standard deviations) explains.
+// by more than chance explains: with kLeastAttempts by four standard deviations,
+// with fewer by Chernoff's bound, e^(-n D), D the divergence of what is seen from
+// the split (W. Hoeffding, "Probability inequalities for sums of bounded random
+// variables", JASA 58, 1963), since with a single sticky client it is all of them.
 //
 // Thread: none of its own.
 #pragma once
@@ -17,6 +20,7 @@ namespace sluice::balancer {
 class GreenShare {
  public:
   static constexpr double kLeastAttempts = 500;
+  static constexpr double kSurprise = 14;        // n D; chance has e^-14
   static constexpr double kMostAttempts = 8000;  // then both counts are halved
 
   void begin_step(conf::BasisPoints split);
@@ -24,8 +28,12 @@ class GreenShare {
 
   // Strictly between 0 and 1, so that no likelihood is ever zero.
   double value() const { return value_; }
+  // What the split alone would say, within the same bounds.
+  double split() const { return split_; }
 
  private:
+  bool by_chance(double seen) const;
+
   double split_ = 0;
   double value_ = 0.5;
   double blue_ = 0;

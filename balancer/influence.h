@@ -41,10 +41,11 @@ struct Origin {
 
 class Traffic {
  public:
+  static constexpr uint32_t kSampleEvery = 128;  // attempts, in the mean
   static constexpr uint64_t kLeastSamples = 64;
   static constexpr uint64_t kMostSamples = 4096;  // then all are halved
 
-  // One attempt of every so many, ok or not, of either colour.
+  // One attempt of every kSampleEvery, ok or not, of either colour.
   void sample(const Origin& client, const Origin& path);
 
   bool known() const { return clients_.total() >= kLeastSamples; }

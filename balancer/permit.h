@@ -39,6 +39,7 @@ class Permit {
       while (taken > 0) (*caps)[--taken]->release();
       return {};
     }
+    for (const auto& cap : *caps) cap->note_peak();
     Permit permit;
     permit.caps_ = std::move(caps);
     return permit;

@@ -135,7 +135,9 @@ Picker::Eligible* Picker::any_untried(Random& random, const EndpointLoad* const*
     Eligible& one = eligible_[(start + step) % eligible_.size()];
     if (!was_tried(one.load, tried, tried_count)) return &one;
   }
-  return &eligible_[start];
+  // All were: another than the last at least.
+  const bool again = eligible_[start].load == tried[tried_count - 1];
+  return &eligible_[(start + (again ? 1 : 0)) % eligible_.size()];
 }
 
 }  // namespace sluice::balancer

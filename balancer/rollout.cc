@@ -43,7 +43,7 @@ bool Rollout::running() const {
 
 conf::Status Rollout::may_rise_to(conf::BasisPoints split) const {
   if (split <= split_) return conf::Done{};
-  if (frozen_) return refused("A freeze is on: no split may rise.");
+  if (frozen_) return refused("A freeze is on: no split may rise until `freeze off`.");
   if (latched_) return refused("The service has tripped: reset it first.");
   return conf::Done{};
 }
@@ -176,7 +176,13 @@ conf::Result<RolloutActions> Rollout::resume(Moment at) {
 
 conf::Result<RolloutActions> Rollout::promote(Moment at, bool full) {
   if (state_ != RolloutState::preflight && state_ != RolloutState::holding) {
-    return refused("A rollout that is " + std::string(to_string(state_)) + " cannot be promoted.");
+    return refused("A rollout that is " + std::string(to_string(state_)) + " cannot be promoted" +
+                   (state_ == RolloutState::paused ? "; `rollout resume` first." : "."));
+  }
+  const auto unhealthy = std::find_if(waiting_.begin(), waiting_.end(),
+                                      [](const Waiting& one) { return one.what == "endpoints"; });
+  if (state_ == RolloutState::preflight && unhealthy != waiting_.end()) {
+    return refused("Green is not healthy: " + unhealthy->why);
   }
   const bool completes = full || (state_ == RolloutState::holding && at_last_step());
   const size_t target = completes                           ? plan_.steps.size() - 1

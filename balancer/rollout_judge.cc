@@ -27,7 +27,8 @@ std::optional<uint64_t> when_counted(double have, double need, uint64_t span_ms,
   return now_ms + static_cast<uint64_t>(std::ceil((need - have) * static_cast<double>(span_ms) / have));
 }
 
-uint64_t least_requests(const RolloutPlan& plan) {
+// What an operator may say that so many are enough to judge by.
+uint64_t trusted_requests(const RolloutPlan& plan) {
   return std::max(plan.min_requests, kMinGreenRequests);
 }
 
@@ -37,7 +38,7 @@ void judge_hold(const StepQuestion& q, std::vector<Waiting>& missing) {
 
 void judge_requests(const StepQuestion& q, std::vector<Waiting>& missing) {
   const auto green = static_cast<double>(q.seen.of(Colour::green).attempts);
-  const auto need = static_cast<double>(least_requests(q.plan));
+  const auto need = static_cast<double>(q.plan.min_requests);
   if (green < need) {
     missing.push_back({"requests", green, need, "requests",
                        "Too few requests of green were judged at this step.",
@@ -169,7 +170,7 @@ std::optional<std::vector<CapForecast>> foresee(const StepQuestion& q) {
 }
 
 double allowed_excess(const RolloutPlan& plan) {
-  return std::max(plan.margin, wilson(0, static_cast<double>(least_requests(plan))).upper);
+  return std::max(plan.margin, wilson(0, static_cast<double>(trusted_requests(plan))).upper);
 }
 
 uint64_t stretch_ms(const RolloutPlan& plan) {
@@ -182,7 +183,7 @@ uint64_t stretch_requests(const RolloutPlan& plan) {
   constexpr double kVariance = kMostBlueErrorRate * (1 - kMostBlueErrorRate);
   const double excess = allowed_excess(plan);
   const auto enough = static_cast<uint64_t>(std::ceil(2 * 4 * kVariance / (excess * excess)));
-  return std::max({enough, kLeastStretchRequests, 4 * least_requests(plan)});
+  return std::max({enough, kLeastStretchRequests, 4 * trusted_requests(plan)});
 }
 
 void StepEvidence::add(uint64_t passed_ms, const Observation& seen, const RolloutPlan& plan) {

@@ -102,7 +102,8 @@ inline constexpr uint64_t kMinBlueRequests = 100;
 inline constexpr double kMostBlueErrorRate = 0.25;
 // For as many observations blue's connections are watched before its peak counts.
 inline constexpr uint64_t kMinConnectionSamples = 10;
-// Green requests below which nothing is concluded, whatever min_requests says.
+// With fewer of green than this no rate is known well enough to pass by, whatever
+// min_requests says.
 inline constexpr uint64_t kMinGreenRequests = 50;
 
 // What green's upper bound may exceed blue's rate by: the plan's margin, or what

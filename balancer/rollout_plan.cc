@@ -41,7 +41,9 @@ conf::Status validate(const RolloutPlan& plan) {
     previous = step;
   }
   if (!(plan.max_latency_ratio > 0)) return bad_plan("max_latency_ratio must be above 0.");
-  if (!(plan.margin >= 0 && plan.margin < 1)) return bad_plan("The margin must be at least 0 and below 1.");
+  if (!(plan.margin >= 0 && plan.margin < conf::kMarginBelow)) {
+    return bad_plan("The margin must be at least 0 and below 1.");
+  }
   if (plan.deadline_ms != 0 && plan.deadline_ms <= plan.hold_ms) {
     return bad_plan("The deadline must be longer than the hold, or every step would end in an abort.");
   }

@@ -11,7 +11,7 @@
 namespace sluice::balancer {
 
 struct RolloutPlan {
-  static constexpr size_t kMaxSteps = 100;
+  static constexpr size_t kMaxSteps = conf::kMaxRolloutSteps;
 
   std::vector<conf::BasisPoints> steps;  // strictly ascending, 1..kFullSplit
   uint64_t hold_ms = 300000;

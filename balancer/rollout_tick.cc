@@ -175,7 +175,8 @@ void Rollout::tick_returning(uint64_t passed_ms, Moment at, const Observation& s
 
 const ColourEvidence& Rollout::blue_reference() {
   const ColourEvidence& here = evidence_.of(conf::Colour::blue);
-  if (here.attempts >= plan_.min_requests || blue_before_.attempts == 0) return here;
+  if (here.attempts >= std::max(plan_.min_requests, kMinBlueRequests) || blue_before_.attempts == 0)
+    return here;
   blue_combined_ = blue_before_;
   blue_combined_.add(here);
   return blue_combined_;

@@ -89,6 +89,8 @@ std::string encode(const SavedService& state) {
   fields.number("tripped_unix_ms", static_cast<uint64_t>(state.tripped_unix_ms));
   fields.text("rollout", state.rollout);
   encode(state.by_hand, fields);
+  fields.number("blue_attempts", state.blue.attempts);
+  fields.number("blue_errors", state.blue.errors);
   return fields.take();
 }
 
@@ -109,6 +111,7 @@ conf::Result<SavedService> decode_service(std::string_view bytes) {
   state.tripped_unix_ms = static_cast<int64_t>(fields->number("tripped_unix_ms"));
   state.rollout = fields->text("rollout");
   state.by_hand = std::move(*by_hand);
+  state.blue = {fields->number("blue_attempts"), fields->number("blue_errors")};
   return state;
 }
 

@@ -18,6 +18,7 @@
 #include <string_view>
 #include <vector>
 
+#include "balancer/baseline.h"
 #include "balancer/endpoint.h"
 #include "balancer/journal.h"
 #include "conf/config.h"
@@ -45,6 +46,7 @@ struct SavedService {
   int64_t tripped_unix_ms = 0;
   std::string rollout;  // Rollout::save(); empty: there was none
   ByHand by_hand;
+  BlueKnown blue;  // what the judge knew of it when this was saved
 
   bool operator==(const SavedService&) const = default;
 };

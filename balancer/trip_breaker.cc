@@ -44,7 +44,7 @@ std::vector<Involved> involved(const HeavyHitters& table, double (Traffic::*shar
     if (list.size() == Evidence::kInvolved) break;
     list.push_back({entry.label, entry.estimate,
                     static_cast<double>(entry.estimate) / static_cast<double>(table.total()),
-                    share == nullptr ? 0 : (traffic.*share)(entry.key)});
+                    share == nullptr || !traffic.known() ? -1 : (traffic.*share)(entry.key)});
   }
   return list;
 }
@@ -103,30 +103,47 @@ void TripBreaker::begin_step(conf::BasisPoints split, uint64_t now_ms) {
   share_.begin_step(split);
   window_.clear();
   baseline_.freeze();
-  own_baseline_ = {};
+  presume_normal();
   adopt_baseline();
   clear_detectors();
 }
 
+// For where nobody else is there to judge by: what is known of blue bounds what may
+// pass for normal, however little it is.
+void TripBreaker::presume_normal() {
+  own_baseline_ = {};
+  own_baseline_.presume(std::min(kMostPresumed, baseline_.known().upper));
+}
+
+void TripBreaker::recall_blue(const BlueKnown& known, uint64_t now_ms) {
+  learn_blue(known.attempts - std::min(known.attempts, known.errors), known.errors, now_ms);
+  if (baseline_.frozen()) return;
+  presume_normal();
+  adopt_baseline();
+}
+
 void TripBreaker::adopt_baseline() {
-  if (!normal().frozen()) return;
   for (Cusum* rise : {&green_rise_, &blue_rise_, &uncapped_rise_}) {
     rise->set_normal_rate(normal().bounds().upper);
   }
 }
 
 void TripBreaker::clear_detectors() {
+  clear_rise();
+  comparison_.clear();
+  comparison_influence_.clear();
+  comparison_pace_.clear();
+  green_begun_ = false;
+}
+
+void TripBreaker::clear_rise() {
   for (Cusum* rise : {&green_rise_, &blue_rise_, &uncapped_rise_}) rise->clear();
   recent_.clear();
-  comparison_.clear();
   recent_influence_.clear();
-  comparison_influence_.clear();
+  recent_pace_.clear();
   excursion_ = {};
   excursions_ = 0;
   suspicious_excursions_ = 0;
-  comparison_pace_.clear();
-  recent_pace_.clear();
-  green_begun_ = false;
 }
 
 // Everything that must not depend on the attempts that come next.
@@ -172,7 +189,10 @@ void TripBreaker::learn_blue(uint64_t oks, uint64_t errors, uint64_t now_ms) {
   }
   if (!judging()) return;
   const bool started = !baseline_.frozen() && baseline_.freeze();
-  if (started || baseline_.refine()) adopt_baseline();
+  if (!started && !baseline_.refine()) return;
+  adopt_baseline();
+  // What was seen beside a rate that was only presumed says nothing of green beside blue.
+  if (started && comparing()) clear_rise();
 }
 
 void TripBreaker::learn_green(uint64_t oks, uint64_t errors, uint64_t now_ms) {
@@ -187,7 +207,6 @@ void TripBreaker::count_oks(uint64_t blue, uint64_t green, uint64_t now_ms) {
   evidence_.counts[index(Colour::blue)].attempts += blue;
   evidence_.counts[index(Colour::green)].attempts += green;
   window_.add(green, 0, now_ms);
-  if (!normal().frozen()) return;
   begin_excursion_if_at_rest(now_ms);
   green_rise_.add_oks(green);
   blue_rise_.add_oks(blue);
@@ -203,7 +222,6 @@ void TripBreaker::note_share(uint64_t blue, uint64_t green) {
 void TripBreaker::compare_oks(uint64_t blue, uint64_t green) {
   const uint64_t beside = comparison_pace_.add_oks(blue, green, share_.value());
   if (comparing()) tell(comparison_, comparison_pace_, [&] { comparison_.add_oks(beside, green); });
-  if (!normal().frozen()) return;
   const uint64_t beside_recent = recent_pace_.add_oks(blue, green, share_.value());
   tell(recent_, recent_pace_, [&] { recent_.add_oks(beside_recent, green); });
   excursion_.green_oks += green;
@@ -259,12 +277,10 @@ void TripBreaker::judge_error(const FailedAttempt& attempt, uint64_t now_ms) {
         admitted && tell(comparison_, comparison_pace_, [&] { comparison_.add_error(attempt.colour); });
     if (renewed) comparison_influence_.clear();
   }
-  if (normal().frozen()) {
-    begin_excursion_if_at_rest(now_ms);
-    if (green) uncapped_rise_.add_error();
-    admitted = recent_influence_.admit(attempt.client.hash, attempt.path.hash);
-    if (admitted) add_to_rise(attempt);
-  }
+  begin_excursion_if_at_rest(now_ms);
+  if (green) uncapped_rise_.add_error();
+  admitted = recent_influence_.admit(attempt.client.hash, attempt.path.hash);
+  if (admitted) add_to_rise(attempt);
   if (!admitted) ++evidence_.held_back;
   if (attempt.by_lot) {
     note_share(green ? 0 : 1, green ? 1 : 0);
@@ -336,12 +352,14 @@ Verdict TripBreaker::judge_ceiling(uint64_t now_ms) const {
 
 Verdict TripBreaker::judge_comparison() const {
   if (!comparing() || !comparison_.alarmed(settings_.false_trip_rate)) return {};
+  if (evidence_.counts[index(Colour::blue)].attempts == 0) return {};  // beside whom?
   return {Verdict::Kind::trip, Detector::comparison,
           "green fails more than blue at the same time: " + rates_text()};
 }
 
 Verdict TripBreaker::judge_rise(uint64_t now_ms) const {
-  if (!normal().frozen()) return {};
+  const bool alone = !comparing() || blue_is_silent(now_ms);
+  if (!normal().frozen() && !alone) return {};
   if (green_rise_.value() < rise_threshold()) {
     if (!uncapped_rise_.alarmed()) return {};
     std::string who = heaviest(clients_, "client");
@@ -349,12 +367,15 @@ Verdict TripBreaker::judge_rise(uint64_t now_ms) const {
     return {Verdict::Kind::hold, Detector::rise,
             "green's errors rose, but most come from " + (who.empty() ? "a few clients" : who)};
   }
-  const std::string against = "against " + percent_text(normal().bounds().rate) + " normally";
+  const std::string against = normal().frozen()
+                                  ? "against " + percent_text(normal().bounds().rate) + " normally"
+                                  : "above " + percent_text(normal().bounds().upper) +
+                                        ", the most that passes for normal while little is known of blue";
   if (blue_rise_.alarmed()) {
     return {Verdict::Kind::hold, Detector::rise,
             "green's errors rose " + against + ", but blue's rose too: " + rates_text()};
   }
-  if (!comparing() || blue_is_silent(now_ms)) {
+  if (alone) {
     if (!green_rise_.alarmed()) return {};
     return {Verdict::Kind::trip, Detector::rise, "green's errors rose " + against + ": " + rates_text()};
   }
@@ -369,7 +390,7 @@ Verdict TripBreaker::judge_rise(uint64_t now_ms) const {
 
 // Where blue gets little anyway, it says nothing for that long by chance.
 bool TripBreaker::blue_is_silent(uint64_t now_ms) const {
-  const double odds = share_.value() / (1 - share_.value());
+  const double odds = share_.split() / (1 - share_.split());
   return excursion_.blue() == 0 && now_ms >= excursion_.began_ms + kBlueSilenceMs &&
          static_cast<double>(excursion_.green()) >= kBlueSilenceLog * odds;
 }
@@ -475,8 +496,10 @@ TripStatus TripBreaker::status() const {
           .learning = !normal().frozen(),
           .split = split_,
           .green_share = share_.value(),
-          .baseline = normal().frozen() ? normal().bounds() : normal().known(),
-          .baseline_attempts = normal().frozen() ? normal().frozen_attempts() : normal().known_attempts(),
+          .baseline = comparing() && !normal().frozen() ? baseline_.known() : normal().bounds(),
+          .baseline_attempts = normal().frozen() ? normal().frozen_attempts()
+                               : comparing()     ? baseline_.known_attempts()
+                                                 : normal().known_attempts(),
           .detectors = sample(evidence_.samples.empty() ? 0 : evidence_.samples.back().at_ms),
           .counts = evidence_.counts};
 }
@@ -485,7 +508,7 @@ Evidence TripBreaker::compose_evidence() const {
   Evidence copy = evidence_;
   copy.verdict = verdict_;
   copy.green_share = share_.value();
-  if (normal().frozen()) {
+  if (normal().frozen() || !comparing() || verdict_.detector == Detector::rise) {
     copy.baseline = normal().bounds();
     copy.baseline_attempts = normal().frozen_attempts();
   }

@@ -22,7 +22,9 @@
 //
 // Before Baseline::kLeastAttempts of blue's are known (a cold start) only B
 // judges. At split 100 B rests, for there is no blue to compare with; a cold
-// start there takes green's own beginning for normal. At split 0 nothing is
+// start there takes green's own beginning for normal, up to what may be normal by
+// the little that is known of blue, and to kMostPresumed. The same bounds are
+// green's where a blue of which nothing is known is silent. At split 0 nothing is
 // judged and blue is learned.
 //
 // What the caller owes: each attempt is told once. One that is in flight past
@@ -109,6 +111,8 @@ class TripBreaker {
   // beside so many of green's that it has a chance of at most e^-kBlueSilenceLog.
   static constexpr uint64_t kBlueSilenceMs = 5000;
   static constexpr double kBlueSilenceLog = 9.2;
+  // A green that fails more than this is never taken for normal.
+  static constexpr double kMostPresumed = 0.2;
 
   TripBreaker(std::string service, const conf::Trip& settings);
   TripBreaker(const TripBreaker&) = delete;
@@ -131,10 +135,14 @@ class TripBreaker {
   const Verdict& add_other_oks(uint64_t blue, uint64_t green, uint64_t now_ms);
   // An outcome that [trip] `on` does not list counts as ok.
   const Verdict& add_error(const FailedAttempt& attempt, uint64_t now_ms);
-  // A small sample of all attempts, one of 64 for example; see Influence.
+  // A small sample of all attempts, one of Traffic::kSampleEvery; see Influence.
   void sample_traffic(const Origin& client, const Origin& path) { traffic_.sample(client, path); }
 
   const Verdict& green_has_no_endpoint(uint64_t now_ms);
+
+  BlueKnown blue_known() const { return {baseline_.known_attempts(), baseline_.known_errors()}; }
+  // What was known before a restart; the step may have begun already.
+  void recall_blue(const BlueKnown& known, uint64_t now_ms);
 
   // The operator's commands. Refused: a trip of what is tripped, a reset of
   // what is not. After a reset the split must be told by begin_step.
@@ -152,14 +160,16 @@ class TripBreaker {
  private:
   bool judging() const { return settings_.enabled && split_ > 0 && !tripped(); }
   bool comparing() const { return split_ < conf::kFullSplit; }
-  // What is normal: blue's rate, or where there is no blue to know, green's own.
-  const Baseline& normal() const { return comparing() || baseline_.frozen() ? baseline_ : own_baseline_; }
+  // What is normal: blue's rate, or where that is not known, what may pass for it.
+  const Baseline& normal() const { return baseline_.frozen() ? baseline_ : own_baseline_; }
   void count_oks(uint64_t blue, uint64_t green, uint64_t now_ms);
   void note_share(uint64_t blue, uint64_t green);
   void compare_oks(uint64_t blue, uint64_t green);
   void learn_green(uint64_t oks, uint64_t errors, uint64_t now_ms);
+  void presume_normal();
   void adopt_baseline();
   void clear_detectors();
+  void clear_rise();
   void begin_excursion_if_at_rest(uint64_t now_ms);
   void add_to_rise(const FailedAttempt& attempt);
   void note_suspicion();
@@ -190,12 +200,12 @@ class TripBreaker {
   Verdict verdict_;
 
   Baseline baseline_;
-  Baseline own_baseline_;  // of green, in a step at split 100 without blue's
+  Baseline own_baseline_;  // presumed, and at split 100 green's own
   GreenShare share_;
   double blue_attempts_ = 0;  // decayed; blue's recent rate for EProcess
   double blue_errors_ = 0;
 
-  // A; meaningful once the baseline is frozen.
+  // A; alone, or once the baseline is frozen.
   Cusum green_rise_{0};
   Cusum blue_rise_{0};
   Cusum uncapped_rise_{0};  // of green, as if Influence admitted everything

@@ -36,19 +36,57 @@ Result<Address> parse_unix(std::string_view text, std::string_view path) {
   return Address{Address::Kind::unix_socket, std::string(path), 0};
 }
 
-Error bad_host(std::string_view text, const std::string& host, const std::string& port) {
-  if (host.empty()) return invalid(quote(text) + " has no host: write \"0.0.0.0:" + port + "\" for any");
+Error bad_host(std::string_view text, const std::string& host, const std::string& port, AddressUse use) {
+  const bool listens = use == AddressUse::listen;
+  const std::string any = "\"0.0.0.0:" + port + "\" or \"[::]:" + port + "\" for any";
+  if (listens && host == "*") return invalid(quote(text) + " is not an address: write " + any);
+  if (host.empty()) {
+    return invalid(quote(text) + " has no host: write " + (listens ? any : quote("127.0.0.1:" + port)));
+  }
   if (host.find(':') != std::string::npos) {
     return invalid(quote(text) + " is not an address: write IPv6 in brackets, as in \"[::1]:80\"");
   }
   const bool has_letter = host.find_first_not_of("0123456789.") != std::string::npos;
+  if (is_host_name(host) && has_letter && listens) {
+    return invalid(quote(host) +
+                   " is not an IP address, and a name cannot be listened on: write \"127.0.0.1:" + port +
+                   "\", or \"0.0.0.0:" + port + "\" for any");
+  }
   if (is_host_name(host) && has_letter) {
     return invalid(quote(host) + " is not an IP address: write \"dns:" + host + ":" + port +
                    "\" to have the name looked up");
   }
-  return invalid(quote(text) +
-                 " is not an address: write \"10.0.0.5:8080\", \"[::1]:80\", "
-                 "\"unix:/run/app.sock\" or \"dns:app.svc:8080\"");
+  return invalid(
+      quote(text) + " is not an address: write \"10.0.0.5:8080\", \"[::1]:80\"" +
+      (listens ? " or \"unix:/run/app.sock\"" : ", \"unix:/run/app.sock\" or \"dns:app.svc:8080\""));
+}
+
+// The host of a URL: a name, an IPv4 address, or an IPv6 address in brackets.
+bool is_url_host(const std::string& host) {
+  if (!host.starts_with('[')) return is_host_name(host);
+  return host.ends_with(']') && canonical_ip(AF_INET6, host.substr(1, host.size() - 2)).has_value();
+}
+
+Status check_authority(std::string_view text, std::string_view authority) {
+  if (authority.find('@') != std::string_view::npos) {
+    return invalid(quote(text) +
+                   " has a user before its host: leave out what stands before the \"@\"; it is not sent");
+  }
+  // The colons of an IPv6 address stand before its bracket.
+  const size_t bracket = authority.starts_with('[') ? authority.find(']') : 0;
+  const size_t colon = bracket == std::string_view::npos ? bracket : authority.find_last_of(':');
+  const bool has_port = colon != std::string_view::npos && colon >= bracket;
+  if (!is_url_host(std::string(has_port ? authority.substr(0, colon) : authority))) {
+    return invalid(quote(text) +
+                   " has no valid host: write a name, an IPv4 address, or an IPv6 address in brackets");
+  }
+  const std::optional<uint64_t> port = has_port ? parse_unsigned(authority.substr(colon + 1)) : 80;
+  if (!port || *port == 0 || *port > 65535) {
+    return invalid(
+        quote(text) +
+        " has no valid port: write a number from 1 to 65535 behind the host, or leave the colon out");
+  }
+  return Done{};
 }
 
 bool bit(const uint8_t (&bytes)[16], size_t index) {
@@ -70,9 +108,33 @@ bool is_host_name(std::string_view text) {
   return label != 0;
 }
 
-Result<Address> parse_address(std::string_view text) {
+Status check_url(std::string_view text) {
+  std::string_view rest = text;
+  for (const std::string_view scheme : {"http://", "https://"}) {
+    if (!text.starts_with(scheme)) continue;
+    rest.remove_prefix(scheme.size());
+    break;
+  }
+  const bool has_host = rest.size() < text.size() && !rest.empty() && rest[0] != '/' && rest[0] != ':';
+  if (!has_host || rest.find(' ') != std::string_view::npos) {
+    return invalid(quote(text) + " is not a URL: write \"http://HOST:PORT/PATH\"");
+  }
+  if (rest.find('#') != std::string_view::npos) {
+    return invalid(quote(text) +
+                   " has a fragment: leave out the \"#\" and what is behind it; it is not sent");
+  }
+  const auto is_unfit = [](unsigned char c) { return c <= ' ' || c >= 0x7f; };
+  if (std::any_of(rest.begin(), rest.end(), is_unfit)) {
+    return invalid(quote(text) +
+                   " has a character that a URL cannot have: write it as \"%\" and two hexadecimal digits");
+  }
+  return check_authority(text, rest.substr(0, rest.find_first_of("/?")));
+}
+
+Result<Address> parse_address(std::string_view text, AddressUse use) {
   if (text.starts_with("unix:")) return parse_unix(text, text.substr(5));
   const bool dns = text.starts_with("dns:");
+  if (dns && use == AddressUse::listen) return invalid("a name cannot be listened on: write an IP address");
   const std::string_view rest = dns ? text.substr(4) : text;
   const size_t colon = rest.rfind(':');
   if (colon == std::string_view::npos || rest.ends_with(']')) {
@@ -95,7 +157,7 @@ Result<Address> parse_address(std::string_view text) {
   const bool bracketed = host.size() > 2 && host.front() == '[' && host.back() == ']';
   const std::optional<std::string> ip =
       bracketed ? canonical_ip(AF_INET6, host.substr(1, host.size() - 2)) : canonical_ip(AF_INET, host);
-  if (!ip || host.find('\0') != std::string::npos) return bad_host(text, host, port_text);
+  if (!ip || host.find('\0') != std::string::npos) return bad_host(text, host, port_text, use);
   address.host = *ip;
   return address;
 }

@@ -1,4 +1,5 @@
-// Text to and from addresses and networks; see conf::Address for the forms.
+// Text to and from addresses and networks; see conf::Address for the forms. URLs
+// are only checked.
 //
 // IP addresses are brought to their canonical text (RFC 5952), DNS names to
 // lower case, so that equal addresses compare equal. Nothing is looked up. An
@@ -17,8 +18,15 @@ namespace sluice::conf {
 // The longest path that fits sockaddr_un, without its terminating zero.
 inline constexpr size_t kMaxSocketPath = 107;
 
+// What is listened on has no name, and is not advised to have one.
+enum class AddressUse : uint8_t { connect, listen };
+
 // Port 0 is accepted: a listener takes any free port by it.
-Result<Address> parse_address(std::string_view text);
+Result<Address> parse_address(std::string_view text, AddressUse use = AddressUse::connect);
+
+// Whether it is a URL that can be called as it stands: http or https, a host, a
+// port from 1 to 65535 if there is one, no user and no fragment (RFC 3986, 3).
+Status check_url(std::string_view text);
 
 // "10.0.0.0/8", "fd00::/8", or one address. Bits behind the prefix must be 0.
 Result<Network> parse_network(std::string_view text);

@@ -9,6 +9,7 @@
 // 0.01 steps of the contract are exact.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <map>
 #include <optional>
@@ -177,9 +178,13 @@ struct Outlier {
   bool operator==(const Outlier&) const = default;
 };
 
+// What a plan of splits may be, in the file and by command.
+inline constexpr size_t kMaxRolloutSteps = 100;
+inline constexpr double kMarginBelow = 1;  // a margin of 1 would let every green pass
+
 struct Rollout {
   bool enabled = false;            // true once the section is there
-  std::vector<BasisPoints> steps;  // ascending
+  std::vector<BasisPoints> steps;  // ascending, at most kMaxRolloutSteps
   uint32_t hold_ms = 300000;
   uint32_t min_requests = 600;
   double max_latency_ratio = 1.5;

@@ -23,6 +23,12 @@ void Diagnostics::add(Position position, std::string message, std::string hint) 
   errors_.push_back({position, std::move(message), std::move(hint)});
 }
 
+bool Diagnostics::has_at(Position position) const {
+  return std::any_of(errors_.begin(), errors_.end(), [&](const Diagnostic& error) {
+    return error.position.line == position.line && error.position.column == position.column;
+  });
+}
+
 std::vector<Diagnostic> Diagnostics::take() {
   const auto by_position = [](const Diagnostic& a, const Diagnostic& b) {
     return std::tie(a.position.line, a.position.column) < std::tie(b.position.line, b.position.column);

@@ -25,6 +25,7 @@ class Diagnostics {
   static constexpr size_t kMaxErrors = 500;
 
   void add(Position position, std::string message, std::string hint = {});
+  bool has_at(Position position) const;
   bool full() const { return errors_.size() > kMaxErrors; }
   // In the order of the file; leaves none behind.
   std::vector<Diagnostic> take();

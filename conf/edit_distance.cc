@@ -2,9 +2,40 @@
 
 #include <algorithm>
 #include <numeric>
+#include <string>
 #include <vector>
 
 namespace sluice::conf {
+namespace {
+
+std::string letters_of(std::string_view word) {
+  std::string out;
+  for (const char c : word) {
+    if (c != '_' && c != '-') out += c;
+  }
+  return out;
+}
+
+// The known word that begins like it for the longest, if that is long enough.
+std::string_view most_alike(std::string_view word, std::span<const std::string_view> known) {
+  const std::string letters = letters_of(word);
+  size_t longest = 0, least = 0;
+  std::string_view found;
+  for (const std::string_view candidate : known) {
+    const std::string others = letters_of(candidate);
+    const auto parting = std::mismatch(letters.begin(), letters.end(), others.begin(), others.end());
+    const auto alike = static_cast<size_t>(parting.first - letters.begin());
+    if (alike < kMinAlike || alike * 2 < letters.size() || alike < longest) continue;
+    const size_t distance = edit_distance(word, candidate);
+    if (alike == longest && distance >= least) continue;
+    longest = alike;
+    least = distance;
+    found = candidate;
+  }
+  return found;
+}
+
+}  // namespace
 
 size_t edit_distance(std::string_view a, std::string_view b) {
   // Rows i-2, i-1 and i of the table of distances between prefixes.
@@ -34,7 +65,7 @@ std::string_view nearest(std::string_view word, std::span<const std::string_view
     best = distance;
     found = candidate;
   }
-  return found;
+  return found.empty() ? most_alike(word, known) : found;
 }
 
 }  // namespace sluice::conf

@@ -17,10 +17,14 @@ namespace sluice::conf {
 size_t edit_distance(std::string_view a, std::string_view b);
 
 // The known word nearest to `word`, or an empty view when none is near enough
-// to be meant: at most a third of the letters may be wrong, and at most three.
-// The earlier of two equally near words wins. Words of more than
-// kMaxHintedWord bytes get no hint, so that a hint never costs much.
+// to be meant: at most a third of the letters may be wrong, and at most three;
+// else the known word that begins like it for the longest, for at least
+// kMinAlike letters and half of the word, whatever "_" and "-" stand between.
+// Of such that are alike the nearer one wins, and the earlier of two equally
+// near words. Words of more than kMaxHintedWord bytes get no hint, so that a
+// hint never costs much.
 inline constexpr size_t kMaxHintedWord = 64;
+inline constexpr size_t kMinAlike = 4;
 std::string_view nearest(std::string_view word, std::span<const std::string_view> known);
 
 }  // namespace sluice::conf

@@ -101,20 +101,54 @@ class Reader {
                      hint_for(node, member.key));
   }
 
-  // The nearest key or section here; else where a key of just this name lives.
+  // The nearest key or section here; else where a key of just this name lives,
+  // or of one like it: rather below than elsewhere.
   static std::string hint_for(const Node& node, std::string_view name) {
     std::vector<std::string_view> known;
     for (const Key* key : node.keys) known.push_back(key->name());
     for (const Node* child : node.children) known.push_back(child->section->name());
     const std::string_view near = nearest(name, known);
     if (!near.empty()) return "did you mean " + quote(near) + "?";
-    for (const Node& other : all_nodes()) {
-      const std::string place =
-          other.section->path.empty() ? "the top of the file" : other.section->heading();
-      if (other.find_key(name) != nullptr) return quote(name) + " is a key of " + place;
-      if (const Node* child = other.find_child(name)) return "write it as " + child->section->heading();
+    const std::vector<const Node*> others = below_first(node);
+    std::string hint = place_of(others, name);
+    if (!hint.empty()) return hint;
+    const std::string_view alike = name.size() < kMinAlike ? std::string_view() : nearest_key(others, name);
+    if (alike.empty()) return {};
+    for (const Node* other : others) {
+      if (other->find_key(alike) != nullptr)
+        return "did you mean " + quote(alike) + ", a key of " + place_name(*other) + "?";
     }
     return {};
+  }
+
+  // All nodes, those below this one before the others.
+  static std::vector<const Node*> below_first(const Node& node) {
+    std::vector<const Node*> nodes;
+    for (const Node& other : all_nodes()) nodes.push_back(&other);
+    const std::string below = node.section->path.empty() ? "" : std::string(node.section->path) + ".";
+    std::stable_partition(nodes.begin(), nodes.end(),
+                          [&](const Node* other) { return other->section->path.starts_with(below); });
+    return nodes;
+  }
+
+  static std::string place_name(const Node& node) {
+    return node.section->path.empty() ? "the top of the file" : node.section->heading();
+  }
+
+  static std::string place_of(const std::vector<const Node*>& nodes, std::string_view name) {
+    for (const Node* node : nodes) {
+      if (node->find_key(name) != nullptr) return quote(name) + " is a key of " + place_name(*node);
+      if (const Node* child = node->find_child(name)) return "write it as " + child->section->heading();
+    }
+    return {};
+  }
+
+  static std::string_view nearest_key(const std::vector<const Node*>& nodes, std::string_view name) {
+    std::vector<std::string_view> known;
+    for (const Node* node : nodes) {
+      for (const Key* key : node->keys) known.push_back(key->name());
+    }
+    return nearest(name, known);
   }
 
   void report_missing(const Node& node, const Value& table, const std::string& path) {

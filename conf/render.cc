@@ -6,10 +6,17 @@
 namespace sluice::conf {
 namespace {
 
+// A key that wants another says nothing without it while it has its default.
+bool is_idle(const Node& node, ConstObject object, const Key& key, const std::string& text) {
+  if (key.wants.empty() || text != key.fallback) return false;
+  const Key* wanted = node.find_key(key.wants);
+  return wanted != nullptr && wanted->access.write(object).empty();
+}
+
 void render_keys(const Node& node, ConstObject object, std::string& out) {
   for (const Key* key : node.keys) {
     std::string text = key->access.write(object);
-    if (text.empty()) continue;
+    if (text.empty() || is_idle(node, object, *key, text)) continue;
     if (key->secret) text = kMaskedSecret;
     out.append(key->name()).append(" = ");
     out += key->access.type->quoted ? quote(text) : text;

@@ -72,7 +72,8 @@ struct Key {
   Range range;
   Applies applies;
   std::string_view help;
-  bool secret = false;  // never shown
+  bool secret = false;       // never shown
+  std::string_view wants{};  // the key beside it without which it means nothing; empty: none
 
   std::string_view name() const;
 };

@@ -37,6 +37,47 @@ std::string write_count(double count) {
   return std::to_string(static_cast<uint64_t>(count));
 }
 
+bool has_broken_escape(std::string_view path) {
+  const auto is_hex = [&](size_t at) {
+    return at < path.size() && std::isxdigit(static_cast<unsigned char>(path[at])) != 0;
+  };
+  for (size_t at = path.find('%'); at != std::string_view::npos; at = path.find('%', at + 1)) {
+    if (!is_hex(at + 1) || !is_hex(at + 2)) return true;
+  }
+  return false;
+}
+
+// "." or ".." between two slashes or at the end (RFC 3986, 5.2.4).
+bool has_dot_segment(std::string_view path) {
+  while (!path.empty()) {
+    const size_t end = std::min(path.find('/'), path.size());
+    const std::string_view segment = path.substr(0, end);
+    if (segment == "." || segment == "..") return true;
+    path.remove_prefix(std::min(end + 1, path.size()));
+  }
+  return false;
+}
+
+// Why no request's path begins with it; empty: some may.
+std::string problem_of_route_path(std::string_view path) {
+  constexpr const char* kUnchanged = "; paths are compared as clients send them, unchanged";
+  if (!path.starts_with('/') || path.find(' ') != std::string_view::npos) {
+    return "is not a path: begin it with \"/\", without spaces and \"#\"";
+  }
+  if (path.find_first_of("?#") != std::string_view::npos) {
+    return "can never match: a path ends before \"?\" and \"#\": leave out what begins there";
+  }
+  if (has_broken_escape(path)) {
+    return std::string("has a broken escape: write two hexadecimal digits behind \"%\"") + kUnchanged;
+  }
+  if (has_dot_segment(path)) {
+    return std::string(
+               "has a dot segment, which clients resolve before they send: write the path that is left") +
+           kUnchanged;
+  }
+  return {};
+}
+
 constexpr std::string_view kBalances[] = {"p2c", "round-robin", "random"};  // by Balance
 constexpr std::string_view kLogLevels[] = {"debug", "info", "warning", "error"};
 constexpr std::string_view kTlsVersions[] = {"1.2", "1.3"};
@@ -45,8 +86,9 @@ constexpr std::string_view kTlsVersions[] = {"1.2", "1.3"};
 
 std::string to_string(const Range& range, const TypeInfo& type) {
   if (type.bound == nullptr) return {};
-  return (range.above_min ? "above " : "") + type.bound(range.min) + (range.above_min ? ", up to " : " to ") +
-         type.bound(range.max);
+  const std::string min = type.bound(range.min), max = type.bound(range.max);
+  if (!range.above_min && !range.below_max) return min + " to " + max;
+  return (range.above_min ? "above " : "at least ") + min + (range.below_max ? ", below " : ", up to ") + max;
 }
 
 void Context::fail(const Value& value, const std::string& message, std::string hint) const {
@@ -198,17 +240,7 @@ const TypeInfo UrlType::kInfo{"URL", "`\"http://HOST:PORT/PATH\"` or `\"https://
 void UrlType::read(const Value& value, const Context& context, std::string& out) {
   const auto url = context.text(value);
   if (!url) return;
-  std::string_view rest = *url;
-  for (const std::string_view scheme : {"http://", "https://"}) {
-    if (!rest.starts_with(scheme)) continue;
-    rest.remove_prefix(scheme.size());
-    break;
-  }
-  const bool has_host = rest.size() < url->size() && !rest.empty() && rest[0] != '/' && rest[0] != ':';
-  if (!has_host || rest.find(' ') != std::string_view::npos) {
-    return context.fail(value, quote(*url) + " is not a URL: write \"http://HOST:PORT/PATH\"");
-  }
-  out = *url;
+  if (context.take(value, check_url(*url))) out = *url;
 }
 
 const TypeInfo RequestPathType::kInfo{"request path", "The path of a request, beginning with `/`.", true};
@@ -219,6 +251,15 @@ void RequestPathType::read(const Value& value, const Context& context, std::stri
     return context.fail(value,
                         quote(*path) + " is not a path: begin it with \"/\", without spaces and \"#\"");
   }
+  out = *path;
+}
+
+const TypeInfo RoutePathType::kInfo{"route path", "The begin of a request's path, beginning with `/`.", true};
+void RoutePathType::read(const Value& value, const Context& context, std::string& out) {
+  const auto path = context.text(value);
+  if (!path) return;
+  const std::string problem = problem_of_route_path(*path);
+  if (!problem.empty()) return context.fail(value, quote(*path) + " " + problem);
   out = *path;
 }
 
@@ -255,11 +296,7 @@ const TypeInfo AddressType::kInfo{"address",
 void AddressType::read(const Value& value, const Context& context, Address& out) {
   const auto text = context.text(value);
   if (!text) return;
-  const auto address = context.take(value, parse_address(*text));
-  if (!address) return;
-  if (address->kind == Address::Kind::dns)
-    return context.fail(value, "a name cannot be listened on: write an IP address");
-  out = *address;
+  if (const auto address = context.take(value, parse_address(*text, AddressUse::listen))) out = *address;
 }
 void AddressType::read(const Value& value, const Context& context, std::optional<Address>& out) {
   Address address;

@@ -39,10 +39,14 @@ struct Range {
   double min = 0;
   double max = 0;
   bool above_min = false;  // min itself is not allowed
+  bool below_max = false;  // max itself is not allowed
 
-  bool contains(double number) const { return number <= max && (above_min ? number > min : number >= min); }
+  bool contains(double number) const {
+    return (above_min ? number > min : number >= min) && (below_max ? number < max : number <= max);
+  }
 };
-// "1ms to 1h"; for numbers also "above 0, to 0.1". Empty without a range.
+// "1ms to 1h"; for numbers also "above 0, up to 0.1" and "at least 0, below 1".
+// Empty without a range.
 std::string to_string(const Range& range, const TypeInfo& type);
 
 // Where each key of the file was read, by its full path: "service.web.split",
@@ -142,8 +146,15 @@ struct UrlType {
   static std::string write(const std::string& url) { return url; }
 };
 
-// A path as it stands in a request: begins with "/", no query.
+// What is asked for in a request: begins with "/", may have a query.
 struct RequestPathType {
+  static const TypeInfo kInfo;
+  static void read(const Value& value, const Context& context, std::string& out);
+  static std::string write(const std::string& path) { return path; }
+};
+
+// A prefix that the path of a request can have, as clients send it.
+struct RoutePathType {
   static const TypeInfo kInfo;
   static void read(const Value& value, const Context& context, std::string& out);
   static std::string write(const std::string& path) { return path; }
@@ -170,6 +181,7 @@ struct NameType {
   static std::string write(const std::string& name) { return name; }
 };
 
+// What is listened on: never a name.
 struct AddressType {
   static const TypeInfo kInfo;
   static void read(const Value& value, const Context& context, Address& out);

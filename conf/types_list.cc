@@ -116,12 +116,18 @@ const Value* read_endpoint_table(const Value& table, const Context& context, uin
 
 }  // namespace
 
-const TypeInfo StepsType::kInfo{"list of percentages",
-                                "Ascending, each above 0 and at most 100: `[10, 25, 50, 100]`."};
+const TypeInfo StepsType::kInfo{
+    "list of percentages",
+    "Ascending, each above 0 and at most 100; at most 100 of them: `[10, 25, 50, 100]`."};
 void StepsType::read(const Value& value, const Context& context, std::vector<BasisPoints>& out) {
   const std::vector<Value>* items = context.items(value);
   if (items == nullptr) return;
   if (items->empty()) return context.fail(value, "there is no step: write at least one, as in [100]");
+  if (items->size() > kMaxRolloutSteps) {
+    return context.fail(items->at(kMaxRolloutSteps), "there are " + std::to_string(items->size()) +
+                                                         " steps: a rollout has at most " +
+                                                         std::to_string(kMaxRolloutSteps));
+  }
   std::vector<BasisPoints> steps;
   for (const Value& item : *items) {
     BasisPoints step = kFullSplit + 1;

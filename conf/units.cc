@@ -43,8 +43,13 @@ std::pair<std::string_view, std::string_view> split_digits(std::string_view text
   return {text.substr(0, end), text.substr(end)};
 }
 
-Error bad_percent(std::string_view text) {
-  return invalid(std::string(text) + " is not a percentage: write 0 to 100 in steps of 0.01");
+Error bad_percent(const std::string& text) {
+  return invalid(text + " is not a percentage: write 0 to 100 in steps of 0.01");
+}
+
+// A word of a command, which may be empty.
+std::string in_ticks(std::string_view word) {
+  return "'" + std::string(word) + "'";
 }
 
 }  // namespace
@@ -128,11 +133,12 @@ Result<BasisPoints> parse_percent(std::string_view text) {
   const auto [whole, rest] = split_digits(number);
   std::string hundredths(rest.empty() ? "" : rest.substr(1));
   const bool point_is_alone = !rest.empty() && (rest[0] != '.' || hundredths.empty());
-  if (point_is_alone || hundredths.size() > 2) return bad_percent(text);
+  if (point_is_alone || hundredths.size() > 2) return bad_percent(in_ticks(text));
   hundredths.resize(2, '0');
   const std::optional<uint64_t> share = scale(whole, 100);
   const std::optional<uint64_t> part = parse_unsigned(hundredths);
-  if (!share || !part || *share > kFullSplit || *share + *part > kFullSplit) return bad_percent(text);
+  if (!share || !part || *share > kFullSplit || *share + *part > kFullSplit)
+    return bad_percent(in_ticks(text));
   return static_cast<BasisPoints>(*share + *part);
 }
 

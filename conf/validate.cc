@@ -42,6 +42,12 @@ class Validator {
  private:
   bool is_written(const std::string& path) const { return positions_.contains(path); }
 
+  // Whether the key was read and its value not taken.
+  bool was_refused(const std::string& path) const {
+    const auto found = positions_.find(path);
+    return found != positions_.end() && diagnostics_.has_at(found->second);
+  }
+
   // Where the key was read, or else the section that it belongs to.
   Position at(const std::string& path, Position section) const {
     const auto found = positions_.find(path);
@@ -87,6 +93,20 @@ class Validator {
                              ": proxy_protocol is believed from trusted peers only, and there are none: add "
                              "trusted with the networks of the load balancers in front");
       }
+      if (listener.tls) check_client_certificates(path + ".tls", *listener.tls);
+    }
+  }
+
+  // The keys that hold for all key pairs stand in the first, or in the only one.
+  void check_client_certificates(const std::string& path, const TlsServer& tls) {
+    if (!tls.client_required || !tls.client_ca.empty()) return;
+    for (const std::string& pair : {path, path + "[0]"}) {
+      const std::string key = pair + ".client_required";
+      if (!is_written(key) || was_refused(key) || is_written(pair + ".client_ca")) continue;
+      diagnostics_.add(at(key, {}),
+                       key +
+                           ": client_required wants client_ca: add client_ca with those who issue "
+                           "the clients' certificates, or remove client_required");
     }
   }
 
@@ -96,23 +116,31 @@ class Validator {
                        "there are " + std::to_string(config_.services.size()) +
                            " services and no route: add [[route]] to say which requests go where");
     }
-    std::map<std::string, Position> seen;  // by host and path without its last slash
+    check_doubled_routes();
     for (size_t i = 0; i < config_.routes.size(); ++i) {
       const Route& route = config_.routes[i];
       const std::string path = item("route", i);
-      std::string match = route.host + route.path;
-      if (match.ends_with('/')) match.pop_back();
-      const auto [first, is_new] = seen.emplace(match, route.position);
-      if (!is_new) {
-        diagnostics_.add(route.position, path + ": matches the same requests as the route in " +
-                                             line_of(first->second) +
-                                             ": change its host or path, or remove it");
-      }
       if (route.service.empty() || is_service(route.service)) continue;
       diagnostics_.add(at(path + ".service", route.position),
                        path + ".service: there is no service " + quote(route.service) + ": add [service." +
                            route.service + "] or name another",
                        nearest_service(route.service));
+    }
+  }
+
+  void check_doubled_routes() {
+    std::map<std::string, Position> seen;  // by host and path without its last slash
+    for (size_t i = 0; i < config_.routes.size(); ++i) {
+      const Route& route = config_.routes[i];
+      const std::string path = item("route", i);
+      if (was_refused(path + ".host") || was_refused(path + ".path")) continue;
+      std::string match = route.host + route.path;
+      if (match.ends_with('/')) match.pop_back();
+      const auto [first, is_new] = seen.emplace(match, route.position);
+      if (is_new) continue;
+      diagnostics_.add(route.position, path + ": matches the same requests as the route in " +
+                                           line_of(first->second) +
+                                           ": change its host or path, or remove it");
     }
   }
 

@@ -22,7 +22,8 @@ struct Decoded {
 Decoded decode(std::string_view text, size_t read_size) {
   conf::Limits limits;
   limits.headers = 10'000;
-  ChunkedDecoder decoder;
+  const proxy::Fields head;
+  ChunkedDecoder decoder(head);
   proxy::ByteQueue queue;
   Decoded result;
   for (size_t at = 0; at < text.size() && result.last != Step::end && result.last != Step::bad;) {

@@ -234,15 +234,12 @@ uint64_t Control::unrouted(uint16_t status) const {
   return sum;
 }
 
-bool Control::ready() const {
-  if (state_ != RunState::running) return false;
-  return std::all_of(registry_.services().begin(), registry_.services().end(), [](const auto& one) {
-    const auto& endpoints = one.second.endpoints;
-    return std::any_of(std::begin(endpoints), std::end(endpoints), [](const auto& list) {
-      return std::any_of(list.begin(), list.end(),
-                         [](const auto& endpoint) { return endpoint.state->condition().usable(); });
-    });
-  });
+std::string Control::why_not_ready() const {
+  if (state_ != RunState::running) return std::string("the process is ") + to_string(state_);
+  for (const auto& [name, entry] : registry_.services()) {
+    if (!entry.served()) return "service '" + name + "' has no endpoint that its requests may go to";
+  }
+  return {};
 }
 
 bool Control::first_checks_over() const {

@@ -112,7 +112,8 @@ class Control {
   uint64_t started_wall_us() const { return started_wall_us_; }
   uint32_t worker_count() const { return static_cast<uint32_t>(workers_.size()); }
   uint32_t client_connections() const;  // open now
-  uint32_t max_client_connections() const { return client_caps_->front()->max(); }
+  // What the descriptors and [overload] allow.
+  uint32_t max_client_connections() const;
   std::vector<ListenerInfo> listeners() const;
   Registry& registry() { return registry_; }
   const Registry& registry() const { return registry_; }
@@ -124,8 +125,10 @@ class Control {
   uint64_t unrouted(uint16_t status) const;
   uint32_t queued() const { return queued_.load(std::memory_order_relaxed); }
 
-  // Ready: running, and every service has an endpoint that may be used.
-  bool ready() const;
+  // Ready: running, and every service has an endpoint that its requests may go to.
+  bool ready() const { return why_not_ready().empty(); }
+  // A phrase; empty: it is ready.
+  std::string why_not_ready() const;
 
   // Sets green's share. `if_generation`: only if that is still the current one.
   // Returns the new value, in force for every request that starts from now on.
@@ -283,6 +286,7 @@ class Control {
   void apply_places();
   void handed_over_to(int pid);
   void close_listener(uint64_t id);
+  std::vector<OpenListener*> find_open(const std::vector<conf::Listener>& wanted);
   conf::Status open_new_listeners(const conf::Config& next);
   void update_listeners(const conf::Config& next);
   std::shared_ptr<const ListenerTraits> traits_of(const conf::Listener& listener) const;

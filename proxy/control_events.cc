@@ -28,6 +28,7 @@ LogLevel level_of(std::string_view type) {
   constexpr std::string_view kWarnings[] = {
       "tripped",
       "judge_holds",
+      "green_missing",
       "endpoint_down",
       "endpoint_ejected",
       "cap_warning",

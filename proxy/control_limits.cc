@@ -16,6 +16,12 @@ conf::Status Control::divide_connections() {
   return conf::Done{};
 }
 
+uint32_t Control::max_client_connections() const {
+  const uint32_t places = client_caps_->front()->max();
+  const uint32_t most = config_.overload.max_connections;
+  return most == 0 ? places : std::min(most, places);
+}
+
 // An event when clients begin to wait for a place, and when there are places
 // again.
 void Control::watch_clients() {

@@ -129,12 +129,41 @@ void Control::watch_config() {
   if (config_file_.due(look_at({config_.file}))) reload_unasked({"file", config_.file});
 }
 
+namespace {
+
+bool are_alike(const conf::Listener& one, const conf::Listener& other) {
+  return one.bind == other.bind && one.tls == other.tls && one.proxy_protocol == other.proxy_protocol &&
+         one.trusted == other.trusted;
+}
+
+}  // namespace
+
+// Of those that are open, which is each of `wanted`? An address may occur several
+// times, with port 0: first those that are the same in all, then in their order.
+std::vector<Control::OpenListener*> Control::find_open(const std::vector<conf::Listener>& wanted) {
+  std::vector<OpenListener*> found(wanted.size());
+  for (const bool same : {true, false}) {
+    for (size_t i = 0; i < wanted.size(); ++i) {
+      if (found[i] != nullptr) continue;
+      for (OpenListener& one : listeners_) {
+        const bool fits = same ? are_alike(one.conf, wanted[i]) : one.conf.bind == wanted[i].bind;
+        if (!fits || std::find(found.begin(), found.end(), &one) != found.end()) continue;
+        found[i] = &one;
+        break;
+      }
+    }
+  }
+  return found;
+}
+
 conf::Status Control::open_new_listeners(const conf::Config& next) {
-  for (const conf::Listener& listener : next.listeners) {
-    const bool open = std::any_of(listeners_.begin(), listeners_.end(),
-                                  [&](const OpenListener& one) { return one.conf.bind == listener.bind; });
-    if (open) continue;
-    if (conf::Status opened = open_listener(listener); !opened.ok()) return opened;
+  std::vector<const conf::Listener*> missing;
+  const std::vector<OpenListener*> open = find_open(next.listeners);
+  for (size_t i = 0; i < open.size(); ++i) {
+    if (open[i] == nullptr) missing.push_back(&next.listeners[i]);
+  }
+  for (const conf::Listener* const listener : missing) {
+    if (conf::Status opened = open_listener(*listener); !opened.ok()) return opened;
   }
   return conf::Done{};
 }
@@ -142,17 +171,12 @@ conf::Status Control::open_new_listeners(const conf::Config& next) {
 // Closes listeners that are gone; gives the others what new connections inherit
 // from now on. Their sockets stay, and with them the clients in their queues.
 void Control::update_listeners(const conf::Config& next) {
+  const std::vector<OpenListener*> open = find_open(next.listeners);
   std::vector<uint64_t> gone;
-  for (OpenListener& one : listeners_) {
-    const auto wanted =
-        std::find_if(next.listeners.begin(), next.listeners.end(),
-                     [&](const conf::Listener& listener) { return listener.bind == one.conf.bind; });
-    if (wanted == next.listeners.end()) {
-      gone.push_back(one.id);
-      continue;
-    }
-    one.conf = *wanted;
+  for (const OpenListener& one : listeners_) {
+    if (std::find(open.begin(), open.end(), &one) == open.end()) gone.push_back(one.id);
   }
+  for (size_t i = 0; i < open.size(); ++i) open[i]->conf = next.listeners[i];
   for (const uint64_t id : gone) close_listener(id);
   refresh_listeners();
 }

@@ -101,6 +101,7 @@ void Control::restore_states() {
   }
   judge_.configure();
   for (const auto& [name, saved] : remembered_.services) {
+    judge_.recall_blue(name, saved.blue);
     if (registry_.find(name) != nullptr) restore_rollout(name, saved.rollout);
   }
   for (const std::string& service : registry_.take_changed()) save_service(service);
@@ -166,6 +167,7 @@ std::string Control::join_service(ServiceEntry& entry, const balancer::SavedServ
   const std::string& name = entry.state->name();
   const Split::Value split = entry.state->split().get();
   entry.state->split().set({split.green, std::max(split.generation, saved.generation + 1)});
+  judge_.recall_blue(name, saved.blue);
   if (entry.by_hand == balancer::ByHand{}) restore_by_hand_late(entry, saved.by_hand);
   std::string told;
   const bool missed = saved.tripped && !entry.state->tripped();
@@ -229,6 +231,7 @@ balancer::SavedService Control::saved_of(const std::string& service) const {
   saved.tripped_unix_ms = static_cast<int64_t>(entry.tripped_at_us / 1000);
   saved.rollout = rollouts_.save(service);
   saved.by_hand = entry.by_hand;
+  saved.blue = judge_.blue_known(service);
   return saved;
 }
 

@@ -47,9 +47,7 @@ void Control::watch_files() {
   for (const TlsStore::Change& change : tls_.poll(loop_.now_ms(), wall_clock_s())) {
     (change.is_server ? servers : clients) = true;
     if (change.loaded) {
-      add_event("certificates_loaded", "",
-                "the files of tls of " + change.user + " were read again and are in force",
-                {{"user", change.user}});
+      add_event("certificates_loaded", "", change.loaded_text(), {{"user", change.user}});
     }
     for (const std::string& problem : change.problems) {
       add_event("certificates_not_loaded", "", problem, {{"user", change.user}});

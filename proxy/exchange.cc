@@ -4,6 +4,8 @@
 #include <cassert>
 #include <utility>
 
+#include "balancer/influence.h"
+
 namespace sluice::proxy {
 
 using balancer::Outcome;
@@ -79,14 +81,23 @@ void Exchange::route() {
     replay_lost_ = head_.content_length > kReplayBytes || !is_idempotent(head_.method);
     colour_ = choose_colour();
     pool_ = service_->pools[static_cast<size_t>(colour_)];
-    // By chance, since clients may take turns.
-    if (context_.loop.random().below(Reporter::kSampleEvery) == 0) {
-      context_.reporter.attempt_sampled(*service_->plan->state, downstream_->client_ip(), head_.path());
-    }
+    sample();
     pool_->count_request();
     arm_deadline();
     attempt();
   }
+}
+
+// By chance, since clients may take turns; the first of a service more often, so
+// that who is who is known soon.
+void Exchange::sample() {
+  uint64_t seen = 0;
+  for (UpstreamPool* const pool : service_->pools) {
+    if (pool != nullptr) seen += pool->stats().counters.attempts[static_cast<size_t>(Outcome::ok)].get();
+  }
+  const uint64_t every = 1 + seen / balancer::Traffic::kLeastSamples;
+  if (context_.loop.random().below(std::min<uint64_t>(every, balancer::Traffic::kSampleEvery)) != 0) return;
+  context_.reporter.attempt_sampled(*service_->plan->state, downstream_->client_ip(), head_.path());
 }
 
 void Exchange::attempt() {

@@ -102,6 +102,7 @@ class Exchange {
   void join_trace(std::string_view traceparent);
   void trace_attempt();
   void route();
+  void sample();
   void attempt();
   void use(UpstreamConnection& connection);
   void send_request();
@@ -145,7 +146,12 @@ class Exchange {
   // exchange_reply.cc: what the proxy says itself, and adds to what it passes on.
   void refuse(balancer::Refusal refusal, uint16_t status, const char* error, const char* detail);
   enum class Then : uint8_t { serve, close };
-  void reply(uint16_t status, const char* error, const char* detail, Then then = Then::serve);
+  // The seconds after which to ask again after a 503 of ours: a place may be free
+  // soon, maintenance takes its time.
+  static constexpr const char* kRetrySoon = "1";
+  static constexpr const char* kRetryLater = "60";
+  void reply(uint16_t status, const char* error, const char* detail, Then then = Then::serve,
+             const char* retry_after_s = kRetrySoon);
   void reply_maintenance();
   void reply_options();
   void add_forwarding_fields(AddedFields& added);

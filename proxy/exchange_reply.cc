@@ -29,21 +29,6 @@ bool speaks_for_us(FieldId id, bool trusted) {
   }
 }
 
-// X-Forwarded-Port and its kin, with dashes or underscores, and X-Real-IP: what
-// servers take for the word of whoever stands in front of them.
-bool is_kin_of_forwarding(std::string_view name) {
-  constexpr std::string_view kPrefix = "x-forwarded-";
-  constexpr std::string_view kReal = "x-real-ip";
-  if (name.size() < kReal.size() || (name[0] | 0x20) != 'x') return false;
-  const auto begins_with = [name](std::string_view known) {
-    return name.size() >= known.size() &&
-           std::equal(known.begin(), known.end(), name.begin(), [](char wanted, char c) {
-             return wanted == '-' ? c == '-' || c == '_' : wanted == (c | 0x20);
-           });
-  };
-  return begins_with(kPrefix) || (name.size() == kReal.size() && begins_with(kReal));
-}
-
 }  // namespace
 
 // Decides once which of the client's forwarding fields go on: all of a trusted
@@ -166,7 +151,8 @@ void Exchange::refuse(balancer::Refusal refusal, uint16_t status, const char* er
 }
 
 // A short answer of our own, with the reason for machines (RFC 9209).
-void Exchange::reply(uint16_t status, const char* error, const char* detail, Then then) {
+void Exchange::reply(uint16_t status, const char* error, const char* detail, Then then,
+                     const char* retry_after_s) {
   DownstreamCodec& codec = downstream_->codec();
   const bool last = then == Then::close || !codec.keeps_alive() || request_outstanding() || context_.draining;
   status_ = status;
@@ -176,7 +162,7 @@ void Exchange::reply(uint16_t status, const char* error, const char* detail, The
   const std::string body = fmt::format("{} {}: {}.\n", status, reason_phrase(status), detail);
   AddedFields added;
   added.add("Proxy-Status", proxy_status);
-  if (status == 503) added.add("Retry-After", "1");
+  if (status == 503) added.add("Retry-After", retry_after_s);
   if (status == 405) added.add("Allow", "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
   added.add("X-Request-Id", request_id());
   codec.write_reply(downstream_->out(), stream_, status, added, "text/plain; charset=utf-8", body,
@@ -189,7 +175,7 @@ void Exchange::reply_maintenance() {
   const std::string& page = service_->plan->maintenance_page;
   stats().counters.refusals[static_cast<size_t>(balancer::Refusal::maintenance)].add();
   if (page.empty()) {
-    reply(503, "destination_unavailable", "the service is under maintenance");
+    reply(503, "destination_unavailable", "the service is under maintenance", Then::serve, kRetryLater);
     return;
   }
   DownstreamCodec& codec = downstream_->codec();
@@ -198,7 +184,7 @@ void Exchange::reply_maintenance() {
   error_ = "destination_unavailable";
   AddedFields added;
   added.add("Proxy-Status", "sluice; error=destination_unavailable; details=\"maintenance\"");
-  added.add("Retry-After", "60");
+  added.add("Retry-After", kRetryLater);
   added.add("X-Request-Id", request_id());
   codec.write_reply(downstream_->out(), stream_, 503, added, "text/html; charset=utf-8", page,
                     head_.method == Method::head, last);

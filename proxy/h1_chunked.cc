@@ -46,7 +46,8 @@ constexpr std::string_view kHeadOnly[] = {
 
 bool allowed_in_trailers(FieldId id, std::string_view name) {
   if (id == FieldId::traceparent || id == FieldId::tracestate) return true;  // of use to origins only
-  if (id != FieldId::other || underscored_id(name) != FieldId::other) return false;
+  if (id != FieldId::other || underscored_id(name) != FieldId::other || is_kin_of_forwarding(name))
+    return false;
   return std::none_of(std::begin(kHeadOnly), std::end(kHeadOnly),
                       [name](std::string_view one) { return equal_fold(one, name); });
 }
@@ -164,7 +165,8 @@ ChunkedDecoder::Step ChunkedDecoder::read_trailers(Input& input, const conf::Lim
       return Step::bad;
     }
     for (Field& field : trailers_.all()) {
-      field.dropped = !allowed_in_trailers(field.id, trailers_.name(field));
+      const std::string_view name = trailers_.name(field);
+      field.dropped = !allowed_in_trailers(field.id, name) || is_named(hop_names_, name);
     }
   }
   input.consume(size);

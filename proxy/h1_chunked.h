@@ -12,6 +12,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 
 #include "proxy/h1_fields.h"
 
@@ -19,6 +20,10 @@ namespace sluice::proxy {
 
 class ChunkedDecoder {
  public:
+  // `head`: the fields of the message, whose Connection may name trailers as well
+  // (RFC 9110, 7.6.1).
+  explicit ChunkedDecoder(const Fields& head) : hop_names_(names_in_connection(head)) {}
+
   enum class Step : uint8_t { more, data, end, bad };
 
   // Takes the next piece from the front of `input`: on `data`, piece() is a
@@ -54,6 +59,7 @@ class ChunkedDecoder {
   uint64_t left_ = 0;
   Input piece_;
   Fields trailers_;
+  const std::string hop_names_;
   HeadScanner trailer_scanner_{HeadScanner::For::trailers};
   Problem own_problem_;
   const Problem* problem_ = &own_problem_;

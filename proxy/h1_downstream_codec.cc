@@ -71,7 +71,7 @@ CodecEvent H1DownstreamCodec::read_head(Input& input, const conf::Limits& limits
   keep_alive_ = persistence.keep_alive;
   switch (workspace_.request.body) {
     case BodyKind::open_ended:
-      chunked_ = std::make_unique<ChunkedDecoder>();
+      chunked_ = std::make_unique<ChunkedDecoder>(workspace_.request.fields);
       state_ = State::body_chunked;
       break;
     case BodyKind::length:
@@ -174,7 +174,7 @@ void H1DownstreamCodec::write_response(Outbox& out, StreamId, const ResponseHead
   if (head.status == 101) {
     to << "Connection: upgrade\r\nUpgrade: " << head.upgrade << "\r\n";
   } else if (!head.interim()) {
-    if (!head.upgrade.empty()) to << "Upgrade: " << head.upgrade << "\r\n";
+    if (!head.upgrade.empty()) to << "Connection: upgrade\r\nUpgrade: " << head.upgrade << "\r\n";
     append_connection(to, last);
   }
   to << "\r\n";

@@ -278,6 +278,27 @@ ConnectionOptions drop_hop_by_hop(Fields& fields) {
   return options;
 }
 
+std::string names_in_connection(const Fields& fields) {
+  std::string names;
+  for (const Field& field : fields.all()) {
+    if (field.id != FieldId::connection) continue;
+    for_each_element(fields.value(field), [&](std::string_view option) {
+      for (const char* const known : {"close", "keep-alive", "upgrade"}) {
+        if (equal_fold(option, known)) return;
+      }
+      if (!names.empty()) names += ',';
+      names += option;
+    });
+  }
+  return names;
+}
+
+bool is_named(std::string_view names, std::string_view field) {
+  bool found = false;
+  for_each_element(names, [&](std::string_view one) { found = found || equal_fold(one, field); });
+  return found;
+}
+
 namespace {
 
 constexpr Problem kOldCoding{400, "http_request_error", "Transfer-Encoding in HTTP/1.0"};

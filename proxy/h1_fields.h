@@ -112,6 +112,11 @@ struct ConnectionOptions {
 };
 ConnectionOptions drop_hop_by_hop(Fields& fields);
 
+// What Connection names beside close, keep-alive and upgrade, separated by commas,
+// and whether a field is among them. Most messages have none.
+std::string names_in_connection(const Fields& fields);
+bool is_named(std::string_view names, std::string_view field);
+
 // What Content-Length and Transfer-Encoding say together (RFC 9112, 6).
 struct Framing {
   bool has_length = false;

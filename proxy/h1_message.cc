@@ -1,5 +1,8 @@
 #include "proxy/h1_message.h"
 
+#include <arpa/inet.h>
+
+#include <algorithm>
 #include <cstring>
 
 namespace sluice::proxy {
@@ -172,7 +175,8 @@ const Problem* read_expect(RequestHead& request) {
 // A tunnel is offered to the upstream only for a request without a body, never
 // to h2c, which would carry requests past every check (RFC 9110, 7.8).
 void read_upgrade(RequestHead& request, const ConnectionOptions& options) {
-  if (!options.upgrade || request.minor_version == 0 || request.body != BodyKind::none) return;
+  const bool has_body = request.body == BodyKind::open_ended || request.content_length > 0;
+  if (!options.upgrade || request.minor_version == 0 || has_body) return;
   for (const Field& field : request.fields.all()) {
     if (field.id != FieldId::upgrade) continue;
     bool refused = !request.upgrade.empty();
@@ -213,21 +217,34 @@ void read_te(RequestHead& request) {
 
 }  // namespace
 
+namespace {
+
+// IPv6address or IPvFuture (RFC 3986, 3.2.2), without a zone.
+bool is_ip_literal(std::string_view text) {
+  char address[INET6_ADDRSTRLEN] = {};
+  if (text.size() >= sizeof(address)) return false;
+  std::copy(text.begin(), text.end(), address);
+  in6_addr parsed{};
+  return inet_pton(AF_INET6, address, &parsed) == 1;
+}
+
+constexpr std::string_view kOthersInNames = "-._~";
+
+}  // namespace
+
 bool is_authority(std::string_view text) {
   size_t at = 0;
   if (text.starts_with('[')) {
     at = text.find(']');
     if (at == std::string_view::npos || at < 3) return false;
-    for (const char c : text.substr(1, at - 1)) {
-      if (!is_hex(c) && c != ':' && c != '.') return false;
-    }
+    if (!is_ip_literal(text.substr(1, at - 1))) return false;
     ++at;
   } else {
     for (; at < text.size() && text[at] != ':'; ++at) {
       const char c = text[at];
       if (c == '%') {
         if (at + 2 >= text.size() || !is_hex(text[at + 1]) || !is_hex(text[at + 2])) return false;
-      } else if (!is_alpha(c) && !is_digit(c) && c != '-' && c != '.' && c != '_' && c != '~') {
+      } else if (!is_alpha(c) && !is_digit(c) && kOthersInNames.find(c) == std::string_view::npos) {
         return false;
       }
     }

@@ -154,7 +154,7 @@ CodecEvent H1UpstreamCodec::read_head(Input& input) {
       state_ = body_left_ == 0 ? State::body_ended : State::body_length;
       break;
     case BodyKind::open_ended:
-      chunked_ = std::make_unique<ChunkedDecoder>();
+      chunked_ = std::make_unique<ChunkedDecoder>(response.fields);
       state_ = State::body_chunked;
       break;
     case BodyKind::until_close:

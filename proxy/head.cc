@@ -108,6 +108,19 @@ FieldId underscored_id(std::string_view name) {
   return field_id({dashed.data(), name.size()});
 }
 
+bool is_kin_of_forwarding(std::string_view name) {
+  constexpr std::string_view kPrefix = "x-forwarded-";
+  constexpr std::string_view kReal = "x-real-ip";
+  if (name.size() < kReal.size() || (name[0] | 0x20) != 'x') return false;
+  const auto begins_with = [name](std::string_view known) {
+    return name.size() >= known.size() &&
+           std::equal(known.begin(), known.end(), name.begin(), [](char wanted, char c) {
+             return wanted == '-' ? c == '-' || c == '_' : wanted == (c | 0x20);
+           });
+  };
+  return begins_with(kPrefix) || (name.size() == kReal.size() && begins_with(kReal));
+}
+
 const Field* Fields::find(FieldId id) const {
   for (const Field& field : fields_) {
     if (field.id == id && !field.dropped) return &field;

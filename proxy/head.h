@@ -50,6 +50,9 @@ FieldId field_id(std::string_view name);
 // Of a name with underscores: the field that servers take it for which read an
 // underscore as a dash (RFC 3875, 4.1.18). `other` for any other name.
 FieldId underscored_id(std::string_view name);
+// X-Forwarded-Port and its kin, with dashes or underscores, and X-Real-IP: what
+// servers take for the word of whoever stands in front of them.
+bool is_kin_of_forwarding(std::string_view name);
 bool equal_fold(std::string_view a, std::string_view b);
 
 struct Field {

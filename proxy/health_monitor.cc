@@ -185,14 +185,24 @@ void HealthMonitor::tick() {
   }
 }
 
-std::string HealthMonitor::check_failure(const EndpointState* endpoint) const {
+const health::ActiveCheck* HealthMonitor::check_of(const EndpointState* endpoint) const {
   for (const auto& [name, upstream] : upstreams_) {
     const auto found = upstream.endpoints.find(key_of(endpoint));
-    if (found == upstream.endpoints.end() || found->second.check == 0) continue;
-    const health::ActiveCheck* const check = scheduler_.find(found->second.check);
-    return check == nullptr || check->failures() == 0 ? std::string{} : check->last_failure();
+    if (found != upstream.endpoints.end() && found->second.check != 0) {
+      return scheduler_.find(found->second.check);
+    }
   }
-  return {};
+  return nullptr;
+}
+
+std::string HealthMonitor::check_failure(const EndpointState* endpoint) const {
+  const health::ActiveCheck* const check = check_of(endpoint);
+  return check == nullptr || check->failures() == 0 ? std::string{} : check->last_failure();
+}
+
+bool HealthMonitor::answered_since(const EndpointState* endpoint, uint64_t since_ms) const {
+  const health::ActiveCheck* const check = check_of(endpoint);
+  return check != nullptr && check->failures() == 0 && check->last_finished_ms() > since_ms;
 }
 
 void HealthMonitor::close() {

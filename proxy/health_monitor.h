@@ -45,8 +45,13 @@ class HealthMonitor {
   // Why the latest check of an endpoint failed; empty where it succeeded, or
   // none has ended yet.
   std::string check_failure(const balancer::EndpointState* endpoint) const;
+  // Has a check of it succeeded since, and none failed after that?
+  bool answered_since(const balancer::EndpointState* endpoint, uint64_t since_ms) const;
 
  private:
+  // Null: it has none.
+  const health::ActiveCheck* check_of(const balancer::EndpointState* endpoint) const;
+
   struct Watched {
     std::shared_ptr<balancer::EndpointState> state;
     balancer::EndpointState::Tally tallied;  // at the latest tick

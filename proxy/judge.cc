@@ -104,10 +104,21 @@ void Judge::split_changed(const std::string& service) {
   if (entry == nullptr || found == cases_.end()) return;
   Case& one = *found->second;
   one.green_had_endpoint = green_of(*entry).usable;
+  one.green_lost.reset();
   if (!one.breaker.tripped()) {
     for (size_t i = 0; i < 2; ++i) one.latency_before[i] = latency_so_far(*entry->upstreams[i]);
   }
   one.breaker.begin_step(entry->state->split().get().green, control_.loop().now_ms());
+}
+
+balancer::BlueKnown Judge::blue_known(const std::string& service) const {
+  const balancer::TripBreaker* const breaker = find(service);
+  return breaker == nullptr ? balancer::BlueKnown{} : breaker->blue_known();
+}
+
+void Judge::recall_blue(const std::string& service, const balancer::BlueKnown& known) {
+  const auto found = cases_.find(service);
+  if (found != cases_.end()) found->second->breaker.recall_blue(known, control_.loop().now_ms());
 }
 
 void Judge::restore(const std::string& service, const std::string& reason) {
@@ -181,10 +192,30 @@ void Judge::look_at_endpoints(const std::string& service) {
   const GreenEndpoints green = green_of(*entry);
   if (green.usable) {
     one.green_had_endpoint = true;
+    one.green_lost.reset();
   } else if (one.green_had_endpoint && !green.awaited) {
+    if (!one.green_lost) one.green_lost = Lost{control_.loop().now_ms(), one.ok_seen[0] + one.others_seen[0]};
+    if (!blue_answers_since(*one.green_lost, one, *entry)) return;
     one.breaker.green_has_no_endpoint(control_.loop().now_ms());
     act(service, one, control_.loop().now_us());
   }
+}
+
+// Green's requests go to blue already. Whether it is green's fault shows when blue
+// is still there: what takes the endpoints of both away takes one's a moment
+// earlier than the other's.
+bool Judge::blue_answers_since(const Lost& lost, const Case& one, const ServiceEntry& entry) const {
+  constexpr uint64_t kWithoutAWordMs = 1000;
+  if (!entry.has_usable(Colour::blue)) return false;
+  if (control_.service_conf(entry.state->name()).health.enabled) {
+    const std::vector<balancer::EndpointPlan>& all = entry.endpoints[static_cast<size_t>(Colour::blue)];
+    return std::any_of(all.begin(), all.end(), [&](const balancer::EndpointPlan& endpoint) {
+      return endpoint.state->condition().usable() &&
+             control_.health().answered_since(endpoint.state.get(), lost.at_ms);
+    });
+  }
+  return one.ok_seen[0] + one.others_seen[0] > lost.blue_oks ||
+         control_.loop().now_ms() >= lost.at_ms + kWithoutAWordMs;
 }
 
 void Judge::act(const std::string& service, Case& one, uint64_t first_us) {

@@ -18,6 +18,7 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "balancer/histogram.h"
@@ -45,6 +46,9 @@ class Judge {
   void split_changes(const std::string& service);
   // The service has a new split: a step begins.
   void split_changed(const std::string& service);
+  // What was known of blue, for the journal and before a restart.
+  balancer::BlueKnown blue_known(const std::string& service) const;
+  void recall_blue(const std::string& service, const balancer::BlueKnown& known);
   // A trip that was in force before the process was restarted.
   void restore(const std::string& service, const std::string& reason);
 
@@ -67,18 +71,25 @@ class Judge {
   std::optional<balancer::Evidence> evidence(const std::string& service) const;
 
  private:
+  // When green had its last endpoint, and how many oks of blue had been seen then.
+  struct Lost {
+    uint64_t at_ms;
+    uint64_t blue_oks;
+  };
   struct Case {
     Case(const std::string& service, const conf::Trip& settings) : breaker(service, settings) {}
     balancer::TripBreaker breaker;
     uint64_t ok_seen[2] = {0, 0};      // by the lot
     uint64_t others_seen[2] = {0, 0};  // placed by something else
     bool green_had_endpoint = false;
+    std::optional<Lost> green_lost;
     bool held = false;
     std::unique_ptr<balancer::HistogramSnapshot> latency_before[2];  // when the step began
     std::unique_ptr<balancer::Evidence> last_trip;
   };
 
   void feed_oks(Case& one, const ServiceEntry& entry);
+  bool blue_answers_since(const Lost& lost, const Case& one, const ServiceEntry& entry) const;
   // What a verdict asks for, if it is new. `first_us`: when the failure that
   // led to it ended, on the worker's clock.
   void act(const std::string& service, Case& one, uint64_t first_us);

@@ -20,6 +20,16 @@ balancer::EndpointState* ServiceEntry::find_endpoint(Colour colour, const std::s
   return nullptr;
 }
 
+bool ServiceEntry::has_usable(Colour colour) const {
+  const std::vector<EndpointPlan>& all = endpoints[static_cast<size_t>(colour)];
+  return std::any_of(all.begin(), all.end(),
+                     [](const EndpointPlan& one) { return one.state->condition().usable(); });
+}
+
+bool ServiceEntry::served() const {
+  return has_usable(Colour::blue) || (state->split().get().green > 0 && has_usable(Colour::green));
+}
+
 void ServiceEntry::take_latch(const balancer::SavedService& saved) {
   state->set_tripped(saved.tripped);
   trip_reason = saved.trip_reason;

@@ -43,6 +43,10 @@ struct ServiceEntry {
   bool measures_endpoints[2] = {false, false};  // each one's latency; by hand, until a restart
 
   balancer::EndpointState* find_endpoint(conf::Colour colour, const std::string& name) const;
+  bool has_usable(conf::Colour colour) const;
+  // Is there anybody for its requests: of blue, to which all may fall, or of green
+  // while that has a share?
+  bool served() const;
   // The latch as it was saved, on or off.
   void take_latch(const balancer::SavedService& saved);
 };

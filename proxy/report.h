@@ -103,8 +103,8 @@ class Reporter {
  public:
   virtual ~Reporter() = default;
   virtual void attempt_failed(const AttemptFailure& failure) = 0;
-  // One of kSampleEvery attempts, so that the judge knows what is usual.
-  static constexpr uint32_t kSampleEvery = 256;
+  // One of balancer::Traffic::kSampleEvery attempts, so that the judge knows
+  // what is usual.
   virtual void attempt_sampled(const balancer::ServiceState& service, std::string_view client,
                                std::string_view path) = 0;
   virtual void request_finished(const AccessRecord& record) = 0;

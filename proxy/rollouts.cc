@@ -210,9 +210,19 @@ conf::Status Rollouts::promote(const std::string& service, bool full) {
 }
 
 conf::Status Rollouts::abort(const std::string& service) {
-  const conf::Result<Case*> one = existing(service);
-  if (!one.ok()) return one.error();
-  return obey(**one, (*one)->rollout->abort(now(), "by hand."));
+  if (const auto found = cases_.find(service); found != cases_.end()) {
+    return obey(*found->second, found->second->rollout->abort(now(), "by hand."));
+  }
+  // What green was given by hand goes back as well.
+  if (control_.registry().find(service)->state->split().get().green == 0) {
+    return refusal(
+        Error::Kind::refused,
+        "service '" + service + "' has no rollout, and green has no share: there is nothing to abort");
+  }
+  set_split(service, 0);
+  control_.save_service(service);
+  control_.changed();
+  return conf::Done{};
 }
 
 conf::Status Rollouts::retry(const std::string& service) {
@@ -245,6 +255,7 @@ void Rollouts::tripped(const std::string& service, const std::string& reason) {
   bool told = false;
   if (found != cases_.end()) {
     balancer::Rollout& rollout = *found->second->rollout;
+    gather(*found->second);  // what led to the trip has ended since the last tick
     told = rollout.running() || rollout.state() == RolloutState::completed;
     carry_out(*found->second, rollout.tripped(reason, now()));
   }
@@ -286,11 +297,15 @@ void Rollouts::tick() {
 
 void Rollouts::save_evidence() {
   for (const auto& [service, one] : cases_) {
-    const ServiceEntry* const entry = control_.registry().find(service);
-    if (entry == nullptr || !one->observing || !observes(one->rollout->state())) continue;
-    one->rollout->gather(now(), observe(*one, *entry));
-    control_.save_service(service);
+    if (gather(*one)) control_.save_service(service);
   }
+}
+
+bool Rollouts::gather(Case& one) {
+  const ServiceEntry* const entry = control_.registry().find(one.rollout->service());
+  if (entry == nullptr || !one.observing || !observes(one.rollout->state())) return false;
+  one.rollout->gather(now(), observe(one, *entry));
+  return true;
 }
 
 // ---- actions

@@ -113,6 +113,8 @@ class Rollouts {
   void carry_out(Case& one, const balancer::RolloutActions& actions);
   void carry_out(Case& one, const balancer::RolloutAction& action);
 
+  // Adds what has ended since the last tick; false: nothing is observed.
+  bool gather(Case& one);
   balancer::Observation observe(Case& one, const ServiceEntry& entry);
   void observe_upstream(Case& one, const ServiceEntry& entry, conf::Colour colour,
                         balancer::UpstreamObservation& seen);

@@ -33,8 +33,12 @@ constexpr uint16_t kVerified[] = {
     SSL_SIGN_RSA_PSS_RSAE_SHA512,    SSL_SIGN_RSA_PKCS1_SHA512,    SSL_SIGN_ED25519,
     SSL_SIGN_ECDSA_SECP521R1_SHA512,
 };
+// What we ask upstreams for, and what clients may ask us for, in our order.
 constexpr uint8_t kAlpn[] = "\x08http/1.1";
 constexpr size_t kAlpnSize = sizeof(kAlpn) - 1;
+constexpr uint8_t kServedAlpn[] = "\x08http/1.1\x08http/1.0";
+constexpr size_t kServedAlpnSize = sizeof(kServedAlpn) - 1;
+constexpr const char* kStays = "; what was loaded before stays in force";
 
 conf::Error refused(const std::string& what) {
   return {conf::Error::Kind::invalid, conf::Error::Source::operator_, false,
@@ -64,10 +68,11 @@ conf::Status use_key_pair(SSL_CTX* context, const KeyPair& pair) {
   return conf::Done{};
 }
 
-// The protocols that a client offers must have ours among them (RFC 7301, 3.2).
+// The protocols that a client offers must have one of ours among them (RFC 7301, 3.2).
 int on_alpn(SSL*, const uint8_t** out, uint8_t* out_size, const uint8_t* in, unsigned in_size, void*) {
   uint8_t* selected = nullptr;
-  if (SSL_select_next_proto(&selected, out_size, kAlpn, kAlpnSize, in, in_size) != OPENSSL_NPN_NEGOTIATED) {
+  if (SSL_select_next_proto(&selected, out_size, kServedAlpn, kServedAlpnSize, in, in_size) !=
+      OPENSSL_NPN_NEGOTIATED) {
     return SSL_TLSEXT_ERR_ALERT_FATAL;
   }
   *out = selected;
@@ -86,6 +91,19 @@ std::string lower(std::string text) {
 std::string without_dot(std::string name) {
   if (name.ends_with('.')) name.pop_back();
   return name;
+}
+
+// The name that the client asks for, as certificates are looked up by it; empty: none.
+std::string asked_name(const SSL* ssl) {
+  const char* const asked = SSL_get_servername(ssl, TLSEXT_NAMETYPE_host_name);
+  return asked == nullptr ? "" : without_dot(lower(asked));
+}
+
+std::string sha256(std::string_view text) {
+  std::string digest(SHA256_DIGEST_LENGTH, '\0');
+  SHA256(reinterpret_cast<const uint8_t*>(text.data()), text.size(),
+         reinterpret_cast<uint8_t*>(digest.data()));
+  return digest;
 }
 
 uint16_t scheme_of(const EVP_PKEY* key) {
@@ -158,7 +176,7 @@ bool is_ip(const std::string& host) {
 
 conf::Result<std::shared_ptr<const TlsServerContext>> TlsServerContext::make(
     const std::string& name, const conf::TlsServer& settings, std::shared_ptr<const TicketKeys> tickets,
-    std::shared_ptr<TlsCounters> counters, int64_t now_s, const TlsServerContext* before) {
+    std::shared_ptr<TlsCounters> counters, int64_t now_s, const TlsServerContext* before, Broken broken) {
   const std::shared_ptr<TlsServerContext> result(new TlsServerContext);
   result->tickets_ = std::move(tickets);
   result->counters_ = std::move(counters);
@@ -173,9 +191,10 @@ conf::Result<std::shared_ptr<const TlsServerContext>> TlsServerContext::make(
     if (!trusted.ok()) return trusted.error();
     result->ticket_scope_ += *trusted;
   }
+  result->ticket_scope_ = sha256(result->ticket_scope_);
   for (const conf::TlsServer::KeyPair& files : settings.pairs) {
-    if (const conf::Status added = result->add_identity(settings, files, now_s, before); !added.ok())
-      return added.error();
+    const conf::Status added = result->add_identity(settings, files, {before, broken, now_s});
+    if (!added.ok()) return added.error();
   }
   const std::vector<std::string>& first = result->certificates_.front().names;
   result->fallback_ = first.empty() ? Candidates{0} : result->candidates(lower(first.front()));
@@ -183,18 +202,23 @@ conf::Result<std::shared_ptr<const TlsServerContext>> TlsServerContext::make(
 }
 
 conf::Status TlsServerContext::add_identity(const conf::TlsServer& settings,
-                                            const conf::TlsServer::KeyPair& files, int64_t now_s,
-                                            const TlsServerContext* before) {
+                                            const conf::TlsServer::KeyPair& files, const Before& before) {
   conf::Result<std::shared_ptr<const KeyPair>> loaded = load_pair(files, before);
   if (!loaded.ok()) return loaded.error();
   const std::shared_ptr<const KeyPair> pair = std::move(*loaded);
   bssl::UniquePtr<SSL_CTX> context = new_context();
   if (settings.min_version == "1.3") SSL_CTX_set_min_proto_version(context.get(), TLS1_3_VERSION);
   if (const conf::Status used = use_key_pair(context.get(), *pair); !used.ok()) return used.error();
+  std::shared_ptr<const Staple> staple;
   if (!files.ocsp.empty()) {
-    const conf::Status stapled =
-        staple(context.get(), files.ocsp, pair->leaf.get(), now_s, before != nullptr);
-    if (!stapled.ok()) return stapled.error();
+    conf::Result<std::shared_ptr<const Staple>> chosen = choose_staple(files.ocsp, pair->leaf.get(), before);
+    if (!chosen.ok()) return chosen.error();
+    staple = std::move(*chosen);
+  }
+  if (staple != nullptr) {
+    if (SSL_CTX_set_ocsp_response(context.get(), staple->der.data(), staple->der.size()) != 1)
+      return refused(files.ocsp + " cannot be used");
+    staples_until_s_ = std::min(staples_until_s_, staple->until_s);
   }
   if (asks_) {
     if (const conf::Status asked = ask_for_certificates(context.get(), settings); !asked.ok())
@@ -212,12 +236,9 @@ conf::Status TlsServerContext::add_identity(const conf::TlsServer& settings,
     const TicketKeys& keys = *owner_of(ssl)->tickets_;
     return encrypt == 1 ? keys.seal(name, iv, cipher, hmac) : keys.open(name, iv, cipher, hmac);
   });
-  uint8_t scope[SHA256_DIGEST_LENGTH];
-  SHA256(reinterpret_cast<const uint8_t*>(ticket_scope_.data()), ticket_scope_.size(), scope);
-  SSL_CTX_set_session_id_context(context.get(), scope, sizeof(scope));
 
   const size_t index = identities_.size();
-  identities_.push_back({std::move(context), files, pair, scheme_of(pair->key.get())});
+  identities_.push_back({std::move(context), files, pair, std::move(staple), scheme_of(pair->key.get())});
   for (const std::string& name : pair->info.names) add_name(lower(name), index);
   certificates_.push_back(pair->info);
   return conf::Done{};
@@ -231,40 +252,49 @@ std::shared_ptr<const KeyPair> TlsServerContext::pair_of(const conf::TlsServer::
 }
 
 conf::Result<std::shared_ptr<const KeyPair>> TlsServerContext::load_pair(
-    const conf::TlsServer::KeyPair& files, const TlsServerContext* before) {
+    const conf::TlsServer::KeyPair& files, const Before& before) {
   conf::Result<KeyPair> loaded = load_key_pair(files.cert, files.key);
-  if (loaded.ok()) {
-    ++loaded_;
-    return std::make_shared<const KeyPair>(std::move(*loaded));
-  }
-  std::shared_ptr<const KeyPair> kept = before == nullptr ? nullptr : before->pair_of(files);
+  if (loaded.ok()) return std::make_shared<const KeyPair>(std::move(*loaded));
+  if (before.broken == Broken::is_refused || before.context == nullptr) return loaded.error();
+  std::shared_ptr<const KeyPair> kept = before.context->pair_of(files);
   if (kept == nullptr) return loaded.error();
-  problems_.push_back(loaded.error().detail + "; what was loaded before stays in force");
+  problems_.push_back(loaded.error().detail + kStays);
+  unused_.insert({files.cert, files.key});
+  whole_ = false;
   return kept;
 }
 
-// `lenient`: a certificate without its staple is better than none.
-conf::Status TlsServerContext::staple(SSL_CTX* context, const std::string& path, const X509* certificate,
-                                      int64_t now_s, bool lenient) {
-  const conf::Result<Staple> loaded = load_staple(path, certificate);
-  if (!loaded.ok() && !lenient) return loaded.error();
+std::shared_ptr<const Staple> TlsServerContext::staple_of(const X509* certificate, int64_t now_s) const {
+  for (const Identity& one : identities_) {
+    if (one.staple != nullptr && one.staple->until_s > now_s &&
+        X509_cmp(one.pair->leaf.get(), certificate) == 0)
+      return one.staple;
+  }
+  return nullptr;
+}
+
+// A certificate without its staple is better than none, and one that is still of
+// use better than nothing.
+conf::Result<std::shared_ptr<const Staple>> TlsServerContext::choose_staple(const std::string& path,
+                                                                            const X509* certificate,
+                                                                            const Before& before) {
+  conf::Result<Staple> loaded = load_staple(path, certificate);
+  if (!loaded.ok() && before.broken == Broken::is_refused) return loaded.error();
+  whole_ = whole_ && loaded.ok();
   std::string problem;
   if (!loaded.ok()) {
     problem = loaded.error().detail;
   } else if (!loaded->fits) {
     problem = "the OCSP response in " + path + " is of another certificate";
-  } else if (loaded->until_s <= now_s) {
+  } else if (loaded->until_s <= before.now_s) {
     problem = "the OCSP response in " + path + " is out of date";
   }
-  if (!problem.empty()) {
-    problems_.push_back(problem + "; nothing is stapled");
-    return conf::Done{};
-  }
-  if (SSL_CTX_set_ocsp_response(context, loaded->der.data(), loaded->der.size()) != 1) {
-    return refused(path + " cannot be used");
-  }
-  staples_until_s_ = std::min(staples_until_s_, loaded->until_s);
-  return conf::Done{};
+  if (problem.empty()) return std::make_shared<const Staple>(std::move(*loaded));
+  std::shared_ptr<const Staple> kept =
+      before.context == nullptr ? nullptr : before.context->staple_of(certificate, before.now_s);
+  problems_.push_back(problem + (kept == nullptr ? "; nothing is stapled" : kStays));
+  unused_.insert(path);
+  return kept;
 }
 
 conf::Status TlsServerContext::ask_for_certificates(SSL_CTX* context, const conf::TlsServer& settings) const {
@@ -301,10 +331,8 @@ const TlsServerContext::Candidates& TlsServerContext::candidates(std::string_vie
 
 // Of certificates for the same name one whose signature is cheaper than RSA's,
 // for clients that take it.
-SSL_CTX* TlsServerContext::select(const SSL_CLIENT_HELLO& hello) const {
-  const char* const asked = SSL_get_servername(hello.ssl, TLSEXT_NAMETYPE_host_name);
-  const std::string name = asked == nullptr ? "" : without_dot(lower(asked));
-  const Candidates& list = name.empty() ? fallback_ : candidates(name);
+SSL_CTX* TlsServerContext::select(const SSL_CLIENT_HELLO& hello, const std::string& asked) const {
+  const Candidates& list = asked.empty() ? fallback_ : candidates(asked);
   const auto of_kind = [&](bool rsa) {
     return std::find_if(list.begin(), list.end(), [&](size_t index) {
       const uint16_t scheme = identities_[index].scheme;
@@ -316,10 +344,19 @@ SSL_CTX* TlsServerContext::select(const SSL_CLIENT_HELLO& hello) const {
   return identities_[found == list.end() ? list.front() : *found].context.get();
 }
 
+// A session is good only under the name that it was made for (RFC 6066, 3). To be
+// called behind SSL_set_SSL_CTX, which sets this back.
+bool TlsServerContext::bind_sessions(SSL* ssl, const std::string& asked) const {
+  const std::string scope = sha256(ticket_scope_ + asked);
+  return SSL_set_session_id_context(ssl, reinterpret_cast<const uint8_t*>(scope.data()), scope.size()) == 1;
+}
+
 ssl_select_cert_result_t TlsServerContext::on_client_hello(const SSL_CLIENT_HELLO* hello) {
-  SSL_CTX* const selected = owner_of(hello->ssl)->select(*hello);
+  const TlsServerContext* const self = owner_of(hello->ssl);
+  const std::string asked = asked_name(hello->ssl);
+  SSL_CTX* const selected = self->select(*hello, asked);
   if (selected != SSL_get_SSL_CTX(hello->ssl)) SSL_set_SSL_CTX(hello->ssl, selected);
-  return ssl_select_cert_success;
+  return self->bind_sessions(hello->ssl, asked) ? ssl_select_cert_success : ssl_select_cert_error;
 }
 
 bssl::UniquePtr<SSL> TlsServerContext::new_connection() const {

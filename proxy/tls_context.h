@@ -7,7 +7,7 @@
 //
 // What is spoken: TLS 1.2 and 1.3, only suites with forward secrecy and
 // authenticated encryption, no compression, no renegotiation, no early data (a
-// replayed request would count twice). ALPN: http/1.1.
+// replayed request would count twice). ALPN: http/1.1, and of clients http/1.0 too.
 //
 // Thread: made on the control thread, used by any. Owner: shared_ptr, from
 // listeners, pools and each connection.
@@ -20,6 +20,7 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -44,14 +45,17 @@ struct TlsCounters {
 
 class TlsServerContext {
  public:
+  // What of a file that cannot be used: an error, or what `before` has loaded
+  // stands in for it, which problems() says.
+  enum class Broken : uint8_t { is_refused, is_replaced };
   // Reads every file that `settings` names. `name` keeps the tickets of one
   // listener from being honoured by another. A staple that is of another
-  // certificate, or whose time (`now_s`, since the epoch) has passed, is left out;
-  // problems() says so. So it does of a pair that cannot be used, for which that
-  // of `before` stays, and of its staple; without `before` these are errors.
+  // certificate, or whose time (`now_s`, since the epoch) has passed, is no error:
+  // it is left out, or that of `before` stays if it is of use; problems() says so.
   static conf::Result<std::shared_ptr<const TlsServerContext>> make(
       const std::string& name, const conf::TlsServer& settings, std::shared_ptr<const TicketKeys> tickets,
-      std::shared_ptr<TlsCounters> counters, int64_t now_s, const TlsServerContext* before = nullptr);
+      std::shared_ptr<TlsCounters> counters, int64_t now_s, const TlsServerContext* before = nullptr,
+      Broken broken = Broken::is_refused);
   TlsServerContext(const TlsServerContext&) = delete;
   TlsServerContext& operator=(const TlsServerContext&) = delete;
 
@@ -61,9 +65,10 @@ class TlsServerContext {
   const std::vector<CertificateInfo>& certificates() const { return certificates_; }
   // Whole sentences.
   const std::vector<std::string>& problems() const { return problems_; }
-  // How many pairs are those of the files: all, or fewer with `before`.
-  size_t loaded() const { return loaded_; }
-  bool whole() const { return loaded_ == identities_.size(); }
+  // False where a file could not be used, and something else stands in for it.
+  bool whole() const { return whole_; }
+  // Is what the file says in force?
+  bool uses(const std::string& path) const { return unused_.find(path) == unused_.end(); }
   // When the first of the staples ends, since the epoch.
   int64_t staples_until_s() const { return staples_until_s_; }
   bool asks_for_certificates() const { return asks_; }
@@ -79,23 +84,33 @@ class TlsServerContext {
     bssl::UniquePtr<SSL_CTX> context;
     conf::TlsServer::KeyPair files;
     std::shared_ptr<const KeyPair> pair;
+    std::shared_ptr<const Staple> staple;  // null without
     uint16_t scheme;  // of its signatures under TLS 1.3, SSL_SIGN_*; 0: RSA's, which everybody knows
   };
   using Candidates = std::vector<size_t>;  // indices of identities_, in the order of the configuration
+  struct Before {
+    const TlsServerContext* context;  // null: nothing was
+    Broken broken;
+    int64_t now_s;
+  };
 
   TlsServerContext() = default;
   conf::Status add_identity(const conf::TlsServer& settings, const conf::TlsServer::KeyPair& files,
-                            int64_t now_s, const TlsServerContext* before);
+                            const Before& before);
   conf::Result<std::shared_ptr<const KeyPair>> load_pair(const conf::TlsServer::KeyPair& files,
-                                                         const TlsServerContext* before);
-  conf::Status staple(SSL_CTX* context, const std::string& path, const X509* certificate, int64_t now_s,
-                      bool lenient);
+                                                         const Before& before);
+  // Null where nothing is to be stapled.
+  conf::Result<std::shared_ptr<const Staple>> choose_staple(const std::string& path, const X509* certificate,
+                                                            const Before& before);
   conf::Status ask_for_certificates(SSL_CTX* context, const conf::TlsServer& settings) const;
   // Null where no identity has these files.
   std::shared_ptr<const KeyPair> pair_of(const conf::TlsServer::KeyPair& files) const;
+  // Null where none is of use to the certificate any more.
+  std::shared_ptr<const Staple> staple_of(const X509* certificate, int64_t now_s) const;
   void add_name(std::string name, size_t identity);
   const Candidates& candidates(std::string_view asked) const;
-  SSL_CTX* select(const SSL_CLIENT_HELLO& hello) const;
+  SSL_CTX* select(const SSL_CLIENT_HELLO& hello, const std::string& asked) const;
+  bool bind_sessions(SSL* ssl, const std::string& asked) const;
   static ssl_select_cert_result_t on_client_hello(const SSL_CLIENT_HELLO* hello);
 
   std::vector<Identity> identities_;
@@ -104,7 +119,8 @@ class TlsServerContext {
   Candidates fallback_;                                      // for names that no certificate has
   std::vector<CertificateInfo> certificates_;
   std::vector<std::string> problems_;
-  size_t loaded_ = 0;
+  std::set<std::string> unused_;  // paths
+  bool whole_ = true;
   int64_t staples_until_s_ = Staple::kForever;
   std::string ticket_scope_;
   std::shared_ptr<const TicketKeys> tickets_;

@@ -8,6 +8,7 @@
 #include <openssl/err.h>
 #include <openssl/mem.h>
 #include <openssl/pem.h>
+#include <openssl/ssl.h>
 #include <openssl/x509v3.h>
 #include <unistd.h>
 
@@ -57,7 +58,7 @@ conf::Result<bssl::UniquePtr<EVP_PKEY>> load_key(const std::string& path) {
   const bssl::UniquePtr<BIO> bio = memory(pem.text());
   bssl::UniquePtr<EVP_PKEY> key(PEM_read_bio_PrivateKey(bio.get(), nullptr, no_passphrase, nullptr));
   if (key == nullptr) {
-    return invalid(path + " has no private key in PEM without a passphrase: " + take_crypto_error());
+    return invalid(path + " has no private key that can be used: " + take_crypto_error());
   }
   return key;
 }
@@ -135,6 +136,30 @@ std::vector<std::string> names_of(X509* certificate) {
   return names;
 }
 
+// What an operator can do something with; null: nothing better than the reason.
+const char* words_for(uint32_t error) {
+  const int reason = ERR_GET_REASON(error);
+  switch (ERR_GET_LIB(error)) {
+    case ERR_LIB_PEM:
+      if (reason == PEM_R_NO_START_LINE) return "nothing of the kind in PEM is in it";
+      if (reason == PEM_R_BAD_PASSWORD_READ)
+        return "it is encrypted, and nobody is there to give a passphrase";
+      return "the file is cut off or damaged";
+    case ERR_LIB_EVP:
+      if (reason == EVP_R_UNSUPPORTED_ALGORITHM) return "keys of its kind cannot be used";
+      return "the file is cut off or damaged";
+    case ERR_LIB_SSL:
+      return reason == SSL_R_UNKNOWN_CERTIFICATE_TYPE ? "keys of its kind cannot be used" : nullptr;
+    case ERR_LIB_ASN1:
+    case ERR_LIB_EC:
+    case ERR_LIB_RSA:
+    case ERR_LIB_X509:
+      return "the file is cut off or damaged";
+    default:
+      return nullptr;
+  }
+}
+
 const char* key_kind(X509* certificate) {
   const bssl::UniquePtr<EVP_PKEY> key(X509_get_pubkey(certificate));
   if (key == nullptr) return "other";
@@ -147,8 +172,10 @@ const char* key_kind(X509* certificate) {
 std::string take_crypto_error() {
   const uint32_t error = ERR_peek_last_error();
   const char* const reason = ERR_reason_error_string(error);
+  const char* const words = words_for(error);
   ERR_clear_error();
-  return reason == nullptr ? "no reason was given" : reason;
+  if (reason == nullptr) return "no reason was given";
+  return words == nullptr ? reason : std::string(words) + " (" + reason + ")";
 }
 
 std::string name_text(const X509_NAME* name) {
@@ -213,8 +240,8 @@ conf::Result<std::vector<bssl::UniquePtr<X509>>> load_certificates(const std::st
   // The end of the file shows itself as "no further block".
   const uint32_t error = ERR_peek_last_error();
   if (ERR_GET_LIB(error) != ERR_LIB_PEM || ERR_GET_REASON(error) != PEM_R_NO_START_LINE) {
-    return invalid(path + " has a broken certificate, its number " + std::to_string(result.size() + 1) +
-                   ": " + take_crypto_error());
+    return invalid("the certificate number " + std::to_string(result.size() + 1) + " in " + path +
+                   " cannot be read: " + take_crypto_error());
   }
   ERR_clear_error();
   if (result.empty()) return invalid(path + " has no certificate in PEM");

@@ -67,7 +67,8 @@ CertificateInfo describe(X509* certificate, const std::string& file);
 // A name as RFC 2253 writes it, in printable ASCII.
 std::string name_text(const X509_NAME* name);
 
-// The newest reason in this thread's queue of errors, which is emptied.
+// The newest reason in this thread's queue of errors, which is emptied: in words
+// where there are some, with BoringSSL's own behind them in brackets.
 std::string take_crypto_error();
 
 // The address in a subject alternative name (RFC 5280, 4.2.1.6); empty: it is none.

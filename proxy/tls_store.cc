@@ -9,20 +9,35 @@
 namespace sluice::proxy {
 namespace {
 
-FileStates look(const conf::TlsServer& settings) {
+std::vector<std::string> paths_of(const conf::TlsServer& settings) {
   std::vector<std::string> paths{settings.client_ca};
   for (const conf::TlsServer::KeyPair& pair : settings.pairs) {
     for (const std::string& path : {pair.cert, pair.key, pair.ocsp}) paths.push_back(path);
   }
-  return look_at(paths);
+  return paths;
 }
 
-FileStates look(const conf::TlsClient& settings) {
+std::vector<std::string> paths_of(const conf::TlsClient& settings) {
   std::string roots = settings.ca;
   if (roots.empty() && settings.verify) {
     if (conf::Result<std::string> found = find_system_roots(); found.ok()) roots = std::move(*found);
   }
-  return look_at({roots, settings.cert, settings.key});
+  return {roots, settings.cert, settings.key};
+}
+
+// Which of the files are others than those in force, but for what `is_used` says
+// is not; they count as in force then.
+template <typename IsUsed>
+std::vector<std::string> renew(const std::vector<std::string>& paths, const FileStates& now,
+                               FileStates& in_force, const IsUsed& is_used) {
+  std::vector<std::string> renewed;
+  for (size_t i = 0; i < paths.size(); ++i) {
+    if (now[i] == in_force[i] || !is_used(paths[i])) continue;
+    in_force[i] = now[i];
+    const bool is_new = std::find(renewed.begin(), renewed.end(), paths[i]) == renewed.end();
+    if (is_new && !paths[i].empty()) renewed.push_back(paths[i]);
+  }
+  return renewed;
 }
 
 conf::Error with_place(const std::string& place, const conf::Error& error) {
@@ -56,12 +71,19 @@ const Entry* unchanged(const std::vector<Entry>& entries, const Entry& wanted,
 
 TlsStore::TlsStore() : tickets_(std::make_shared<TicketKeys>()) {}
 
-// What is in force already stands in for what cannot be used.
-conf::Status TlsStore::load_server(Server& server, int64_t now_s) {
+const TlsServerContext* TlsStore::before(const std::string& listener) const {
+  const auto found = std::find_if(set_.servers.begin(), set_.servers.end(),
+                                  [&](const Server& one) { return one.listener == listener; });
+  return found == set_.servers.end() ? nullptr : found->context.get();
+}
+
+conf::Status TlsStore::load_server(Server& server, int64_t now_s, const TlsServerContext* before,
+                                   bool lenient) {
   std::shared_ptr<TlsCounters>& counters = counters_[server.listener];
   if (counters == nullptr) counters = std::make_shared<TlsCounters>();
-  auto context = TlsServerContext::make(server.listener, server.settings, tickets_, counters, now_s,
-                                        server.context.get());
+  using Broken = TlsServerContext::Broken;
+  auto context = TlsServerContext::make(server.listener, server.settings, tickets_, counters, now_s, before,
+                                        lenient ? Broken::is_replaced : Broken::is_refused);
   if (!context.ok()) return with_place("the listener " + server.listener, context.error());
   server.context = std::move(*context);
   return conf::Done{};
@@ -78,13 +100,15 @@ conf::Result<TlsStore::Set> TlsStore::load(const conf::Config& config, int64_t n
   Set set;
   for (const conf::Listener& listener : config.listeners) {
     if (!listener.tls) continue;
-    const FileStates files = look(*listener.tls);
-    Server& one =
-        set.servers.emplace_back(Server{listener.bind.to_string(), *listener.tls, nullptr, {files, files}});
+    const FileStates files = look_at(paths_of(*listener.tls));
+    Server& one = set.servers.emplace_back(
+        Server{listener.bind.to_string(), *listener.tls, nullptr, {files, files}, files});
     if (const Server* const same = unchanged(set_.servers, one, &Server::listener); same != nullptr) {
       one.context = same->context;
       one.files.usable = same->files.usable;
-    } else if (const conf::Status loaded = load_server(one, now_s); !loaded.ok()) {
+      one.in_force = same->in_force;
+    } else if (const conf::Status loaded = load_server(one, now_s, before(one.listener), false);
+               !loaded.ok()) {
       return loaded.error();
     } else {
       for (const std::string& problem : one.context->problems()) set.problems.push_back(problem);
@@ -113,11 +137,12 @@ conf::Result<TlsStore::Set> TlsStore::load(const conf::Config& config, int64_t n
 }
 
 conf::Status TlsStore::add_client(Set& set, const std::string& user, const conf::TlsClient& settings) const {
-  const FileStates files = look(settings);
-  Client& one = set.clients.emplace_back(Client{user, settings, nullptr, {files, files}});
+  const FileStates files = look_at(paths_of(settings));
+  Client& one = set.clients.emplace_back(Client{user, settings, nullptr, {files, files}, files});
   const Client* const same = unchanged(set_.clients, one, &Client::upstream);
   if (same == nullptr) return load_client(one);
   one.context = same->context;
+  one.in_force = same->in_force;
   return conf::Done{};
 }
 
@@ -148,21 +173,43 @@ std::vector<TlsStore::Change> TlsStore::poll(uint64_t now_ms, int64_t now_s) {
   tickets_->tick(now_ms);
   if (now_ms - polled_ms_ < kPollMs) return changes;
   polled_ms_ = now_ms;
-  for (Server& one : set_.servers) {
-    const bool ends = one.context->staples_until_s() <= now_s;
-    if (!one.files.due(look(one.settings)) && !ends) continue;
-    const conf::Status loaded = load_server(one, now_s);
-    one.files.usable = loaded.ok() && one.context->whole();
-    const bool any = loaded.ok() && one.context->loaded() > 0;
-    changes.push_back({true, one.listener, any, loaded.ok() ? one.context->problems() : problems_of(loaded)});
-  }
-  for (Client& one : set_.clients) {
-    if (!one.files.due(look(one.settings))) continue;
-    const conf::Status loaded = load_client(one);
-    one.files.usable = loaded.ok();
-    changes.push_back({false, one.upstream, loaded.ok(), problems_of(loaded)});
-  }
+  for (Server& one : set_.servers) refresh(one, now_s, changes);
+  for (Client& one : set_.clients) refresh(one, changes);
   return changes;
+}
+
+void TlsStore::refresh(Server& server, int64_t now_s, std::vector<Change>& changes) {
+  const std::vector<std::string> paths = paths_of(server.settings);
+  const FileStates now = look_at(paths);
+  const bool ends = server.context->staples_until_s() <= now_s;
+  if (!server.files.due(now) && !ends) return;
+  const std::shared_ptr<const TlsServerContext> before = server.context;
+  const conf::Status loaded = load_server(server, now_s, before.get(), true);
+  server.files.usable = loaded.ok() && server.context->whole();
+  Change& change = changes.emplace_back(Change{true, server.listener, false, {}, problems_of(loaded)});
+  if (!loaded.ok()) return;
+  change.problems = server.context->problems();
+  change.renewed =
+      renew(paths, now, server.in_force, [&](const std::string& path) { return server.context->uses(path); });
+  change.loaded = !change.renewed.empty();
+}
+
+void TlsStore::refresh(Client& client, std::vector<Change>& changes) {
+  const std::vector<std::string> paths = paths_of(client.settings);
+  const FileStates now = look_at(paths);
+  if (!client.files.due(now)) return;
+  const conf::Status loaded = load_client(client);
+  client.files.usable = loaded.ok();
+  Change& change = changes.emplace_back(Change{false, client.upstream, false, {}, problems_of(loaded)});
+  if (loaded.ok()) change.renewed = renew(paths, now, client.in_force, [](const auto&) { return true; });
+  change.loaded = !change.renewed.empty();
+}
+
+std::string TlsStore::Change::loaded_text() const {
+  std::string text;
+  for (const std::string& path : renewed) text += (text.empty() ? "" : ", ") + path;
+  return text + " of tls of " + user + (renewed.size() == 1 ? " was" : " were") + " read again and " +
+         (renewed.size() == 1 ? "is" : "are") + " in force";
 }
 
 std::vector<TlsStore::Shown> TlsStore::certificates() const {

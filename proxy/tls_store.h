@@ -8,7 +8,7 @@
 // anew. A set of files is read when it has changed and then stood still from
 // one poll to the next, so that a certificate and its key are not read half
 // replaced. A set that cannot be used leaves the one before in force, and so does
-// one pair of a listener that has several. What the process may read no more,
+// one pair of a listener that has several, or its staple. What the process may read no more,
 // since it gave up its rights, stays as it was loaded; a reload does not mind.
 //
 // Thread: the control thread's. Owner: Control. The contexts are shared.
@@ -46,12 +46,14 @@ class TlsStore {
     conf::TlsServer settings;
     std::shared_ptr<const TlsServerContext> context;
     FileWatch files;
+    FileStates in_force;  // of each file, as it was when it was last of use
   };
   struct Client {
     std::string upstream;  // "web/green", or another user
     conf::TlsClient settings;
     std::shared_ptr<const TlsClientContext> context;
     FileWatch files;
+    FileStates in_force;
   };
   struct Set {
     std::vector<Server> servers;
@@ -77,14 +79,16 @@ class TlsStore {
   static constexpr const char* kTraceUser = "trace";
   static std::string rollout_user(const std::string& service) { return "the rollout of " + service; }
 
-  // A set of files that changed, or whose staple ended: it is in force already,
-  // but for what `problems` say in whole sentences; or, not `loaded`, the one
-  // before still is.
+  // A set of files that changed, or whose staple ended. What was `renewed` is in
+  // force already; of the rest `problems` speak in whole sentences.
   struct Change {
     bool is_server = false;
-    std::string user;  // the listener or upstream
-    bool loaded = true;
+    std::string user;                  // the listener or upstream
+    bool loaded = true;                // something was renewed
+    std::vector<std::string> renewed;  // the files, as configured
     std::vector<std::string> problems;
+    // "a.crt, a.key of tls of 127.0.0.1:443 were read again and are in force".
+    std::string loaded_text() const;
   };
   // `now_s`: since the epoch.
   std::vector<Change> poll(uint64_t now_ms, int64_t now_s);
@@ -103,7 +107,12 @@ class TlsStore {
   std::vector<Counted> counters() const;
 
  private:
-  conf::Status load_server(Server& server, int64_t now_s);
+  // Null when the listener is not in force with TLS.
+  const TlsServerContext* before(const std::string& listener) const;
+  // `lenient`: what `before` has loaded stands in for what cannot be used.
+  conf::Status load_server(Server& server, int64_t now_s, const TlsServerContext* before, bool lenient);
+  void refresh(Server& server, int64_t now_s, std::vector<Change>& changes);
+  static void refresh(Client& client, std::vector<Change>& changes);
   static conf::Status load_client(Client& client);
   conf::Status add_client(Set& set, const std::string& user, const conf::TlsClient& settings) const;
 

@@ -80,7 +80,7 @@ Json involved(const std::vector<balancer::Involved>& ones, const char* name) {
     list.push_back({{name, one.label},
                     {"errors", one.errors},
                     {"share_of_errors", one.share_of_errors},
-                    {"share_of_traffic", one.share_of_traffic}});
+                    {"share_of_traffic", one.share_of_traffic < 0 ? Json() : Json(one.share_of_traffic)}});
   }
   return list;
 }

@@ -287,7 +287,10 @@ void UpstreamConnection::end() {
 
 void UpstreamConnection::end_within(uint64_t wait_ms) {
   if (state_ == State::ending || state_ == State::closed) return;
-  if (state_ == State::idle) pool_.unlink_idle(*this);
+  if (state_ == State::idle) {
+    pool_.unlink_idle(*this);
+    count_leaving(1);
+  }
   state_ = State::ending;
   out_.flush();
   stream_->shutdown_write();
@@ -304,8 +307,14 @@ void UpstreamConnection::close() {
   stream_->close();
 }
 
+void UpstreamConnection::count_leaving(int32_t delta) {
+  leaves_ = delta > 0;
+  for (const auto& cap : permit_.caps()) cap->add_leaving(context_.number, delta);
+}
+
 void UpstreamConnection::on_stream_closed() {
   state_ = State::closed;
+  if (leaves_) count_leaving(-1);
   permit_.release();
   pool_.forget(*this);
 }

@@ -100,6 +100,7 @@ class UpstreamConnection final : public Stream::Handler {
 
   void process(Input& input);
   void end_within(uint64_t wait_ms);
+  void count_leaving(int32_t delta);
   bool client_is_full() const;
   void on_deadline();
   enum class Peer : uint8_t { there, gone };
@@ -119,6 +120,7 @@ class UpstreamConnection final : public Stream::Handler {
   State state_ = State::connecting;
   bool read_ended_ = false;  // the peer's direction; a tunnel's other one may go on
   bool answered_ = false;
+  bool leaves_ = false;  // ended while it was idle, and has its places still
   uint32_t terms_ = 0;
   uint32_t requests_ = 0;
   size_t unwanted_ = 0;  // octets that came while it was ending

@@ -214,7 +214,7 @@ UpstreamPool::Queueing UpstreamPool::enqueue(Exchange& exchange, Cap* blocking) 
   if (first_waiter_ != nullptr) blocking = blocked_on_;
   const uint32_t queued = state_->queued().fetch_add(1, std::memory_order_relaxed);
   if (queued >= settings_.max_queue &&
-      (blocking == nullptr || queued - settings_.max_queue >= blocking->idle())) {
+      (blocking == nullptr || queued - settings_.max_queue >= blocking->coming_free())) {
     state_->queued().fetch_sub(1, std::memory_order_relaxed);
     return Queueing::full;
   }

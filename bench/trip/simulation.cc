@@ -5,6 +5,8 @@
 #include <limits>
 #include <random>
 
+#include "balancer/influence.h"
+
 namespace sluice::bench {
 namespace {
 
@@ -104,10 +106,11 @@ class World {
     if (requests == 0) advance(1, 0, request_s);
   }
 
-  // Shows the rule one client in kSampleEvery.
+  // Shows the rule one client in Traffic::kSampleEvery.
   void sample_clients(const Phase& phase, uint64_t requests) {
     const double heavy = phase.one_client_rate * static_cast<double>(scenario_.split) / conf::kFullSplit;
-    for (unsampled_ += requests; unsampled_ >= kSampleEvery; unsampled_ -= kSampleEvery) {
+    constexpr uint64_t kEvery = balancer::Traffic::kSampleEvery;
+    for (unsampled_ += requests; unsampled_ >= kEvery; unsampled_ -= kEvery) {
       rule_.client_seen(random_.unit() < heavy ? kHeavyClient : random_.below(kClients) + 1);
     }
   }

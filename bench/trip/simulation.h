@@ -60,7 +60,6 @@ struct Run {
 
 constexpr uint64_t kTickMs = 100;
 constexpr uint64_t kWarmAttempts = 20000;  // what a Baseline holds at least, once it is warm
-constexpr uint64_t kSampleEvery = 64;
 
 Run simulate(const Scenario& scenario, Rule& rule, uint64_t seed);
 

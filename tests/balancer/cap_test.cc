@@ -27,6 +27,7 @@ TEST_CASE("cap: places are taken up to max, and given back") {
   CHECK(cap.try_acquire(kLast));
   CHECK(cap.try_acquire(kLast));
   CHECK_FALSE(cap.try_acquire(kLast));
+  cap.note_peak();
   CHECK(cap.used() == 2);
   cap.release();
   CHECK(cap.try_acquire(kLast));
@@ -187,6 +188,7 @@ TEST_CASE("cap: under threads it is never exceeded, no wake-up is lost, and it e
         own->wake_if_free();
         if (lost > 0) return;
       }
+      own->note_peak();
       const uint32_t now = inside.fetch_add(1) + 1;
       uint32_t before = most;
       while (now > before && !most.compare_exchange_weak(before, now)) {

@@ -32,6 +32,37 @@ TEST_CASE("green_share: follows what is seen when stickiness moves it, until the
   CHECK(share.value() == 0.5);
 }
 
+TEST_CASE("green_share: one sticky client is seen as what it is within a few attempts") {
+  GreenShare share;
+  share.begin_step(5000);
+  share.add(0, 20);
+  CHECK(share.value() == 0.5);
+  share.add(0, 1);
+  CHECK(share.value() > 0.99);
+  share.begin_step(100);
+  share.add(1, 2);  // which chance does three times in ten thousand
+  CHECK(share.value() == 0.01);
+  share.add(0, 3);
+  CHECK(share.value() > 0.8);
+}
+
+TEST_CASE("green_share: chance is hardly ever taken for stickiness") {
+  uint64_t taken = 0;
+  for (const conf::BasisPoints split : {100, 1000, 5000, 9900}) {
+    for (uint64_t seed = 0; seed < 500; ++seed) {
+      GreenShare share;
+      share.begin_step(split);
+      Random random(seed);
+      for (int i = 0; i < 400; ++i) {
+        const bool green = random.below(conf::kFullSplit) < split;
+        share.add(green ? 0 : 1, green ? 1 : 0);
+        taken += share.value() == static_cast<double>(split) / conf::kFullSplit ? 0 : 1;
+      }
+    }
+  }
+  CHECK(taken == 0);
+}
+
 TEST_CASE("green_share: never becomes certain") {
   GreenShare share;
   share.begin_step(conf::kFullSplit);

@@ -455,7 +455,8 @@ TEST_CASE("saved state: the same once more costs no write, unless the last one f
 
 TEST_CASE("saved state: comes back whole, and a failed save changes nothing") {
   MemoryFileSystem files(1);
-  SavedService web{2500, 7, "rollout", 1700000000123, true, "error rate", 1700000001000, "blob", {}};
+  SavedService web{2500,          7,      "rollout", 1700000000123, true, "error rate",
+                   1700000001000, "blob", {},        {20000, 60}};
   web.by_hand.maintenance = false;
   web.by_hand.max_connections[0] = 0;
   web.by_hand.max_connections[1] = 4294967294;

@@ -7,6 +7,18 @@
 
 using namespace sluice::balancer;
 
+TEST_CASE("permit: a place that is given back for want of another was never used") {
+  const auto own = std::make_shared<Cap>("own", 8, [](uint32_t) {});
+  const auto shared = std::make_shared<Cap>("shared", 1, [](uint32_t) {});
+  const auto caps = std::make_shared<const CapSet>(CapSet{own, shared});
+  const Permit first = Permit::try_acquire(caps, Cap::kNobody - 1, nullptr);
+  CHECK(first);
+  CHECK_FALSE(Permit::try_acquire(caps, Cap::kNobody - 1, nullptr));
+  CHECK(own->used() == 1);
+  CHECK(own->peak() == 1);
+  CHECK(shared->peak() == 1);
+}
+
 TEST_CASE("permit: all places or none") {
   auto wide = std::make_shared<Cap>("wide", 5, [](uint32_t) {});
   auto tight = std::make_shared<Cap>("tight", 1, [](uint32_t) {});

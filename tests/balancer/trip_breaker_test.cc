@@ -132,6 +132,58 @@ TEST_CASE("trip_breaker: a cold start at split 100 takes green's own beginning f
   }
 }
 
+TEST_CASE("trip_breaker: at split 100 little known of blue is enough for a green that fails outright") {
+  for (const uint64_t known : {0, 10, 50, 199}) {
+    INFO(known << " attempts of blue");
+    JudgedTraffic traffic(kSeed);
+    traffic.warm_up(0, known);
+    traffic.begin_step(10000);
+    CHECK(traffic.run({0, 1}, 1000) <= 17);
+    REQUIRE(traffic.breaker.tripped());
+    CHECK(mentions(traffic.breaker.verdict().reason, "passes for normal"));
+    CHECK(mentions(to_text(traffic.breaker.evidence()), "passed for normal"));
+  }
+}
+
+TEST_CASE("trip_breaker: at split 100 what green began with passes for normal up to a bound") {
+  JudgedTraffic as_ever(kSeed);
+  as_ever.begin_step(10000);
+  as_ever.run({0, 0.15}, 100'000);
+  CHECK_FALSE(as_ever.breaker.tripped());
+
+  JudgedTraffic too_much(kSeed);
+  too_much.begin_step(10000);
+  too_much.run({0, 0.4}, 100'000);
+  CHECK(too_much.breaker.tripped());
+
+  JudgedTraffic over_blue(kSeed);  // of which 150 attempts are known, none an error: at most 2.6 %
+  over_blue.warm_up(0, 150);
+  over_blue.begin_step(10000);
+  over_blue.run({0, 0.15}, 100'000);
+  CHECK(over_blue.breaker.tripped());
+}
+
+TEST_CASE("trip_breaker: what was known of blue before a restart judges green again") {
+  JudgedTraffic before(kSeed);
+  before.warm_up(0.003);
+  before.begin_step(10000);
+  const BlueKnown known = before.breaker.blue_known();
+  CHECK(known.attempts >= 20'000);
+  JudgedTraffic after(kSeed);
+  after.begin_step(10000);
+  after.breaker.recall_blue(known, after.now_ms());
+  CHECK_FALSE(after.breaker.status().learning);
+  after.run({0, 0.003}, 20'000);
+  REQUIRE_FALSE(after.breaker.tripped());
+  CHECK(after.run({0, 1}, 100) <= 7);
+  CHECK(after.breaker.tripped());
+
+  JudgedTraffic little(kSeed);
+  little.begin_step(10000);
+  little.breaker.recall_blue({50, 0}, little.now_ms());
+  CHECK(little.breaker.status().baseline.upper == Approx(wilson(0, 50).upper));
+}
+
 TEST_CASE("trip_breaker: a blue that is silent for long cannot be waited for") {
   JudgedTraffic traffic(kSeed);
   traffic.warm_up(0);
@@ -143,6 +195,29 @@ TEST_CASE("trip_breaker: a blue that is silent for long cannot be waited for") {
   traffic.tell(Colour::green, true);
   traffic.tell(Colour::green, true);
   CHECK(traffic.breaker.tripped());
+}
+
+TEST_CASE("trip_breaker: one sticky client on green is not compared with a blue that nobody asks") {
+  for (const double rate : {0.05, 0.1, 0.2}) {
+    INFO("rate " << rate);
+    uint64_t trips = 0;
+    for (uint64_t seed = 0; seed < 200; ++seed) {
+      JudgedTraffic traffic(seed);
+      traffic.begin_step(5000);
+      Random random(seed + 1000);
+      for (int i = 0; i < 10'000; ++i) traffic.tell(Colour::green, random.unit() < rate);
+      trips += traffic.breaker.tripped() ? 1 : 0;
+    }
+    CHECK(trips == 0);
+  }
+}
+
+TEST_CASE("trip_breaker: nor does that client have to fail for ever") {
+  JudgedTraffic traffic(kSeed);
+  traffic.begin_step(5000);
+  for (uint64_t i = 0; i < TripBreaker::kBlueSilenceMs + 100; ++i) traffic.tell(Colour::green, true);
+  CHECK(traffic.breaker.tripped());
+  CHECK(mentions(traffic.breaker.verdict().reason, "passes for normal"));
 }
 
 TEST_CASE("trip_breaker: the error with which a suspicion begins is no evidence against green") {

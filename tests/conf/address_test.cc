@@ -57,7 +57,7 @@ TEST_CASE("what is no address says what to write") {
        "\"127.0.0.1:65536\" has no valid port: write a number up to 65535 after the last colon"},
       {"127.0.0.1:http",
        "\"127.0.0.1:http\" has no valid port: write a number up to 65535 after the last colon"},
-      {":8080", "\":8080\" has no host: write \"0.0.0.0:8080\" for any"},
+      {":8080", "\":8080\" has no host: write \"127.0.0.1:8080\""},
       {"::1:80", "\"::1:80\" is not an address: write IPv6 in brackets, as in \"[::1]:80\""},
       {"localhost:80",
        "\"localhost\" is not an IP address: write \"dns:localhost:80\" to have the name looked up"},
@@ -77,6 +77,67 @@ TEST_CASE("what is no address says what to write") {
     const auto result = parse_address(text);
     REQUIRE(!result);
     CHECK(result.error().detail == detail);
+  }
+}
+
+TEST_CASE("what cannot be listened on is never answered with a name to write") {
+  const std::vector<std::pair<std::string, std::string>> cases = {
+      {"localhost:80",
+       "\"localhost\" is not an IP address, and a name cannot be listened on: write \"127.0.0.1:80\", or "
+       "\"0.0.0.0:80\" for any"},
+      {"*:80", "\"*:80\" is not an address: write \"0.0.0.0:80\" or \"[::]:80\" for any"},
+      {":8080", "\":8080\" has no host: write \"0.0.0.0:8080\" or \"[::]:8080\" for any"},
+      {"a b:80",
+       "\"a b:80\" is not an address: write \"10.0.0.5:8080\", \"[::1]:80\" or \"unix:/run/app.sock\""},
+      {"dns:a:80", "a name cannot be listened on: write an IP address"},
+      {"dns:a..b", "a name cannot be listened on: write an IP address"},
+  };
+  for (const auto& [text, detail] : cases) {
+    INFO(text);
+    const auto result = parse_address(text, AddressUse::listen);
+    REQUIRE(!result);
+    CHECK(result.error().detail == detail);
+  }
+  CHECK(parse_address("*:80").error().detail.find("dns:app.svc:8080") != std::string::npos);
+  CHECK(*parse_address("[::]:80", AddressUse::listen) == Address{Address::Kind::inet, "::", 80});
+  CHECK(parse_address("unix:/a", AddressUse::listen));
+}
+
+TEST_CASE("a URL is called over HTTP, at a host and a port that can be") {
+  for (const char* url :
+       {"http://h", "https://h", "http://h/", "http://h:1/x", "https://hooks.example.com:65535/a/b?c=d",
+        "http://10.0.0.1:80/x", "http://[::1]/x", "http://[::1]:8080", "http://h?x=1", "http://a_b/"}) {
+    INFO(url);
+    CHECK(check_url(url));
+  }
+  const std::string no_url = " is not a URL: write \"http://HOST:PORT/PATH\"";
+  const std::string port =
+      " has no valid port: write a number from 1 to 65535 behind the host, or leave the colon out";
+  const std::string user =
+      " has a user before its host: leave out what stands before the \"@\"; it is not sent";
+  const std::string fragment = " has a fragment: leave out the \"#\" and what is behind it; it is not sent";
+  const std::string host =
+      " has no valid host: write a name, an IPv4 address, or an IPv6 address in brackets";
+  const std::string letter =
+      " has a character that a URL cannot have: write it as \"%\" and two hexadecimal digits";
+  const std::vector<std::pair<std::string, std::string>> cases = {
+      {"ftp://h", no_url},          {"h", no_url},
+      {"http://", no_url},          {"https:///x", no_url},
+      {"http://:80/", no_url},      {"http://h/ x", no_url},
+      {"http://h:99999/", port},    {"http://h:65536", port},
+      {"http://h:0/", port},        {"http://h:/x", port},
+      {"http://h:http/", port},     {"http://[::1]:0/", port},
+      {"http://user:pw@h/x", user}, {"http://user@h", user},
+      {"http://h/#f", fragment},    {"http://h#f", fragment},
+      {"http://h?x#f", fragment},   {"http://a:b:80/x", host},
+      {"http://[::1/x", host},      {"http://[x]/", host},
+      {"http://a..b/", host},       {"http://h/ü", letter},
+  };
+  for (const auto& [url, detail] : cases) {
+    INFO(url);
+    const auto result = check_url(url);
+    REQUIRE(!result);
+    CHECK(result.error().detail == "\"" + url + "\"" + detail);
   }
 }
 

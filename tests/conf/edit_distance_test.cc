@@ -30,6 +30,21 @@ TEST_CASE("nearest takes the closest word, and the earlier of two as close") {
   CHECK(nearest("fill", kTie) == "fall");
 }
 
+TEST_CASE("nearest takes a word that begins alike when none is close") {
+  constexpr std::string_view kWords[] = {"max_queue", "max_connections", "retry",
+                                         "warning",   "client_header",   "client_body"};
+  CHECK(nearest("max_conns", kWords) == "max_connections");
+  CHECK(nearest("maxconn", kWords) == "max_connections");
+  CHECK(nearest("max-connections-per-host", kWords) == "max_connections");
+  CHECK(nearest("retries", kWords) == "retry");
+  CHECK(nearest("warn", kWords) == "warning");
+  CHECK(nearest("client_headroom", kWords) == "client_header");
+  CHECK(nearest("war", kWords).empty());
+  CHECK(nearest("max_", kWords).empty());
+  CHECK(nearest("retroactively", kWords).empty());
+  CHECK(nearest("qqqqqqqq", kWords).empty());
+}
+
 TEST_CASE("nearest says nothing where no word is near enough to be meant") {
   constexpr std::string_view kWords[] = {"rise", "fall"};
   CHECK(nearest("interval", kWords).empty());

@@ -86,6 +86,21 @@ TEST_CASE("unknown keys are errors with the nearest known key as hint") {
           {"[admin]\nworkers = 1\n",
            "2:1 admin: unknown key \"workers\"\nhint: \"workers\" is a key of the top of the file"},
           {"listeners = 1\n", "1:1 unknown key \"listeners\"\nhint: did you mean \"listener\"?"},
+          {"[service.web]\nmax_conns = 1\n",
+           "2:1 service.web: unknown key \"max_conns\"\nhint: did you mean \"max_connections\", a key of "
+           "[service.NAME.blue]?"},
+          {"[service.web]\nmaxconn = 1\n",
+           "2:1 service.web: unknown key \"maxconn\"\nhint: did you mean \"max_connections\", a key of "
+           "[service.NAME.blue]?"},
+          {"[service.web]\nmax_connections = 1\n",
+           "2:1 service.web: unknown key \"max_connections\"\nhint: \"max_connections\" is a key of "
+           "[service.NAME.blue]"},
+          {"[service.web]\nretries = 1\n",
+           "2:1 service.web: unknown key \"retries\"\nhint: did you mean \"retry\"?"},
+          {"[service.web]\nqqqqqqqq = 1\n", "2:1 service.web: unknown key \"qqqqqqqq\""},
+          {"[log]\nlevel = \"warn\"\n",
+           "2:9 log.level: \"warn\" is none of \"debug\", \"info\", \"warning\", \"error\"\nhint: did you mean "
+           "\"warning\"?"},
       },
       "", kListener + kBlue);
 }
@@ -178,9 +193,21 @@ TEST_CASE("listeners are checked") {
           {"[[listener]]\n",
            "1:1 listener[0]: missing key \"bind\": Where to listen. Port 0 takes any free port."},
           {"[[listener]]\nbind = \"localhost:80\"\n",
-           "2:8 listener[0].bind: \"localhost\" is not an IP address: write \"dns:localhost:80\" to have the "
-           "name "
-           "looked up"},
+           "2:8 listener[0].bind: \"localhost\" is not an IP address, and a name cannot be listened on: write "
+           "\"127.0.0.1:80\", or \"0.0.0.0:80\" for any"},
+          {bind + "[admin]\nhttp = \"localhost:90\"\n",
+           "4:8 admin.http: \"localhost\" is not an IP address, and a name cannot be listened on: write "
+           "\"127.0.0.1:90\", or \"0.0.0.0:90\" for any"},
+          {"[[listener]]\nbind = \"*:80\"\n",
+           "2:8 listener[0].bind: \"*:80\" is not an address: write \"0.0.0.0:80\" or \"[::]:80\" for any"},
+          {bind + "tls = { cert = \"a\", key = \"b\", client_required = true }\n",
+           "3:50 listener[0].tls.client_required: client_required wants client_ca: add client_ca with those who "
+           "issue the clients' certificates, or remove client_required"},
+          {bind + "tls = [{ cert = \"a\", key = \"b\", client_required = true }]\n",
+           "3:51 listener[0].tls[0].client_required: client_required wants client_ca: add client_ca with those "
+           "who issue the clients' certificates, or remove client_required"},
+          {bind + "tls = { cert = \"a\", key = \"b\", client_ca = 3, client_required = true }\n",
+           "3:44 listener[0].tls.client_ca: expected a string, found an integer"},
           {bind + bind,
            "4:8 listener[1].bind: \"127.0.0.1:1\" is bound already, in line 2: each address can be bound "
            "once"},
@@ -231,10 +258,52 @@ TEST_CASE("routes are checked") {
            "\"a.b\"\npath = \"/x/\"\n",
            "7:1 route[1]: matches the same requests as the route in line 3: change its host or path, or "
            "remove it"},
+          {"[[route]]\nservice = \"web\"\n[[route]]\nservice = \"web\"\nhost = 3\n[[route]]\nservice = "
+           "\"web\"\npath = \"/%zz\"\n",
+           "7:8 route[1].host: expected a string, found an integer\n"
+           "10:8 route[2].path: \"/%zz\" has a broken escape: write two hexadecimal digits behind \"%\"; paths "
+           "are compared as clients send them, unchanged"},
+          {"[[route]]\nservice = \"web\"\npath = \"x\"\n[[route]]\nservice = \"web\"\n",
+           "5:8 route[0].path: \"x\" is not a path: begin it with \"/\", without spaces and \"#\""},
           {"[service.b.blue]\nendpoints = [\"127.0.0.1:9\"]\n",
            "6:1 there are 2 services and no route: add [[route]] to say which requests go where"},
       },
       kListener, kBlue);
+}
+
+TEST_CASE("a route's path that no request can have is refused") {
+  const auto error_of = [](const std::string& path) {
+    const std::string found =
+        errors_of(kListener + kBlue + "[[route]]\nservice = \"web\"\npath = \"" + path + "\"\n");
+    const std::string place = "8:8 route[0].path: \"" + path + "\" ";
+    return found.starts_with(place) ? found.substr(place.size()) : found;
+  };
+  const std::string past_the_end =
+      "can never match: a path ends before \"?\" and \"#\": leave out what begins there";
+  const std::string dots =
+      "has a dot segment, which clients resolve before they send: write the path that is left; paths are "
+      "compared as clients send them, unchanged";
+  const std::string escape =
+      "has a broken escape: write two hexadecimal digits behind \"%\"; paths are compared as clients send "
+      "them, unchanged";
+  for (const char* path : {"/a?b", "/?", "/a#b", "/../x?y"}) CHECK(error_of(path) == past_the_end);
+  for (const char* path : {"/../x", "/a/./b", "/a/..", "/.", "/./"}) CHECK(error_of(path) == dots);
+  for (const char* path : {"/%zz", "/a%", "/a%2", "/%2g"}) CHECK(error_of(path) == escape);
+  for (const char* path : {"/%20", "/.well-known", "/a..b/", "/...", "/a.", "//", "/a/%2F"}) {
+    INFO(path);
+    CHECK(error_of(path).empty());
+  }
+}
+
+TEST_CASE("a rollout has at most as many steps as can be started") {
+  const auto errors_with = [](size_t steps) {
+    std::string list;
+    for (size_t i = 1; i <= steps; ++i) list += (i == 1 ? "" : ", ") + std::to_string(i) + "e-2";
+    return errors_of(kListener + "[service.web.rollout]\nsteps = [" + list + "]\n" + kBlue + kGreen);
+  };
+  CHECK(errors_with(kMaxRolloutSteps).empty());
+  CHECK(errors_with(kMaxRolloutSteps + 1) ==
+        "4:702 service.web.rollout.steps: there are 101 steps: a rollout has at most 100");
 }
 
 TEST_CASE("services are checked") {
@@ -342,6 +411,11 @@ TEST_CASE("health checks, outliers, rollouts and trips are checked") {
            "4:36 service.web.rollout.webhook: \"ftp://x\" is not a URL: write \"http://HOST:PORT/PATH\""},
           {"rollout = { steps = [5], webhook = \"https:///x\" }\n",
            "4:36 service.web.rollout.webhook: \"https:///x\" is not a URL: write \"http://HOST:PORT/PATH\""},
+          {"rollout = { steps = [5], gate = \"http://h:99999/\" }\n",
+           "4:33 service.web.rollout.gate: \"http://h:99999/\" has no valid port: write a number from 1 to 65535 "
+           "behind the host, or leave the colon out"},
+          {"rollout = { steps = [5], margin = 1 }\n",
+           "4:35 service.web.rollout.margin: 1 is out of range: at least 0, below 1"},
           {"trip.on = []\n",
            "4:11 service.web.trip.on: nothing counts as an error, so nothing can trip: name one, or set "
            "enabled = "

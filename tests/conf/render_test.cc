@@ -48,6 +48,20 @@ TEST_CASE("defaults are rendered, and what is absent is not") {
   CHECK(rendered.find("rollout") == std::string::npos);
 }
 
+TEST_CASE("a key that wants another is rendered only beside it, unless it was changed") {
+  const auto rendered = [](const std::string& keys) {
+    const std::string tls = "[listener.tls]\ncert = \"/a\"\nkey = \"/b\"\n" + keys;
+    std::string text = kSmallConfig;
+    text.insert(text.find("[service"), tls);
+    const Config config = parse_valid(text);
+    CHECK(diff(config, parse_valid(render(config))).empty());
+    return render(config);
+  };
+  CHECK(rendered("").find("client_required") == std::string::npos);
+  CHECK(rendered("client_required = false\n").find("client_required = false") != std::string::npos);
+  CHECK(rendered("client_ca = \"/c\"\n").find("client_required = true") != std::string::npos);
+}
+
 TEST_CASE("texts with quotes and backslashes survive rendering") {
   const std::string text = std::string(kSmallConfig) + "[service.web.health]\nbody = 'say \"hi\" \\ größe'\n";
   const Config config = parse_valid(text);

@@ -87,7 +87,7 @@ TEST_CASE("what is no percentage is refused, not rounded") {
     INFO(text);
     REQUIRE(!parse_percent(text));
     CHECK(parse_percent(text).error().detail ==
-          std::string(text) + " is not a percentage: write 0 to 100 in steps of 0.01");
+          "'" + std::string(text) + "' is not a percentage: write 0 to 100 in steps of 0.01");
   }
   for (const double number : {-0.01, 100.01, 0.005, 12.345, 0.010001, 1e300, std::nan(""), 1.0 / 3}) {
     INFO(number);

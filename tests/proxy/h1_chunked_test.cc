@@ -24,7 +24,8 @@ struct Decoded {
 // Feeds `pieces` as a connection does: what was not used is kept in front of
 // what comes next.
 Decoded decode(const std::vector<std::string>& pieces, const conf::Limits& limits = {}) {
-  ChunkedDecoder decoder;
+  const Fields head;
+  ChunkedDecoder decoder(head);
   ByteQueue queue;
   Decoded result;
   for (const std::string& piece : pieces) {

@@ -55,6 +55,10 @@ struct Store {
     REQUIRE(poll().empty());
     return poll();
   }
+  std::vector<TlsStore::Change> settle_at_last() {
+    std::vector<TlsStore::Change> changes = poll();
+    return changes.empty() ? poll() : changes;
+  }
   std::string subject() { return store.certificates().at(0).info->subject; }
 };
 
@@ -121,6 +125,9 @@ TEST_CASE("tls_store: files that change are read when they stand still") {
   CHECK(changes[0].loaded);
   CHECK(changes[0].problems.empty());
   CHECK(changes[0].user == "127.0.0.1:443");
+  CHECK(changes[0].renewed == std::vector{world.tls().pairs[0].cert, world.tls().pairs[0].key});
+  CHECK(changes[0].loaded_text() == world.tls().pairs[0].cert + ", " + world.tls().pairs[0].key +
+                                        " of tls of 127.0.0.1:443 were read again and are in force");
   CHECK(world.subject() == "CN=second");
   CHECK(world.poll().empty());
 }
@@ -207,8 +214,106 @@ TEST_CASE("tls_store: a broken pair does not keep the others from being renewed"
   CHECK(contains(changes[0].problems[0], "a.crt"));
   CHECK(world.store.certificates().at(0).info->subject == "CN=a");
   CHECK(world.store.certificates().at(1).info->subject == "CN=b2");
+  CHECK(changes[0].renewed == std::vector{world.tls().pairs[1].cert, world.tls().pairs[1].key});
   CHECK(contains(world.refusal(), "a.crt"));
   CHECK(world.poll().empty());
+  SECTION("a pair that is read again beside a broken one is not renewed by that") {
+    world.folder.write("a.crt", "other nonsense");
+    const auto again = world.settle();
+    REQUIRE(again.size() == 1);
+    CHECK_FALSE(again[0].loaded);
+    CHECK(again[0].renewed.empty());
+    CHECK(again[0].problems.size() == 1);
+  }
+  SECTION("what was broken for a while is renewed") {
+    write_pair(world.folder, "a", Certificate({.common_name = "a2"}, &world.root));
+    const auto again = world.settle();
+    REQUIRE(again.size() == 1);
+    CHECK(again[0].renewed == std::vector{world.tls().pairs[0].cert, world.tls().pairs[0].key});
+  }
+}
+
+TEST_CASE("tls_store: what could not be told of broken roots is told when they are whole again") {
+  Store world;
+  world.use_pair();
+  world.tls().client_ca = world.folder.write("clients.crt", world.root.pem());
+  world.load();
+  world.folder.write("clients.crt", "nonsense");
+  world.put("second");
+  auto changes = world.settle();
+  REQUIRE(changes.size() == 1);
+  CHECK_FALSE(changes[0].loaded);
+  CHECK(world.subject() == "CN=first");
+  world.folder.write("clients.crt", world.root.pem());
+  changes = world.settle();
+  REQUIRE(changes.size() == 1);
+  CHECK(changes[0].renewed.size() == 3);
+  CHECK(world.subject() == "CN=second");
+}
+
+TEST_CASE("tls_store: a staple whose file breaks stays while it is of use") {
+  const bool reload_comes_first = GENERATE(false, true);
+  Store world;
+  const Certificate one({.common_name = "one"}, &world.root);
+  world.tls().pairs = {write_pair(world.folder, "pair", one)};
+  const std::string good = ocsp_response(one, world.now_s + 100);
+  const std::string path = world.tls().pairs[0].ocsp = world.folder.write("ocsp", good);
+  world.load();
+  const auto until_s = [&] {
+    return world.store.server(world.config.listeners.front())->staples_until_s() - world.now_s;
+  };
+  REQUIRE(until_s() == 100);
+  bool is_refused = true;
+  SECTION("garbage") {
+    world.folder.write("ocsp", "nothing of the kind");
+  }
+  SECTION("cut") {
+    world.folder.write("ocsp", good.substr(0, 60));
+  }
+  SECTION("empty") {
+    world.folder.write("ocsp", "");
+  }
+  SECTION("gone") {
+    fs::remove(path);
+  }
+  SECTION("out of date") {
+    world.folder.write("ocsp", ocsp_response(one, world.now_s - 1));
+    is_refused = false;
+  }
+  SECTION("of another certificate") {
+    world.folder.write("ocsp", ocsp_response(Certificate({}, &world.root), world.now_s + 10));
+    is_refused = false;
+  }
+  const auto read = [&] {
+    if (is_refused) {
+      CHECK(contains(world.refusal(), "ocsp"));
+    } else {
+      world.load();
+    }
+  };
+  if (reload_comes_first) {
+    read();
+    CHECK(until_s() == 100);
+  }
+  const auto changes = world.settle_at_last();
+  if (!changes.empty()) {
+    CHECK_FALSE(changes[0].loaded);
+    REQUIRE(changes[0].problems.size() == 1);
+    CHECK(contains(changes[0].problems[0], "what was loaded before stays in force"));
+  }
+  CHECK(until_s() == 100);
+  read();
+  CHECK(until_s() == 100);
+  world.now_s += 100;
+  const auto ended = world.poll();
+  REQUIRE(ended.size() == 1);
+  CHECK_FALSE(ended[0].loaded);
+  CHECK(contains(ended[0].problems.at(0), "nothing is stapled"));
+  CHECK(until_s() > 1000);
+  CHECK(world.poll().empty());
+  world.folder.write("ocsp", ocsp_response(one, world.now_s + 7));
+  CHECK(world.settle().at(0).renewed == std::vector{path});
+  CHECK(until_s() == 7);
 }
 
 TEST_CASE("tls_store: a staple of another certificate, or whose time has passed, is left out") {
@@ -225,15 +330,16 @@ TEST_CASE("tls_store: a staple of another certificate, or whose time has passed,
     world.now_s += 10;
     const auto changes = world.poll();
     REQUIRE(changes.size() == 1);
-    CHECK(changes[0].loaded);
+    CHECK_FALSE(changes[0].loaded);
     REQUIRE(changes[0].problems.size() == 1);
     CHECK(contains(changes[0].problems[0], "out of date; nothing is stapled"));
     CHECK(world.poll().empty());
     world.load();  // which is no reason to refuse one
   }
   SECTION("it is of another") {
+    world.now_s += 10;
     world.folder.write("ocsp", ocsp_response(other, world.now_s + 10));
-    const auto changes = world.settle();
+    const auto changes = world.poll();  // which finds that the old one has ended
     REQUIRE(changes.size() == 1);
     REQUIRE(changes[0].problems.size() == 1);
     CHECK(contains(changes[0].problems[0], "of another certificate"));
@@ -288,9 +394,17 @@ TEST_CASE("tls_store: what cannot be used is named") {
   CHECK(contains(world.refusal(), "missing cannot be read: No such file or directory"));
   world.tls().pairs[0].cert = world.folder.write("empty", "");
   CHECK(contains(world.refusal(), "empty has no certificate in PEM"));
+  const std::string pem = Certificate({}, &world.root).pem();
+  world.tls().pairs[0].cert = world.folder.write("cut", pem.substr(0, pem.size() / 2));
+  CHECK(contains(world.refusal(), "cut cannot be read: the file is cut off or damaged (BAD_END_LINE)"));
+  world.tls().pairs[0].cert =
+      world.folder.write("odd", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n");
+  CHECK(contains(world.refusal(), "the certificate number 1 in "));
+  CHECK(contains(world.refusal(), "odd cannot be read: the file is cut off or damaged ("));
   world.tls().pairs[0].cert = good;
   world.tls().pairs[0].key = good;
-  CHECK(contains(world.refusal(), "has no private key"));
+  CHECK(
+      contains(world.refusal(), "has no private key that can be used: nothing of the kind in PEM is in it"));
   world.use_pair();
   world.tls().pairs[0].ocsp = world.folder.write("ocsp", "nothing of the kind");
   CHECK(contains(world.refusal(), "ocsp is no OCSP response"));

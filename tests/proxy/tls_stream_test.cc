@@ -402,6 +402,25 @@ TEST_CASE("tls_stream: a session is resumed neither by another context nor at an
   CHECK(connect(server_context(world.server, world.tickets, world.counters, "other"), client_side) == 0);
 }
 
+TEST_CASE("tls_stream: a session is resumed under no other name") {
+  World world({.san = "DNS:a.test,DNS:b.test"});
+  const auto server_side = world.server_side();
+  const auto client_side = world.client_side();
+  TlsSession session;
+  const auto connect = [&](const auto& server, const char* authority) {
+    TlsPair pair(server, client_side, authority, &session);
+    pair.carry();
+    CHECK(pair.both_connected());
+    pair.carry_tickets();
+    return world.count(TlsCounters::resumed);
+  };
+  CHECK(connect(server_side, "a.test:443") == 0);
+  CHECK(connect(server_side, "A.test.:443") == 1);
+  CHECK(connect(world.server_side(), "a.test:443") == 2);  // as after a reload
+  CHECK(connect(server_side, "b.test:443") == 2);
+  CHECK(connect(server_side, "b.test:443") == 3);
+}
+
 TEST_CASE("tls_stream: the name that is asked for chooses the certificate") {
   World world({.san = "DNS:a.test,DNS:*.wild.test"});
   const auto add = [&](const char* name, const Wanted& wanted) {

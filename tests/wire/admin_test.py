@@ -208,13 +208,15 @@ def test_set_weight_if_gen_holds_off_who_looked_too_early():
         equal(sluice.admin.show("split web")[0]["green"], 10.0, "the split after the conflict")
 
 
-def test_set_weight_to_what_it_is_changes_nothing():
+def test_set_weight_to_what_it_is_is_no_change_but_counts():
     blue, green = pair()
     with blue, green, Sluice(blue, green, {"split": 10}) as sluice:
-        reply = sluice.admin.do("set weight web green=10")
-        equal(reply, {"ok": True, "service": "web", "green": 10.0, "generation": 1}, "the reply")
+        (before,) = sluice.admin.show("split web")
+        reply = sluice.admin.do("set weight web green=10 if-gen 1")
+        equal(reply, {"ok": True, "service": "web", "green": 10.0, "generation": 2}, "the reply")
+        refused(sluice.admin.json("set weight web green=10 if-gen 1"), "conflict")
         (row,) = sluice.admin.show("split web")
-        equal((row["generation"], row["source"]), (1, "admin"), "show split")
+        equal((row["generation"], row["source"], row["since"]), (2, "admin", before["since"]), "show split")
         types = [event["type"] for event in sluice.admin.show("events")]
         expect("split_changed" not in types, "an event tells of a change that was none")
 
@@ -316,6 +318,45 @@ def test_show_events_tells_what_was_changed():
         changes = sluice.admin.show("events", type="split_changed")
         equal(len(changes), 1, "split changes")
         expect("10" in changes[0]["message"] and changes[0]["service"] == "web", f"the event is {changes[0]}")
+
+
+def test_the_log_tells_who_gave_each_command_that_changes():
+    blue, green = pair()
+    with blue, green, Sluice(blue, green) as sluice:
+        commands = [
+            ("rollout start web steps=1,100 hold=60s", True),
+            ("rollout abort web", True),
+            ("rollout start nobody", False),
+            ("set weight web green=10", True),
+            ("set weight web green=101", False),
+            ("measure web/green on", True),
+            ("trip web a bad build", True),
+        ]
+        for command, ok in commands:
+            sluice.admin.json("show split")
+            equal(sluice.admin.json(command)["ok"], ok, f"the answer to {command}")
+        sluice.admin.text("show events; show trip; help; nonsense; trip")
+        lines = [json.loads(line) for line in sluice.log().splitlines() if '"admin_command"' in line]
+        equal([(line["command"], line["ok"]) for line in lines], [(f"json {one}", ok) for one, ok in commands], "the log")
+        for line in lines:
+            equal(line["who"], f"uid {os.getuid()} pid {os.getpid()}", "who")
+            equal(line["level"], "info", "the level")
+        expect(not sluice.admin.show("events", type="admin_command"), "the commands are events too")
+
+
+def test_an_unknown_subcommand_is_named():
+    def sluice(*words):
+        return subprocess.run([binary(), *words], capture_output=True, text=True, timeout=20)
+
+    for word in ("nope", "--nope"):
+        answer = sluice(word)
+        equal(answer.returncode, 2, f"the exit code of {word}")
+        for said in (f"'{word}'", "run, check, ctl, top, version, demo"):
+            expect(said in answer.stderr, f"{word}: {answer.stderr}")
+    equal(sluice().returncode, 2, "the exit code without a word")
+    equal(sluice("--help").returncode, 0, "the exit code of --help")
+    for signal in ("SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2"):
+        expect(signal in sluice("run", "--help").stdout, f"run --help lacks {signal}")
 
 
 if __name__ == "__main__":

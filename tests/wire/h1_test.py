@@ -172,6 +172,39 @@ def test_h1_h1_trailers_both_ways():
         equal(response.trailers, wanted, "the trailers downstream")
 
 
+def test_h1_trailers_that_connection_names_end_here():
+    def naming(connection):
+        request = connection.request()
+        connection.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nConnection: X-Hop\r\n\r\n"
+                        + chunked(request.body, trailers=b"X-Hop: 1\r\nX-Other: 2\r\n"))
+
+    with Origin(naming) as origin, Sluice(origin) as sluice, sluice.client() as client:
+        fields = [("Transfer-Encoding", "chunked"), ("TE", "trailers"), ("Connection", "TE, x-hop")]
+        client.ask("POST", "/", fields, chunked(b"hello", trailers=b"X-Hop: 1\r\nX-Other: 2\r\nX-Real-IP: 9.9.9.9\r\n"))
+        equal(client.answer().trailers, [("x-other", "2")], "the trailers downstream")
+        equal(origin.requests[0].trailers, [("x-other", "2")], "the trailers upstream")
+
+
+def test_h1_an_upgrade_that_is_asked_for_is_named_by_connection():
+    def requiring(connection):
+        while connection.request() is not None:
+            connection.reply(426, [("Upgrade", "chat"), ("Connection", "upgrade")], reason="Upgrade Required")
+
+    with Origin(requiring) as origin, Sluice(origin) as sluice, sluice.client() as client:
+        for _ in range(2):
+            answer = client.get("/")
+            equal((answer.status, answer.get("upgrade")), (426, "chat"), "the answer")
+            expect("upgrade" in answer.options("connection"), f"Connection does not name it: {answer.fields}")
+
+
+def test_h1_an_address_in_host_has_to_be_one():
+    with Origin() as origin, Sluice(origin) as sluice:
+        for host in ("[::1]", "[::1]:80", "[2001:db8::5]:", "[::ffff:1.2.3.4]"):
+            equal(sluice.get("/", host=host).status, 200, f"the answer to {host}")
+        for host in ("[1.2.3.4]", "[ab]", "[1:2:3:4:5:6:7:8:9]", "[::1::2]", "[:::]", "[::12345]", "[fe80::1%25lo]"):
+            equal(sluice.get("/", host=host).status, 400, f"the answer to {host}")
+
+
 def test_h1_bodiless_responses_leave_the_connection_in_step():
     def script(connection):
         while (request := connection.request()) is not None:

@@ -285,6 +285,31 @@ def test_reload_adds_changes_and_removes_listeners():
         equal(sluice.get("/", listener=1).status, 200, "the answer on the new unix socket")
 
 
+def test_reload_tells_listeners_of_one_address_apart():
+    """Port 0 may occur several times; each keeps what it was, and its clients."""
+    with Origin() as origin, Sluice(origin) as sluice:
+        believing, other = {"bind": "127.0.0.1:0", "trusted": ["127.0.0.0/8"]}, {"bind": "127.0.0.1:0"}
+        sluice.tree["listener"] = [other, believing]
+        sluice.stop()
+        sluice.write_config()
+        sluice.start()
+
+        def believed(listener):
+            sluice.get("/", [("X-Forwarded-For", "9.9.9.9")], listener=listener)
+            return origin.requests[-1].get("x-forwarded-for") == "9.9.9.9, 127.0.0.1"
+
+        equal([believed(0), believed(1)], [False, True], "who is believed")
+        sluice.admin.do("reload")
+        equal([believed(0), believed(1)], [False, True], "who is believed after a reload that changes nothing")
+        gone, kept = sluice.listeners[:2]
+        sluice.tree["listener"] = [believing]
+        sluice.write_config()
+        sluice.admin.do("reload")
+        wait_until(lambda: is_refused(gone), 10, "the end of the listener that was removed")
+        expect(not is_refused(kept), "the one that stays was closed")
+        sluice.stop()
+
+
 def test_reload_moves_a_listener_to_another_address_of_its_port():
     with Origin() as origin, Sluice(origin) as sluice:
         port = sluice.address[1]

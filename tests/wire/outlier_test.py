@@ -3,7 +3,7 @@
 import sys
 import threading
 
-from harness import CALM, Sluice, equal, expect, main, run_at_once
+from harness import CALM, Sluice, equal, expect, main, refused, run_at_once
 from http1 import Client, proxy_error, wait_until
 from origin import Origin, pair
 
@@ -101,6 +101,48 @@ def test_with_few_endpoints_left_all_serve_with_and_without_outlier_ejection():
             equal(who_serves(sluice), {"2", "3", "4"}, "who serves while most are up")
             checked.fail(sluice, {0, 1, 2, 3})
             equal(who_serves(sluice), {"0", "1", "2", "3", "4"}, "who serves in a panic")
+
+
+def test_an_outage_that_the_checks_of_both_see_is_not_blamed_on_green():
+    with Checked(2) as checked:
+        blue, green = checked.origins
+        with Sluice(blue, green, service={"split": 50, "health": CHECKS}) as sluice:
+            def all_are(health):
+                wait_until(lambda: {row["health"] for row in sluice.admin.show("endpoints")} == {health}, 20, health)
+
+            all_are("up")
+            checked.failing = {"0", "1"}
+            all_are("down")
+            checked.failing = {"1"}
+            wait_until(lambda: sluice.admin.show("endpoints", upstream="blue")[0]["health"] == "up", 20, "blue again")
+            # Now it is green alone.
+            sluice.admin.do("wait 20 tripped web")
+            events = [row["type"] for row in sluice.admin.show("events")]
+            expect(events.index("tripped") > max(i for i, one in enumerate(events) if one == "endpoint_up"),
+                   f"it tripped before blue was back: {events}")
+
+
+def test_ready_is_who_has_somebody_for_each_request():
+    with Checked(2) as checked:
+        blue, green = checked.origins
+        with Sluice(blue, green, service={**CALM, "health": CHECKS}) as sluice:
+            sluice.admin.do("wait 20 ready")
+            sluice.admin.do(f"set endpoint web/blue/{blue.address} maint")
+            refused(sluice.admin.json("wait 0 ready"), "timeout")
+            sluice.admin.do("set weight web green=50")
+            sluice.admin.do("wait 20 ready")
+
+
+def test_a_share_for_a_green_that_is_not_there_is_warned_of():
+    with Checked(2) as checked:
+        blue, green = checked.origins
+        with Sluice(blue, green, service={"health": CHECKS}) as sluice:
+            sluice.admin.do(f"set endpoint web/green/{green.address} maint")
+            reply = sluice.admin.do("set weight web green=50")
+            expect("green has no endpoint" in reply["warning"], f"the answer is {reply}")
+            equal(len(sluice.admin.show("events", type="green_missing")), 1, "events that say so")
+            equal(who_serves(sluice, 20), {"0"}, "who serves")
+            expect("warning" not in sluice.admin.do("set weight web green=0"), "a warning without a share")
 
 
 def test_panic_is_told_when_it_begins_and_when_it_ends():

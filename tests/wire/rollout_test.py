@@ -11,7 +11,7 @@ from pathlib import Path
 
 from harness import Sluice, binary, equal, expect, main, refused
 from http1 import wait_until
-from origin import Origin, pair
+from origin import Origin, pair, refusing
 from rolling import Hook, Traffic, failing_when, rolled, status, until_step, until_waiting_for
 
 def test_all_steps_pass_without_a_failed_request():
@@ -35,6 +35,36 @@ def test_all_steps_pass_without_a_failed_request():
             expect("All steps have passed" in sluice.admin.text("rollout report web"), "the report for people")
 
 
+def test_abort_takes_back_what_was_given_by_hand_without_a_rollout():
+    blue, green = pair()
+    with blue, green, Sluice(blue, green) as sluice:
+        refused(sluice.admin.json("rollout abort web"), "refused")
+        sluice.admin.do("set weight web green=25")
+        equal(sluice.admin.do("rollout abort web")["green"], 0.0, "the answer")
+        equal(sluice.admin.show("split")[0]["green"], 0.0, "the split")
+
+
+def test_promote_full_is_understood_in_either_order():
+    blue, green = pair()
+    with blue, green, Sluice(blue, green, service=rolled({"hold": "1h"})) as sluice, Traffic(sluice):
+        for line in ("rollout promote --full web", "rollout promote web --full"):
+            sluice.admin.do("rollout start web")
+            until_step(sluice, 1)
+            sluice.admin.do(line)
+            equal((status(sluice)["state"], status(sluice)["green"]), ("completed", 100.0), line)
+            sluice.admin.do("set weight web green=0")
+        refused(sluice.admin.json("rollout promote web --ful"), "usage")
+
+
+def test_nobody_is_promoted_past_a_green_that_is_not_there():
+    with Origin(name="blue") as blue, refusing() as green, Sluice(blue, green, service=rolled()) as sluice:
+        sluice.admin.do("rollout start web")
+        until_waiting_for(sluice, "endpoints")
+        for line in ("rollout promote web", "rollout promote web --full"):
+            refused(sluice.admin.json(line), "refused")
+        equal(sluice.admin.show("split")[0]["green"], 0.0, "the split")
+
+
 def test_green_that_breaks_at_50_trips_back():
     broken = threading.Event()
     with Origin(name="blue") as blue, Origin(failing_when(broken, "green")) as green, Hook() as hook:
@@ -49,7 +79,9 @@ def test_green_that_breaks_at_50_trips_back():
             expect(row["reason"], "no reason is given")
             refused(sluice.admin.json("wait 5 rollout-done web"), "refused")
             refused(sluice.admin.json("rollout retry web"), "refused")
-            equal(sluice.admin.do("rollout report web")["report"]["steps"][-1]["outcome"], "tripped", "the last step")
+            last = sluice.admin.do("rollout report web")["report"]["steps"][-1]
+            equal(last["outcome"], "tripped", "the last step")
+            expect(last["seen_green"]["errors"] > 0, f"it says that green had no errors: {last}")
             wait_until(lambda: "trip" in hook.events(), 20, "the webhook's trip")
             sluice.admin.do("reset web")
             broken.clear()

@@ -5,13 +5,14 @@ import base64
 import os
 import pwd
 import re
+import subprocess
 import sys
 from pathlib import Path
 
 from harness import Sluice, equal, expect, main, refused, sanitized
 from http1 import wait_until
 from origin import Origin
-from tls import authority, metrics, TlsClient, tls_sluice
+from tls import authority, metrics, openssl, TlsClient, tls_sluice
 
 
 def certificate_of(address, root, name="a.test"):
@@ -63,6 +64,62 @@ def test_a_broken_pair_leaves_the_old_one_in_force():
         key.write_bytes(good)
         sluice.admin.do("reload")
         equal(certificate_of(sluice.address, root), before, "the certificate")
+
+
+def staple_for(root, pair, folder):
+    """A good OCSP response about the pair's certificate."""
+    serial = openssl("x509", "-in", pair.cert, "-noout", "-serial").decode().strip().partition("=")[2]
+    index, request, response = (Path(folder, "ocsp." + end) for end in ("index", "request", "der"))
+    index.write_text(f"V\t491231235959Z\t\t{serial}\tunknown\t/CN=a\n")
+    openssl("ocsp", "-issuer", root.cert, "-cert", pair.cert, "-reqout", request, "-no_nonce")
+    openssl("ocsp", "-index", index, "-CA", root.cert, "-rsigner", root.cert, "-rkey", root.key, "-reqin", request,
+            "-ndays", 1, "-respout", response)
+    return response
+
+
+def is_stapled(address):
+    host, port = address
+    done = subprocess.run(["openssl", "s_client", "-status", "-connect", f"{host}:{port}", "-servername", "a.test"],
+                          input=b"", capture_output=True, timeout=30)
+    return b"Cert Status: good" in done.stdout
+
+
+def test_a_staple_whose_file_breaks_is_served_on():
+    with authority() as root:
+        pair = root.issue("a")
+        staple = staple_for(root, pair, root.folder)
+        good = staple.read_bytes()
+        with tls_sluice(root, tls=pair.tls(ocsp=str(staple))) as sluice:
+            expect(is_stapled(sluice.address), "nothing is stapled")
+
+            def told():
+                return sluice.admin.show("events", type="certificates_not_loaded")
+
+            for what, octets in (("garbage", b"garbage"), ("cut", good[:100]), ("empty", b""), ("gone", None)):
+                before = len(told())
+                staple.unlink()
+                if octets is not None:
+                    staple.write_bytes(octets)
+                equal(sluice.admin.json("reload")["ok"], False, f"a reload, {what}")
+                wait_until(lambda: len(told()) > before, what=f"the event, {what}")
+                expect("what was loaded before stays in force" in told()[-1]["message"], f"{what}: {told()[-1]}")
+                expect(is_stapled(sluice.address), f"nothing is stapled, {what}")
+                equal(sluice.admin.json("reload")["ok"], False, f"a reload, {what}")
+                expect(is_stapled(sluice.address), f"nothing is stapled after the reload, {what}")
+                staple.write_bytes(good)
+                sluice.admin.do("reload")
+                expect(is_stapled(sluice.address), f"nothing is stapled once it is whole again, after {what}")
+            equal(sluice.admin.show("events", type="certificates_loaded"), [], "what was told to be in force")
+
+
+def test_what_was_renewed_is_told_and_nothing_else():
+    with authority() as root:
+        pairs = [root.issue("a"), root.issue("b", "DNS:b.test")]
+        with tls_sluice(root, tls=[pair.tls() for pair in pairs]) as sluice:
+            Path(pairs[0].cert).write_text("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n")
+            (event,) = wait_until(lambda: sluice.admin.show("events", type="certificates_not_loaded"), what="the event")
+            expect("cut off or damaged" in event["message"], f"the event is {event}")
+            equal(sluice.admin.show("events", type="certificates_loaded"), [], "what was told to be in force")
 
 
 def test_reload_changes_tls_and_keeps_the_socket():

@@ -137,6 +137,16 @@ def test_old_versions_and_foreign_protocols_are_refused():
         equal(sluice.admin.do("show info")["ok"], True, "sluice lives")
 
 
+def test_http_1_0_is_a_protocol_that_clients_may_ask_for():
+    with authority() as root, tls_sluice(root) as sluice:
+        for offered, wanted in ((("http/1.0",), "http/1.0"), (("h2", "http/1.0"), "http/1.0"),
+                                (("http/1.0", "http/1.1"), "http/1.1")):
+            with TlsClient(sluice.address, root.trusting(alpn=offered)) as client:
+                equal(client.sock.selected_alpn_protocol(), wanted, f"the protocol of {offered}")
+                client.send(b"GET / HTTP/1.0\r\nHost: a.test\r\n\r\n")
+                equal(client.answer().status, 200, f"the status under {wanted}")
+
+
 def test_sessions_are_resumed_by_every_worker():
     with authority() as root, tls_sluice(root, workers=2) as sluice:
         for version in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3):
@@ -149,6 +159,31 @@ def test_sessions_are_resumed_by_every_worker():
                     client.get()
                     expect(client.sock.session_reused, f"a full handshake again under {version}")
         equal((handshakes(sluice, "full"), handshakes(sluice, "resumed")), (2, 16), "the handshakes")
+
+
+def test_a_session_is_resumed_under_no_other_name():
+    pairs = ("DNS:a.test", "DNS:b.test", "DNS:*.w.test")
+    with authority() as root:
+        tls = [root.issue(f"pair{i}", san).tls() for i, san in enumerate(pairs)]
+        with tls_sluice(root, tls=tls) as sluice:
+            for version in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3):
+                context = root.trusting(minimum=version, maximum=version)
+                context.check_hostname = False
+                for first, others in (("a.test", ("b.test", "x.w.test", "unknown.test", None)),
+                                      ("x.w.test", ("y.w.test",)), (None, ("a.test",))):
+                    with TlsClient(sluice.address, context, name=first) as client:
+                        client.get()
+                        session = client.sock.session
+                    for name in others:
+                        with TlsClient(sluice.address, context, name=name, session=session) as client:
+                            equal(client.get().status, 200, f"the status as {name}")
+                            expect(not client.sock.session_reused, f"{version}: {first} was resumed as {name}")
+                    sluice.admin.do("reload")  # which changes nothing
+                    same = (first, "A.Test", "a.test.") if first == "a.test" else (first,)
+                    for name in same:
+                        with TlsClient(sluice.address, context, name=name, session=session) as client:
+                            client.get()
+                            expect(client.sock.session_reused, f"{version}: {first} was not resumed as {name}")
 
 
 def test_close_notify_after_a_request_lets_the_answer_through():

@@ -158,6 +158,36 @@ def test_cold_start_says_that_it_learns():
         equal((row["learning"], row["judged"]), (False, "yes"), "once blue is known")
 
 
+def test_a_green_with_all_requests_that_fails_outright_trips_at_once_though_little_is_known():
+    with Origin(name="blue") as blue, Origin(broken, name="green") as green:
+        with Sluice(blue, green, {"split": 100}) as sluice:
+            (row,) = sluice.admin.show("trip web")
+            equal(row["judged"], "learning, 20 % passes", "who judges")
+            expect(len(ask_until_tripped(sluice)) <= 60, "it took too many failures")
+            expect("passes for normal" in sluice.admin.show("trip web")[0]["reason"], "the reason")
+
+
+def test_what_was_known_of_blue_outlives_kill_9():
+    fails = threading.Event()
+
+    def ailing(connection):
+        while connection.request() is not None:
+            connection.reply(500 if fails.is_set() else 200, [("X-Origin", "green")], b"")
+
+    with tempfile.TemporaryDirectory() as state, Origin(name="blue") as blue, Origin(ailing) as green:
+        service, config = with_state(state)
+        with Sluice(blue, green, service, config) as sluice:
+            learn_blue(sluice)
+            sluice.admin.do("set weight web green=100")
+            sluice.process.kill()
+            sluice.process.wait()
+            sluice.start()
+            (row,) = sluice.admin.show("trip web")
+            equal((row["judged"], row["baseline_attempts"]), ("yes", LEARNED), "what is known of blue")
+            fails.set()
+            expect(len(ask_until_tripped(sluice)) <= 40, "it took too many failures")
+
+
 def test_evidence_is_whole_while_serving():
     blue, green = pair()
     with blue, green, Sluice(blue, green, {"split": 50}) as sluice:
