@@ -107,7 +107,7 @@ def resumed(state):
 
 def aborted(state):
     if state.rollout == "idle":
-        return None
+        return state.moved(0.0) if state.green > 0 else None
     return state.moved(0.0) if state.rollout in ("aborted", "tripped") else state.moved(0.0, rollout="aborted")
 
 
@@ -115,8 +115,7 @@ def weighted(state, green):
     if green > 0 and state.tripped or green > state.green and state.frozen:
         return None
     rollout = "paused" if state.rollout in ("preflight", "holding") else state.rollout
-    moved = state.generation + (green != state.green)
-    return state._replace(green=green, generation=moved, rollout=rollout)
+    return state._replace(green=green, generation=state.generation + 1, rollout=rollout)
 
 
 def tripped(state):
