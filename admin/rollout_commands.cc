@@ -285,6 +285,22 @@ Outcome promote(const Call& typed) {
   return done(call, promoted, asked ? "; the gate is asked first, its yes promotes" : "");
 }
 
+// Without a rollout it takes back what green was given by hand.
+Outcome abort(const Call& call) {
+  const auto found = service_argument(call, call.arguments[0]);
+  if (const auto* refusal = std::get_if<Refusal>(&found)) return *refusal;
+  const std::string& service = call.arguments[0];
+  if (call.control().rollouts().find(service) != nullptr) {
+    return done(call, call.control().rollouts().abort(service));
+  }
+  if (call.control().registry().find(service)->state->split().get().green == 0) {
+    return Refusal{"refused", "service '" + service +
+                                  "' has no rollout, and green has no share: there is nothing to abort"};
+  }
+  const auto taken = call.control().set_weight(service, 0, std::nullopt, call.actor);
+  return taken.ok() ? done(call, conf::Done{}) : Outcome{Refusal{taken.error()}};
+}
+
 Outcome freeze(const Call& call) {
   const bool on = call.arguments[0] == "on";
   if (on ? call.arguments.size() < 2 : call.arguments[0] != "off" || call.arguments.size() > 1) {
@@ -314,8 +330,9 @@ constexpr Command kCommands[] = {
      "the gate says. The report keeps what was missing.",
      true, once_durable<promote>},
     {"rollout abort", "SVC",
-     "Goes back to blue: at once, or over the time that `return` says. Wins in every state.", true,
-     once_durable<obey<&proxy::Rollouts::abort>>},
+     "Goes back to blue: at once, or over the time that `return` says. Wins in every state; without a rollout it "
+     "takes back what green was given by hand.",
+     true, once_durable<abort>},
     {"rollout retry", "SVC",
      "Begins a rollout that was aborted or has tripped once more: by the plan of the configuration as it is now, "
      "but for what the command that started it gave.",

@@ -2,7 +2,6 @@
 
 #include <fmt/format.h>
 #include <poll.h>
-#include <unistd.h>
 
 #include <utility>
 
@@ -21,8 +20,7 @@ Session::Session(Context& context, std::unique_ptr<proxy::UvStream> stream, int 
       who_(std::move(who)),
       closed_callback_(std::move(closed)),
       timer_([](void* self) { static_cast<Session*>(self)->on_deadline(); }, this),
-      advance_([](void* self) { static_cast<Session*>(self)->advance(); }, this),
-      log_(STDERR_FILENO) {
+      advance_([](void* self) { static_cast<Session*>(self)->advance(); }, this) {
   stream_->set_handler(this);
 }
 
@@ -166,13 +164,13 @@ void Session::command_ended() {
 void Session::log_change(std::optional<bool> ok) {
   const std::string command = std::exchange(change_, {});
   if (command.empty()) return;
-  log_.set_level(proxy::parse_log_level(context_.control.config().log.level).value_or(proxy::LogLevel::info));
+  proxy::DaemonLog& log = context_.control.daemon_log();
   if (ok) {
-    log_.write(proxy::LogLevel::info, "admin_command", "an admin command was answered",
-               {{"who", who_}, {"command", command}, {"ok", *ok}});
+    log.write(proxy::LogLevel::info, "admin_command", "an admin command was answered",
+              {{"who", who_}, {"command", command}, {"ok", *ok}});
   } else {
-    log_.write(proxy::LogLevel::info, "admin_command", "who gave an admin command left before its answer",
-               {{"who", who_}, {"command", command}});
+    log.write(proxy::LogLevel::info, "admin_command", "who gave an admin command left before its answer",
+              {{"who", who_}, {"command", command}});
   }
 }
 

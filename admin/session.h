@@ -12,8 +12,7 @@
 // unread input could destroy that reply.
 //
 // The daemon's log has a line for each command that may change state, with who
-// gave it. A log of each session's own, so that one that gives many in a moment
-// keeps no other's lines back.
+// gave it.
 //
 // Owner: the Server; destroyed when its stream has closed. Thread: the control
 // thread's.
@@ -26,7 +25,6 @@
 #include <string>
 
 #include "admin/command.h"
-#include "proxy/daemon_log.h"
 #include "proxy/uv_stream.h"
 
 namespace sluice::admin {
@@ -95,7 +93,6 @@ class Session final : public proxy::Stream::Handler, public Answer::Sink {
   std::deque<std::string> commands_;  // of the line under way
   AnswerPtr answer_;                  // of the command under way
   std::string change_;                // that command, if it changes state; else empty
-  proxy::DaemonLog log_;
   Format format_ = Format::text;
   Waiting waiting_ = Waiting::nothing;
   uint64_t waiting_since_us_ = 0;

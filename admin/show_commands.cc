@@ -222,12 +222,15 @@ Outcome show_endpoints(const Call& call) {
         for (const balancer::EndpointPlan& one : entry.endpoints[static_cast<size_t>(colour)]) {
           const balancer::EndpointCondition condition = one.state->condition();
           const balancer::EndpointState::Tally tally = one.state->tally();
-          const std::string failure = call.control().health().check_failure(one.state.get());
+          const proxy::HealthMonitor& checks = call.control().health();
+          const std::string failure = checks.check_failure(one.state.get());
+          // To whoever looks, one that never came up is down as well.
+          const char* const health = checks.fails(one.state.get()) ? "down" : to_string(condition.health);
           rows.push_back({{"service", name},
                           {"upstream", conf::to_string(colour)},
                           {"endpoint", one.state->name()},
                           {"usable", condition.usable()},
-                          {"health", to_string(condition.health)},
+                          {"health", health},
                           {"mode", to_string(condition.mode)},
                           {"ejected", condition.ejected},
                           {"weight", one.weight},

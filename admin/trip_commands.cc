@@ -28,7 +28,7 @@ std::string judged(const TripStatus& status) {
   if (!status.judging) return "no";
   if (!status.learning) return "yes";
   if (status.split < conf::kFullSplit) return "learning, comparison only";
-  return fmt::format("learning, {:.0f} % passes", 100 * status.baseline.upper);
+  return fmt::format("learning, {:.3g} % passes", 100 * status.baseline.upper);
 }
 
 Json trip_json(const std::string& name, const proxy::ServiceEntry& entry, const TripStatus& status) {

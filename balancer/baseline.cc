@@ -26,7 +26,9 @@ RateBounds Baseline::known() const {
 bool Baseline::freeze() {
   if (known_attempts() < kLeastAttempts) return false;
   frozen_bounds_ = known();
-  frozen_bounds_.upper = std::min(frozen_bounds_.upper, most_upper_);
+  for (double* const bound : {&frozen_bounds_.rate, &frozen_bounds_.lower, &frozen_bounds_.upper}) {
+    *bound = std::min(*bound, most_upper_);
+  }
   frozen_attempts_ = known_attempts();
   return true;
 }

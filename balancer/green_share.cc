@@ -49,7 +49,9 @@ void GreenShare::add(uint64_t blue, uint64_t green) {
 
 bool GreenShare::by_chance(double seen) const {
   const double attempts = blue_ + green_;
-  if (attempts < kLeastAttempts) return attempts * divergence(seen, split_) <= kSurprise;
+  if (attempts < kLeastAttempts) {
+    return attempts < kFewestAttempts || seen < split_ || attempts * divergence(seen, split_) <= kSurprise;
+  }
   return std::abs(seen - split_) <= kSigmas * std::sqrt(split_ * (1 - split_) / attempts);
 }
 

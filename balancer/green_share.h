@@ -4,9 +4,12 @@
 // clients, overrides and retries can move it; so the share of the last few
 // thousand attempts is kept as well, and taken once it differs from the split
 // by more than chance explains: with kLeastAttempts by four standard deviations,
-// with fewer by Chernoff's bound, e^(-n D), D the divergence of what is seen from
-// the split (W. Hoeffding, "Probability inequalities for sums of bounded random
-// variables", JASA 58, 1963), since with a single sticky client it is all of them.
+// with fewer, but kFewestAttempts, by Chernoff's bound, e^(-n D), D the divergence of
+// what is seen from the split (W. Hoeffding, "Probability inequalities for sums of
+// bounded random variables", JASA 58, 1963), since with a single sticky client it is
+// all of them. So few are only believed where they give green more than the split: a
+// green that is slow has fewer behind it for a while, and a share that is taken as
+// too small turns its errors into evidence.
 //
 // Thread: none of its own.
 #pragma once
@@ -20,6 +23,7 @@ namespace sluice::balancer {
 class GreenShare {
  public:
   static constexpr double kLeastAttempts = 500;
+  static constexpr double kFewestAttempts = 5;
   static constexpr double kSurprise = 14;        // n D; chance has e^-14
   static constexpr double kMostAttempts = 8000;  // then both counts are halved
 

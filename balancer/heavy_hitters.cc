@@ -4,16 +4,16 @@
 
 namespace sluice::balancer {
 
-void HeavyHitters::add(uint64_t key, std::string_view label) {
-  ++total_;
+void HeavyHitters::add(uint64_t key, std::string_view label, uint64_t weight) {
+  total_ += weight;
   for (Entry& entry : entries_) {
     if (entry.key != key) continue;
-    ++entry.estimate;
+    entry.estimate += weight;
     return;
   }
   label = label.substr(0, kLabelBytes);
   if (entries_.size() < places_) {
-    entries_.push_back({key, 1, 0, std::string(label)});
+    entries_.push_back({key, weight, 0, std::string(label)});
     return;
   }
   const auto rarest = std::min_element(entries_.begin(), entries_.end(), [](const Entry& a, const Entry& b) {
@@ -21,7 +21,7 @@ void HeavyHitters::add(uint64_t key, std::string_view label) {
   });
   rarest->key = key;
   rarest->overestimate = rarest->estimate;
-  ++rarest->estimate;
+  rarest->estimate += weight;
   rarest->label.assign(label);
 }
 

@@ -35,7 +35,8 @@ class HeavyHitters {
 
   explicit HeavyHitters(size_t places) : places_(places) { entries_.reserve(places); }
 
-  void add(uint64_t key, std::string_view label = {});
+  // `weight`: of how many it is one; at least 1.
+  void add(uint64_t key, std::string_view label = {}, uint64_t weight = 1);
   // Forgets half of the past, so that the shares follow the present.
   void halve();
   void clear();

@@ -2,10 +2,10 @@
 
 namespace sluice::balancer {
 
-void Traffic::sample(const Origin& client, const Origin& path) {
-  clients_.add(client.hash);
-  paths_.add(path.hash);
-  if (clients_.total() < kMostSamples) return;
+void Traffic::sample(const Origin& client, const Origin& path, uint64_t every) {
+  clients_.add(client.hash, {}, every);
+  paths_.add(path.hash, {}, every);
+  if (clients_.total() < kMostKnown) return;
   clients_.halve();
   paths_.halve();
 }

@@ -20,8 +20,9 @@
 // error that is left out is an outcome of its own, whose factor is 1 for either
 // colour; the factors of all outcomes still have the expectation 1.
 //
-// Traffic knows the shares from a small sample of all attempts. Without a
-// sample (fewer than kLeastSamples) everything is admitted.
+// Traffic knows the shares from a small sample of all attempts, each of which
+// stands for as many as it was one of. Until kLeastKnown are known everything is
+// admitted.
 //
 // Thread: none of their own.
 #pragma once
@@ -41,14 +42,15 @@ struct Origin {
 
 class Traffic {
  public:
-  static constexpr uint32_t kSampleEvery = 128;  // attempts, in the mean
-  static constexpr uint64_t kLeastSamples = 64;
-  static constexpr uint64_t kMostSamples = 4096;  // then all are halved
+  static constexpr uint32_t kSampleEvery = 128;  // attempts, in the mean, once many are known
+  static constexpr uint64_t kLeastKnown = 64;    // attempts
+  // Then all are halved.
+  static constexpr uint64_t kMostKnown = uint64_t{4096} * kSampleEvery;
 
-  // One attempt of every kSampleEvery, ok or not, of either colour.
-  void sample(const Origin& client, const Origin& path);
+  // One attempt of `every`, ok or not, of either colour.
+  void sample(const Origin& client, const Origin& path, uint64_t every);
 
-  bool known() const { return clients_.total() >= kLeastSamples; }
+  bool known() const { return clients_.total() >= kLeastKnown; }
   double client_share(uint64_t hash) const { return share(clients_, hash); }
   double path_share(uint64_t hash) const { return share(paths_, hash); }
 

@@ -117,7 +117,7 @@ void TripBreaker::presume_normal() {
 
 void TripBreaker::recall_blue(const BlueKnown& known, uint64_t now_ms) {
   learn_blue(known.attempts - std::min(known.attempts, known.errors), known.errors, now_ms);
-  if (baseline_.frozen()) return;
+  if (baseline_.frozen() || own_baseline_.frozen()) return;
   presume_normal();
   adopt_baseline();
 }
@@ -388,9 +388,12 @@ Verdict TripBreaker::judge_rise(uint64_t now_ms) const {
           "green's errors rose " + against + "; waiting for blue to show whether it is green alone"};
 }
 
-// Where blue gets little anyway, it says nothing for that long by chance.
+// Where blue gets little anyway, it says nothing for that long by chance. One that
+// was never asked in this step is not there for whoever is, whatever the reason.
 bool TripBreaker::blue_is_silent(uint64_t now_ms) const {
-  const double odds = share_.split() / (1 - share_.split());
+  const bool never_asked = evidence_.counts[index(Colour::blue)].attempts == 0;
+  const double share = never_asked ? share_.split() : share_.value();
+  const double odds = share / (1 - share);
   return excursion_.blue() == 0 && now_ms >= excursion_.began_ms + kBlueSilenceMs &&
          static_cast<double>(excursion_.green()) >= kBlueSilenceLog * odds;
 }

@@ -135,8 +135,10 @@ class TripBreaker {
   const Verdict& add_other_oks(uint64_t blue, uint64_t green, uint64_t now_ms);
   // An outcome that [trip] `on` does not list counts as ok.
   const Verdict& add_error(const FailedAttempt& attempt, uint64_t now_ms);
-  // A small sample of all attempts, one of Traffic::kSampleEvery; see Influence.
-  void sample_traffic(const Origin& client, const Origin& path) { traffic_.sample(client, path); }
+  // A small sample of all attempts, this one of `every`; see Influence.
+  void sample_traffic(const Origin& client, const Origin& path, uint64_t every) {
+    traffic_.sample(client, path, every);
+  }
 
   const Verdict& green_has_no_endpoint(uint64_t now_ms);
 

@@ -59,6 +59,9 @@ class ActiveCheck {
   uint32_t successes() const { return successes_; }  // in a row
   uint32_t failures() const { return failures_; }    // in a row
   const std::string& last_failure() const { return last_failure_; }
+  // As many in a row have failed as take an endpoint out; one that never came up
+  // is still unknown then.
+  bool fails() const { return failures_ >= settings_.fall; }
   uint64_t last_finished_ms() const { return last_finished_ms_; }  // 0: none yet
 
   void start(uint64_t now_ms);

@@ -32,9 +32,9 @@ class Control::WorkerReporter final : public Reporter {
                      failure.at_us};
     control_.mailbox_.post([this, note = std::move(note)] { control_.judge_.on_failure(note); });
   }
-  void attempt_sampled(const balancer::ServiceState& service, std::string_view client,
-                       std::string_view path) override {
-    SampleNote note{service.name(), std::string(client), std::string(path)};
+  void attempt_sampled(const balancer::ServiceState& service, std::string_view client, std::string_view path,
+                       uint64_t every) override {
+    SampleNote note{service.name(), std::string(client), std::string(path), every};
     control_.mailbox_.post([this, note = std::move(note)] { control_.judge_.on_sample(note); });
   }
   void request_finished(const AccessRecord& record) override {

@@ -121,6 +121,7 @@ class Control {
   // Endpoints by name that have no address now.
   std::vector<std::string> unresolved(const std::string& service, conf::Colour colour) const;
   EventLog& events() { return events_; }
+  DaemonLog& daemon_log() { return daemon_log_; }
   // Requests that led to no service, by status, over all workers.
   uint64_t unrouted(uint16_t status) const;
   uint32_t queued() const { return queued_.load(std::memory_order_relaxed); }

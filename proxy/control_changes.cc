@@ -41,11 +41,9 @@ conf::Result<Split::Value> Control::set_weight(const std::string& service, conf:
     return refusal(Error::Kind::refused,
                    "a freeze is on, no split may rise: " + freeze_.reason + "; 'freeze off' ends it");
   }
-  // Said again it is no new step: the judge's evidence stays. But it is by hand
-  // from now on, to the file and to a rollout; and of two who looked at the same
-  // generation only the first is obeyed.
+  // Said again it is no change: the generation and the judge's evidence stay. But
+  // it is by hand from now on, to the file and to a rollout.
   if (green == now.green) {
-    entry.state->split().set({green, now.generation + 1});
     entry.split_source = actor.source;
   } else {
     put_split(service, green, actor.source);
@@ -53,14 +51,14 @@ conf::Result<Split::Value> Control::set_weight(const std::string& service, conf:
   rollouts_.split_changed(service, green);
   save_service(service);
   const Split::Value next = entry.state->split().get();
+  if (green == now.green) {
+    changed();
+    return next;
+  }
   if (green > 0 && !entry.has_usable(conf::Colour::green)) {
     add_event("green_missing", service,
               "green has no endpoint in service: its share of " + conf::format_percent(green) +
                   " % goes to blue until one comes");
-  }
-  if (green == now.green) {
-    changed();
-    return next;
   }
   add_event("split_changed", service,
             "green's share of " + service + " went from " + conf::format_percent(now.green) + " to " +

@@ -140,7 +140,12 @@ void Control::take_last_word(const std::string& state) {
   for (const auto& [name, saved] : remembered_.services) {
     ServiceEntry* const entry = registry_.find(name);
     const auto known = before.services.find(name);
-    if (entry == nullptr || (known != before.services.end() && known->second == saved)) continue;
+    if (entry == nullptr) continue;
+    if (known != before.services.end()) {
+      balancer::SavedService same = known->second;
+      same.blue = saved.blue;  // which goes on growing
+      if (same == saved) continue;
+    }
     put_in_force(*entry, saved);
     judge_.split_changed(name);
     if (saved.tripped) judge_.restore(name, saved.trip_reason);

@@ -91,13 +91,10 @@ void Exchange::route() {
 // By chance, since clients may take turns; the first of a service more often, so
 // that who is who is known soon.
 void Exchange::sample() {
-  uint64_t seen = 0;
-  for (UpstreamPool* const pool : service_->pools) {
-    if (pool != nullptr) seen += pool->stats().counters.attempts[static_cast<size_t>(Outcome::ok)].get();
-  }
-  const uint64_t every = 1 + seen / balancer::Traffic::kLeastSamples;
-  if (context_.loop.random().below(std::min<uint64_t>(every, balancer::Traffic::kSampleEvery)) != 0) return;
-  context_.reporter.attempt_sampled(*service_->plan->state, downstream_->client_ip(), head_.path());
+  const uint64_t every = std::min<uint64_t>(1 + service_->routed++ / balancer::Traffic::kLeastKnown,
+                                            balancer::Traffic::kSampleEvery);
+  if (context_.loop.random().below(every) != 0) return;
+  context_.reporter.attempt_sampled(*service_->plan->state, downstream_->client_ip(), head_.path(), every);
 }
 
 void Exchange::attempt() {

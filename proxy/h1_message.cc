@@ -219,7 +219,7 @@ void read_te(RequestHead& request) {
 
 namespace {
 
-// IPv6address or IPvFuture (RFC 3986, 3.2.2), without a zone.
+// IPv6address (RFC 3986, 3.2.2), without a zone; an IPvFuture there is not yet.
 bool is_ip_literal(std::string_view text) {
   char address[INET6_ADDRSTRLEN] = {};
   if (text.size() >= sizeof(address)) return false;

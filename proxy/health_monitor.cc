@@ -200,6 +200,11 @@ std::string HealthMonitor::check_failure(const EndpointState* endpoint) const {
   return check == nullptr || check->failures() == 0 ? std::string{} : check->last_failure();
 }
 
+bool HealthMonitor::fails(const EndpointState* endpoint) const {
+  const health::ActiveCheck* const check = check_of(endpoint);
+  return check != nullptr && check->fails();
+}
+
 bool HealthMonitor::answered_since(const EndpointState* endpoint, uint64_t since_ms) const {
   const health::ActiveCheck* const check = check_of(endpoint);
   return check != nullptr && check->failures() == 0 && check->last_finished_ms() > since_ms;

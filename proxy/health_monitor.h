@@ -45,6 +45,8 @@ class HealthMonitor {
   // Why the latest check of an endpoint failed; empty where it succeeded, or
   // none has ended yet.
   std::string check_failure(const balancer::EndpointState* endpoint) const;
+  // Have `fall` checks in a row failed?
+  bool fails(const balancer::EndpointState* endpoint) const;
   // Has a check of it succeeded since, and none failed after that?
   bool answered_since(const balancer::EndpointState* endpoint, uint64_t since_ms) const;
 

@@ -227,8 +227,11 @@ conf::Result<HttpUrl> HttpUrl::parse(std::string_view text) {
     host = host.substr(0, colon);
   }
   if (host.starts_with('[') && host.ends_with(']')) host = host.substr(1, host.size() - 2);
-  const auto unfit = [](char c) { return c <= ' ' || c == 0x7f || c == '@'; };
-  if (host.empty() || std::any_of(rest.begin(), rest.end(), unfit)) return bad_url(text);
+  const auto unfit = [](char c) { return c <= ' ' || static_cast<unsigned char>(c) >= 0x7f; };
+  if (host.empty() || url.authority.find('@') != std::string::npos ||
+      std::any_of(rest.begin(), rest.end(), unfit)) {
+    return bad_url(text);
+  }
   url.host = host;
   return url;
 }

@@ -170,7 +170,8 @@ void Judge::on_failure(const FailureNote& note) {
 
 void Judge::on_sample(const SampleNote& note) {
   const auto found = cases_.find(note.service);
-  if (found != cases_.end()) found->second->breaker.sample_traffic(origin(note.client), origin(note.path));
+  if (found != cases_.end())
+    found->second->breaker.sample_traffic(origin(note.client), origin(note.path), note.every);
 }
 
 void Judge::tick() {
@@ -206,16 +207,20 @@ void Judge::look_at_endpoints(const std::string& service) {
 // earlier than the other's.
 bool Judge::blue_answers_since(const Lost& lost, const Case& one, const ServiceEntry& entry) const {
   constexpr uint64_t kWithoutAWordMs = 1000;
-  if (!entry.has_usable(Colour::blue)) return false;
-  if (control_.service_conf(entry.state->name()).health.enabled) {
-    const std::vector<balancer::EndpointPlan>& all = entry.endpoints[static_cast<size_t>(Colour::blue)];
-    return std::any_of(all.begin(), all.end(), [&](const balancer::EndpointPlan& endpoint) {
-      return endpoint.state->condition().usable() &&
-             control_.health().answered_since(endpoint.state.get(), lost.at_ms);
-    });
+  constexpr uint64_t kWithoutACheckMs = 3000;
+  const uint64_t waited_ms = control_.loop().now_ms() - lost.at_ms;
+  if (!control_.service_conf(entry.state->name()).health.enabled) {
+    const bool answers = one.ok_seen[0] + one.others_seen[0] > lost.blue_oks;
+    return entry.has_usable(Colour::blue) && (answers || waited_ms >= kWithoutAWordMs);
   }
-  return one.ok_seen[0] + one.others_seen[0] > lost.blue_oks ||
-         control_.loop().now_ms() >= lost.at_ms + kWithoutAWordMs;
+  const std::vector<balancer::EndpointPlan>& all = entry.endpoints[static_cast<size_t>(Colour::blue)];
+  return std::any_of(all.begin(), all.end(), [&](const balancer::EndpointPlan& endpoint) {
+    const balancer::EndpointState* const state = endpoint.state.get();
+    const HealthMonitor& checks = control_.health();
+    return state->condition().usable() &&
+           (checks.answered_since(state, lost.at_ms) ||
+            (waited_ms >= kWithoutACheckMs && checks.check_failure(state).empty()));
+  });
 }
 
 void Judge::act(const std::string& service, Case& one, uint64_t first_us) {

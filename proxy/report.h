@@ -50,6 +50,7 @@ struct SampleNote {
   std::string service;
   std::string client;
   std::string path;
+  uint64_t every;
 };
 
 // One attempt of a traced request. Valid during the call only.
@@ -103,10 +104,9 @@ class Reporter {
  public:
   virtual ~Reporter() = default;
   virtual void attempt_failed(const AttemptFailure& failure) = 0;
-  // One of balancer::Traffic::kSampleEvery attempts, so that the judge knows
-  // what is usual.
+  // One attempt of `every`, so that the judge knows what is usual.
   virtual void attempt_sampled(const balancer::ServiceState& service, std::string_view client,
-                               std::string_view path) = 0;
+                               std::string_view path, uint64_t every) = 0;
   virtual void request_finished(const AccessRecord& record) = 0;
   // The worker's loop is about to wait.
   virtual void turn_ended(uint64_t now_us) { static_cast<void>(now_us); }

@@ -210,19 +210,9 @@ conf::Status Rollouts::promote(const std::string& service, bool full) {
 }
 
 conf::Status Rollouts::abort(const std::string& service) {
-  if (const auto found = cases_.find(service); found != cases_.end()) {
-    return obey(*found->second, found->second->rollout->abort(now(), "by hand."));
-  }
-  // What green was given by hand goes back as well.
-  if (control_.registry().find(service)->state->split().get().green == 0) {
-    return refusal(
-        Error::Kind::refused,
-        "service '" + service + "' has no rollout, and green has no share: there is nothing to abort");
-  }
-  set_split(service, 0);
-  control_.save_service(service);
-  control_.changed();
-  return conf::Done{};
+  const conf::Result<Case*> one = existing(service);
+  if (!one.ok()) return one.error();
+  return obey(**one, (*one)->rollout->abort(now(), "by hand."));
 }
 
 conf::Status Rollouts::retry(const std::string& service) {

@@ -300,7 +300,10 @@ void UpstreamConnection::end_within(uint64_t wait_ms) {
 
 void UpstreamConnection::close() {
   if (state_ == State::closed) return;
-  if (state_ == State::idle) pool_.unlink_idle(*this);
+  if (state_ == State::idle) {
+    pool_.unlink_idle(*this);
+    count_leaving(1);
+  }
   state_ = State::closed;
   timer_.disarm();
   out_.set_stream(nullptr);

@@ -29,6 +29,7 @@ struct WorkerPlan {
   struct Service {
     const balancer::ServicePlan* plan = nullptr;
     UpstreamPool* pools[2] = {nullptr, nullptr};
+    mutable uint64_t routed = 0;  // requests, since the plan is there
   };
   std::shared_ptr<const balancer::Plan> plan;
   std::vector<Service> services;

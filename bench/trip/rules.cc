@@ -30,7 +30,9 @@ class Judge : public Rule {
   bool error(Colour colour, uint64_t client, uint64_t now_ms) override {
     return breaker_.add_error({.colour = colour, .client = {client, {}}}, now_ms).tripped();
   }
-  void client_seen(uint64_t client) override { breaker_.sample_traffic({client, {}}, {}); }
+  void client_seen(uint64_t client) override {
+    breaker_.sample_traffic({client, {}}, {}, balancer::Traffic::kSampleEvery);
+  }
 
  private:
   balancer::TripBreaker breaker_{"web", {}};

@@ -46,6 +46,15 @@ TEST_CASE("green_share: one sticky client is seen as what it is within a few att
   CHECK(share.value() > 0.8);
 }
 
+TEST_CASE("green_share: a green whose first attempts take their time has no smaller share") {
+  GreenShare share;
+  share.begin_step(5000);
+  share.add(400, 1);
+  CHECK(share.value() == 0.5);
+  share.add(200, 0);
+  CHECK(share.value() < 0.01);
+}
+
 TEST_CASE("green_share: chance is hardly ever taken for stickiness") {
   uint64_t taken = 0;
   for (const conf::BasisPoints split : {100, 1000, 5000, 9900}) {

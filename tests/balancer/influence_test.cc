@@ -13,7 +13,7 @@ constexpr uint64_t kPath = 77;
 // `clients` clients of equal weight, one path.
 Traffic even_traffic(uint64_t clients) {
   Traffic traffic;
-  for (uint64_t i = 0; i < 1000; ++i) traffic.sample({1 + i % clients, {}}, {kPath, {}});
+  for (uint64_t i = 0; i < 1000; ++i) traffic.sample({1 + i % clients, {}}, {kPath, {}}, 1);
   return traffic;
 }
 
@@ -41,7 +41,7 @@ TEST_CASE("influence: a client that fails on and on among a crowd is held for as
   constexpr uint64_t kBroken = 5000;
   constexpr uint64_t kOneIn = 40;  // of the traffic
   Traffic traffic;
-  for (uint64_t i = 0; i < 1000; ++i) traffic.sample({i % kOneIn == 0 ? kBroken : 1 + i, {}}, {kPath, {}});
+  for (uint64_t i = 0; i < 1000; ++i) traffic.sample({i % kOneIn == 0 ? kBroken : 1 + i, {}}, {kPath, {}}, 1);
   Random random(1);
   Influence influence(traffic);
   uint64_t most_at_once = 0;  // between two errors of the crowd
@@ -79,9 +79,18 @@ TEST_CASE("influence: a crowd is not held, whatever its clients weigh") {
   }
 }
 
+TEST_CASE("influence: a sample counts for as many as it was one of") {
+  Traffic traffic;
+  for (uint64_t i = 0; i < 64; ++i) traffic.sample({1, {}}, {kPath, {}}, 1);
+  CHECK(traffic.known());
+  for (uint64_t i = 0; i < 64; ++i) traffic.sample({2, {}}, {kPath, {}}, 10);
+  CHECK(traffic.client_share(1) == Approx(64.0 / 704));
+  CHECK(traffic.client_share(2) == Approx(640.0 / 704));
+}
+
 TEST_CASE("influence: a path that makes the errors is thinned, not silenced") {
   Traffic traffic;
-  for (uint64_t i = 0; i < 1000; ++i) traffic.sample({1 + i, {}}, {1 + i % 20, {}});
+  for (uint64_t i = 0; i < 1000; ++i) traffic.sample({1 + i, {}}, {1 + i % 20, {}}, 1);
   Influence influence(traffic);
   uint64_t count = 0;
   for (uint64_t i = 0; i < 1000; ++i) count += influence.admit(1 + i, 7) ? 1 : 0;

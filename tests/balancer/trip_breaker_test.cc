@@ -317,7 +317,7 @@ TEST_CASE("trip_breaker: green failing alone is told from the drift that it shar
 TEST_CASE("trip_breaker: one client that makes the errors is named and does not trip") {
   JudgedTraffic traffic(kSeed);
   traffic.warm_up(0.001);
-  for (uint64_t i = 0; i < 1000; ++i) traffic.breaker.sample_traffic({1 + i, {}}, {9, "/cart"});
+  for (uint64_t i = 0; i < 1000; ++i) traffic.breaker.sample_traffic({1 + i, {}}, {9, "/cart"}, 1);
   traffic.begin_step(5000);
   FailedAttempt attempt;
   attempt.client = {5000, "10.1.2.3"};

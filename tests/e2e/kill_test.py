@@ -115,7 +115,7 @@ def weighted(state, green):
     if green > 0 and state.tripped or green > state.green and state.frozen:
         return None
     rollout = "paused" if state.rollout in ("preflight", "holding") else state.rollout
-    return state._replace(green=green, generation=state.generation + 1, rollout=rollout)
+    return state.moved(green, rollout=rollout)
 
 
 def tripped(state):

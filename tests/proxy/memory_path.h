@@ -57,7 +57,8 @@ class RecordingReporter final : public Reporter {
   };
 
   void attempt_failed(const AttemptFailure& failure) override;
-  void attempt_sampled(const balancer::ServiceState&, std::string_view, std::string_view) override {}
+  void attempt_sampled(const balancer::ServiceState&, std::string_view, std::string_view, uint64_t) override {
+  }
   void request_finished(const AccessRecord& record) override;
   bool wants_access() const override { return true; }
 

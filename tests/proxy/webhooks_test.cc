@@ -19,6 +19,8 @@ TEST_CASE("http_client: URLs that can be called") {
   CHECK(HttpUrl::parse("http://hooks.test?x")->target == "/?x");
   CHECK(HttpUrl::parse("http://hooks.test")->port == 80);
   CHECK(HttpUrl::parse("http://[::1]:81/")->host == "::1");
+  CHECK(HttpUrl::parse("http://hooks.test/to@us")->target == "/to@us");
+  CHECK(!HttpUrl::parse("http://user@hooks.test/").ok());
   CHECK(HttpUrl::parse("http://[::1]/")->port == 80);
   CHECK_FALSE(url->secure);
   const auto secure = HttpUrl::parse("https://hooks.test/a");
