@@ -101,12 +101,12 @@ def test_an_idle_connection_of_another_worker_is_no_reason_to_refuse():
 
 def test_who_comes_while_idle_connections_leave_is_not_refused():
     """Also where the origin takes its time to let them go."""
-    let_go = threading.Event()
+    all_are_here, let_go = threading.Event(), threading.Event()
 
     def slow_to_leave(connection):
-        connection.request()
-        connection.reply(200)
-        connection.request()  # the end
+        while connection.request() is not None:
+            connection.wait(all_are_here)
+            connection.reply(200)
         connection.wait(let_go)
 
     with Origin(slow_to_leave) as old, Origin() as new:
@@ -114,6 +114,8 @@ def test_who_comes_while_idle_connections_leave_is_not_refused():
         service = {**CALM, "blue": {"max_queue": 0}, "green": {"max_queue": 0}}
         with Sluice(old, new, service=service, config=config, workers=1) as sluice:
             clients = [ask_from(sluice) for _ in range(4)]
+            old.wait_for_requests(4)
+            all_are_here.set()
             for client in clients:
                 equal(client.answer().status, 200, "blue's answer")
                 client.close()
