@@ -40,7 +40,7 @@ std::optional<CheckTransition> ActiveCheck::finish(const ProbeResult& result, ui
     ++failures_;
     successes_ = 0;
     last_failure_ = result.reason;
-    if (health_ == EndpointHealth::up && failures_ >= settings_.fall) {
+    if (health_ == EndpointHealth::up && fails()) {
       transition =
           move_to(EndpointHealth::down, std::to_string(failures_) + " failed checks: " + result.reason);
     }

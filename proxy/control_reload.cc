@@ -157,13 +157,11 @@ std::vector<Control::OpenListener*> Control::find_open(const std::vector<conf::L
 }
 
 conf::Status Control::open_new_listeners(const conf::Config& next) {
-  std::vector<const conf::Listener*> missing;
+  // Once one is opened the pointers say no more than which were there.
   const std::vector<OpenListener*> open = find_open(next.listeners);
   for (size_t i = 0; i < open.size(); ++i) {
-    if (open[i] == nullptr) missing.push_back(&next.listeners[i]);
-  }
-  for (const conf::Listener* const listener : missing) {
-    if (conf::Status opened = open_listener(*listener); !opened.ok()) return opened;
+    if (open[i] != nullptr) continue;
+    if (conf::Status opened = open_listener(next.listeners[i]); !opened.ok()) return opened;
   }
   return conf::Done{};
 }

@@ -103,7 +103,7 @@ void Judge::split_changed(const std::string& service) {
   const auto found = cases_.find(service);
   if (entry == nullptr || found == cases_.end()) return;
   Case& one = *found->second;
-  one.green_had_endpoint = green_of(*entry).usable;
+  one.green_had_endpoint = entry->has_usable(Colour::green);
   one.green_lost.reset();
   if (!one.breaker.tripped()) {
     for (size_t i = 0; i < 2; ++i) one.latency_before[i] = latency_so_far(*entry->upstreams[i]);
