@@ -205,6 +205,10 @@ void collect_process(const proxy::Control& control, std::vector<MetricFamily>& f
                       Type::counter,
                       {{{{"outcome", "sent"}}, static_cast<double>(spans.sent), {}},
                        {{{"outcome", "dropped"}}, static_cast<double>(spans.dropped), {}}}});
+  families.push_back({"sluice_notes_dropped_total",
+                      "Failed attempts and samples that came faster than the judge could look at them.",
+                      Type::counter,
+                      {{{}, static_cast<double>(control.notes_dropped()), {}}}});
 }
 
 void collect_services(proxy::Control& control, std::vector<MetricFamily>& families) {

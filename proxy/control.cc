@@ -13,7 +13,9 @@
 
 namespace sluice::proxy {
 
-// Takes a worker's news to the control thread.
+// Takes a worker's news to the control thread. Of failed attempts, samples and
+// exemplars only as much waits there as the mailbox takes: what is over that is
+// left out whatever its colour, so none is judged by it.
 class Control::WorkerReporter final : public Reporter {
  public:
   WorkerReporter(Control& control, AccessLog::Writer& access) : control_(control), access_(access) {}
@@ -30,12 +32,12 @@ class Control::WorkerReporter final : public Reporter {
                      failure.by_lot,
                      failure.begun_us,
                      failure.at_us};
-    control_.mailbox_.post([this, note = std::move(note)] { control_.judge_.on_failure(note); });
+    control_.mailbox_.offer([this, note = std::move(note)] { control_.judge_.on_failure(note); });
   }
   void attempt_sampled(const balancer::ServiceState& service, std::string_view client, std::string_view path,
                        uint64_t every) override {
     SampleNote note{service.name(), std::string(client), std::string(path), every};
-    control_.mailbox_.post([this, note = std::move(note)] { control_.judge_.on_sample(note); });
+    control_.mailbox_.offer([this, note = std::move(note)] { control_.judge_.on_sample(note); });
   }
   void request_finished(const AccessRecord& record) override {
     const uint64_t wall_us = wall_.at(record.now_us);
@@ -44,8 +46,8 @@ class Control::WorkerReporter final : public Reporter {
   }
   void exemplar(const balancer::UpstreamState& upstream, std::string_view request_id,
                 uint64_t duration_us) override {
-    control_.mailbox_.post([this, service = upstream.service(), colour = upstream.colour(),
-                            one = Exemplar{std::string(request_id), duration_us, Loop::wall_clock_us()}] {
+    control_.mailbox_.offer([this, service = upstream.service(), colour = upstream.colour(),
+                             one = Exemplar{std::string(request_id), duration_us, Loop::wall_clock_us()}] {
       ServiceEntry* const entry = control_.registry_.find(service);
       if (entry != nullptr) entry->exemplars[static_cast<size_t>(colour)].note(one);
     });

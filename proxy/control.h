@@ -155,6 +155,9 @@ class Control {
   const Judge& judge() const { return judge_; }
   const HealthMonitor& health() const { return health_; }
   const TraceExporter& traces() const { return traces_; }
+  // Failed attempts, samples of traffic and exemplars that came faster than this
+  // thread could look at them.
+  uint64_t notes_dropped() const { return mailbox_.dropped(); }
   const AccessLog& access_log() const { return access_log_; }
   const TlsStore& tls() const { return tls_; }
 

@@ -12,6 +12,19 @@ Mailbox::Mailbox(Loop& loop) : loop_(loop) {
 
 void Mailbox::post(Task task) {
   const std::lock_guard<std::mutex> lock(mutex_);
+  post_locked(std::move(task));
+}
+
+void Mailbox::offer(Task task) {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  if (tasks_.size() < kMostWaiting) {
+    post_locked(std::move(task));
+  } else {
+    dropped_.fetch_add(1, std::memory_order_relaxed);
+  }
+}
+
+void Mailbox::post_locked(Task task) {
   if (closed_) return;
   tasks_.push_back(std::move(task));
   // Under the lock, so that the handle cannot be closed meanwhile.

@@ -1,9 +1,12 @@
 // Mailbox: how another thread has something done on a loop's thread.
 //
-// post() may be called from any thread and never waits for the receiver; the
-// tasks run in the order of their posting, each once. It takes a lock, so it is
-// for what is rare: plans, failures, commands. libuv joins wake-ups, so each
-// wake-up empties the box.
+// post() and offer() may be called from any thread and never wait for the
+// receiver; the tasks run in the order of their posting, each once. They take a
+// lock, so they are for what is rare: plans, failures, commands. libuv joins
+// wake-ups, so each wake-up empties the box.
+//
+// What comes with traffic is offered: where there is more of it than the receiver
+// can do, it must not pile up in memory.
 //
 // Owner: whoever owns the loop; close() on the loop's thread before that ends.
 // Tasks that are posted later are dropped.
@@ -11,6 +14,8 @@
 
 #include <uv.h>
 
+#include <atomic>
+#include <cstdint>
 #include <functional>
 #include <mutex>
 #include <vector>
@@ -23,21 +28,29 @@ class Mailbox {
  public:
   using Task = std::function<void()>;
 
+  // As many tasks as may wait when one more is offered.
+  static constexpr size_t kMostWaiting = 16'384;
+
   explicit Mailbox(Loop& loop);
   Mailbox(const Mailbox&) = delete;
   Mailbox& operator=(const Mailbox&) = delete;
 
   void post(Task task);
+  // Posts unless kMostWaiting tasks wait already; then it is dropped and counted.
+  void offer(Task task);
+  uint64_t dropped() const { return dropped_.load(std::memory_order_relaxed); }
   void close();
 
  private:
   static void on_wake(uv_async_t* handle);
+  void post_locked(Task task);
 
   Loop& loop_;
   uv_async_t async_{};
   std::mutex mutex_;
   std::vector<Task> tasks_;  // guarded by mutex_
   bool closed_ = false;      // guarded by mutex_
+  std::atomic<uint64_t> dropped_{0};
 };
 
 }  // namespace sluice::proxy
