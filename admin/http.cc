@@ -51,8 +51,7 @@ conf::Status HttpServer::start(const Address& bind) {
   if (address_.kind == Address::Kind::unix_socket) bound_ = proxy::UnixPath::of(address_.host);
   socket_.emplace(control_.loop(), [this] { socket_->accept_some([this](int client) { begin(client); }); });
   socket_->adopt(opened->fds.front());
-  uv_idle_init(control_.loop().uv(), &turns_);
-  turns_.data = this;
+  turns_.emplace(control_.loop());
   control_.on_stop([this] { close(); });
   history_.on_tick([this] { tell_state(); });
   watching_events_ = control_.events().watch([this](const proxy::Event& event) { tell_event(event); });
@@ -96,24 +95,6 @@ bool HttpServer::may_stream() const {
   return static_cast<size_t>(streams) < kMostStreams;
 }
 
-void HttpServer::line_up(HttpConnection& connection) {
-  line_.push_back(&connection);
-  uv_idle_start(&turns_, [](uv_idle_t* handle) { static_cast<HttpServer*>(handle->data)->next_turn(); });
-}
-
-void HttpServer::leave_line(const HttpConnection& connection) {
-  std::erase(line_, &connection);
-  if (line_.empty()) uv_idle_stop(&turns_);
-}
-
-void HttpServer::next_turn() {
-  const proxy::Loop::Scope scope(control_.loop());
-  HttpConnection& first = *line_.front();
-  line_.pop_front();
-  first.take_turn();
-  if (line_.empty()) uv_idle_stop(&turns_);
-}
-
 // Composed once for all who look at the same service.
 void HttpServer::tell_state() {
   std::map<std::string, std::string> messages;
@@ -139,7 +120,7 @@ void HttpServer::close() {
   control_.events().unwatch(watching_events_);
   if (control_.owns_paths()) bound_.remove();
   pause();
-  uv_close(reinterpret_cast<uv_handle_t*>(&turns_), nullptr);
+  turns_->close();
 }
 
 }  // namespace sluice::admin

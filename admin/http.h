@@ -18,16 +18,15 @@
 // is refused with 403, unless somebody has followed a link.
 //
 // However much clients ask ahead, the control thread has other things to do:
-// whoever has sent something lines up, and in each turn of the loop the first in
-// the line is answered one request.
+// whoever has sent something lines up, and in each turn of the loop one request
+// is answered (admin/turns.h). Probes have a line of their own: who asks whether
+// the process lives does not wait for the large pages of 127 others, since that
+// would be taken for its death.
 //
 // Owner: the composition root, which destroys it after Control::run() has
 // returned. Thread: the control thread's.
 #pragma once
 
-#include <uv.h>
-
-#include <deque>
 #include <memory>
 #include <optional>
 #include <string>
@@ -35,6 +34,7 @@
 #include <vector>
 
 #include "admin/command.h"
+#include "admin/turns.h"
 #include "conf/config.h"
 #include "conf/result.h"
 #include "proxy/accepting_socket.h"
@@ -76,9 +76,6 @@ class HttpServer final : public proxy::Control::Part {
   void begin(int client);
   void close();
   bool may_stream() const;
-  void line_up(HttpConnection& connection);
-  void leave_line(const HttpConnection& connection);
-  void next_turn();
   void tell_state();
   void tell_event(const proxy::Event& event);
 
@@ -91,10 +88,7 @@ class HttpServer final : public proxy::Control::Part {
   proxy::UnixPath bound_;  // nothing, where it is none
   std::optional<proxy::AcceptingSocket> socket_;
   uint64_t watching_events_ = 0;
-  // Active while anybody is in the line: called in each turn of the loop, which
-  // then does not sleep (libuv, "uv_idle_t").
-  uv_idle_t turns_{};
-  std::deque<HttpConnection*> line_;  // each at most once
+  std::optional<Turns> turns_;
   std::vector<std::unique_ptr<HttpConnection>> connections_;
 };
 

@@ -67,7 +67,9 @@ void HttpConnection::wait() {
 void HttpConnection::line_up() {
   state_ = State::in_line;
   stream_->stop_reading();
-  server_.line_up(*this);
+  const proxy::Input next = stash_.view();
+  server_.turns_->line_up(*this,
+                          begins_probe({next.data, next.size}) ? Turns::Line::urgent : Turns::Line::common);
 }
 
 // A client that is late gets no answer: it asked for nothing, or does not read.
@@ -275,7 +277,7 @@ void HttpConnection::end() {
 
 void HttpConnection::close() {
   if (state_ == State::closed) return;
-  if (state_ == State::in_line) server_.leave_line(*this);
+  if (state_ == State::in_line) server_.turns_->leave(*this);
   state_ = State::closed;
   timer_.disarm();
   out_.set_stream(nullptr);

@@ -4,7 +4,7 @@
 //                      \-> streaming ------------> closed
 //                       \-> lingering -----------> closed
 //
-// What a client has sent is looked at when it is its turn (HttpServer), and a
+// What a client has sent is looked at when it is its turn (admin/turns.h), and a
 // turn answers one request: one that asks ahead lines up again behind the
 // others, and is read no further meanwhile. While it has read too little of its
 // answers (unread) it has no turn. Every state has a deadline, but for in_line,
@@ -26,7 +26,7 @@
 
 namespace sluice::admin {
 
-class HttpConnection final : public proxy::Stream::Handler {
+class HttpConnection final : public proxy::Stream::Handler, private Turns::Taker {
  public:
   static constexpr uint64_t kHeadMs = 10'000;
   static constexpr uint64_t kReplyMs = 30'000;  // for the client to read what it asked for
@@ -38,9 +38,6 @@ class HttpConnection final : public proxy::Stream::Handler {
 
   void start();
   void close();
-  // Answers the next request, if all of it is there. The server calls it when the
-  // connection, which has lined up, is the first in the line.
-  void take_turn();
   // The service whose live stream the client reads; null: it reads none.
   const std::string* streams() const { return state_ == State::streaming ? &service_ : nullptr; }
   void push(std::string_view text);
@@ -52,6 +49,9 @@ class HttpConnection final : public proxy::Stream::Handler {
   void on_stream_closed() override;
 
  private:
+  // Answers the next request, if all of it is there.
+  void take_turn() override;
+
   enum class State : uint8_t { waiting, in_line, unread, streaming, lingering, closed };
 
   bool answer_next(proxy::Input& input);

@@ -120,6 +120,15 @@ HttpPage stream(const Context& context, std::string_view query) {
 
 }  // namespace
 
+bool begins_probe(std::string_view input) {
+  for (const std::string_view method : {"GET ", "HEAD "}) {
+    if (!input.starts_with(method)) continue;
+    const std::string_view target = input.substr(method.size());
+    return target.starts_with("/live") || target.starts_with("/ready");
+  }
+  return false;
+}
+
 HttpPage page_for(Context& context, std::string_view target, std::string_view accept) {
   const size_t mark = target.find('?');
   const std::string_view path = target.substr(0, mark);

@@ -23,4 +23,7 @@ struct HttpPage {
 // value; may be empty.
 HttpPage page_for(Context& context, std::string_view target, std::string_view accept);
 
+// Does what a client has sent begin as a request of a probe, /live or /ready?
+bool begins_probe(std::string_view input);
+
 }  // namespace sluice::admin

@@ -41,6 +41,7 @@ conf::Status Server::start(const std::string& path, uint32_t mode) {
     socket_.adopt(*opened);
   }
   bound_ = proxy::UnixPath::of(path);
+  turns_.emplace(control_.loop());
   history_.start();
   control_.on_stop([this] { close(); });
   return control_.add_part(*this);
@@ -76,7 +77,7 @@ void Server::begin(int client) {
     return;
   }
   sessions_.push_back(std::make_unique<Session>(
-      context_, std::move(stream), client, credentials_of(client), [this](Session* session) {
+      context_, *turns_, std::move(stream), client, credentials_of(client), [this](Session* session) {
         std::erase_if(sessions_, [session](const auto& one) { return one.get() == session; });
       }));
   sessions_.back()->start();
@@ -98,6 +99,7 @@ bool Server::make_room() {
 void Server::close() {
   if (control_.owns_paths()) bound_.remove();
   pause();
+  turns_->close();
   waits_.close();
 }
 

@@ -9,9 +9,8 @@
 // returned. Thread: the control thread's.
 #pragma once
 
-#include <uv.h>
-
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -19,6 +18,7 @@
 #include "admin/command_table.h"
 #include "admin/history.h"
 #include "admin/session.h"
+#include "admin/turns.h"
 #include "admin/wait.h"
 #include "conf/result.h"
 #include "proxy/accepting_socket.h"
@@ -59,6 +59,7 @@ class Server final : public proxy::Control::Part {
   std::string path_;
   proxy::UnixPath bound_;
   proxy::AcceptingSocket socket_;
+  std::optional<Turns> turns_;
   std::vector<std::unique_ptr<Session>> sessions_;
 };
 

@@ -11,9 +11,10 @@ namespace sluice::admin {
 
 using proxy::Stream;
 
-Session::Session(Context& context, std::unique_ptr<proxy::UvStream> stream, int fd, std::string who,
-                 Closed closed)
+Session::Session(Context& context, Turns& turns, std::unique_ptr<proxy::UvStream> stream, int fd,
+                 std::string who, Closed closed)
     : context_(context),
+      turns_(turns),
       loop_(context.control.loop()),
       stream_(std::move(stream)),
       fd_(fd),
@@ -35,7 +36,7 @@ void Session::on_read(char* data, size_t size) {
   if (lingering_) return;
   input_.append(data, size);
   // More than a line ahead waits in the socket; an end of it is not seen then.
-  if (answer_ != nullptr && input_.size() > kMaxLineBytes) {
+  if ((answer_ != nullptr || in_line_) && input_.size() > kMaxLineBytes) {
     stream_->stop_reading();
     expect(Waiting::hang_up, kHangUpPollMs);
   }
@@ -67,18 +68,24 @@ void Session::on_drained() {
 
 // Does what can be done now, until it has to wait for something.
 void Session::advance() {
-  if (closed_ || lingering_ || advancing_) return;
+  if (closed_ || lingering_ || advancing_ || in_line_) return;
   if (too_slow_) {
     close();
     return;
   }
   advancing_ = true;
+  bool had_turn = false;
   while (!closed_ && !lingering_ && answer_ == nullptr) {
     if (stream_->pending() > Stream::kHighWatermark) {
       expect(Waiting::drain, kReplyMs);
       break;
     }
     if (!commands_.empty()) {
+      if (std::exchange(had_turn, true)) {
+        in_line_ = true;
+        turns_.line_up(*this);
+        break;
+      }
       const std::string command = std::move(commands_.front());
       commands_.pop_front();
       run(command);
@@ -94,6 +101,11 @@ void Session::advance() {
   }
   advancing_ = false;
   if (answer_ != nullptr && read_ended_ && !closed_) expect(Waiting::hang_up, kHangUpPollMs);
+}
+
+void Session::take_turn() {
+  in_line_ = false;
+  advance();
 }
 
 // Takes a line from the input; false when there is none yet. What a client says
@@ -226,6 +238,7 @@ void Session::end() {
 void Session::close() {
   if (closed_) return;
   closed_ = true;
+  if (std::exchange(in_line_, false)) turns_.leave(*this);
   timer_.disarm();
   stream_->close();
   log_change(std::nullopt);

@@ -8,6 +8,8 @@
 // A client that is slow, silent or gone cannot harm: a line is bounded, no
 // command runs while the replies before it have not been read, every state has
 // a deadline, and a command that waits is abandoned when its client hangs up.
+// Nor can one that says much at once: after each command it waits for its turn
+// (admin/turns.h).
 // Lingering is reading on for a moment after the last reply, since closing with
 // unread input could destroy that reply.
 //
@@ -25,11 +27,12 @@
 #include <string>
 
 #include "admin/command.h"
+#include "admin/turns.h"
 #include "proxy/uv_stream.h"
 
 namespace sluice::admin {
 
-class Session final : public proxy::Stream::Handler, public Answer::Sink {
+class Session final : public proxy::Stream::Handler, public Answer::Sink, private Turns::Taker {
  public:
   static constexpr uint64_t kFirstCommandMs = 30'000;
   static constexpr uint64_t kInteractiveIdleMs = 600'000;
@@ -42,7 +45,8 @@ class Session final : public proxy::Stream::Handler, public Answer::Sink {
   using Closed = std::function<void(Session*)>;
 
   // `fd` is the stream's descriptor, to ask whether the client has hung up.
-  Session(Context& context, std::unique_ptr<proxy::UvStream> stream, int fd, std::string who, Closed closed);
+  Session(Context& context, Turns& turns, std::unique_ptr<proxy::UvStream> stream, int fd, std::string who,
+          Closed closed);
   ~Session() override;
 
   void start();
@@ -67,6 +71,7 @@ class Session final : public proxy::Stream::Handler, public Answer::Sink {
  private:
   enum class Waiting : uint8_t { nothing, command, drain, hang_up, linger };
 
+  void take_turn() override;
   void advance();
   bool next_line();
   void run(const std::string& command);
@@ -82,6 +87,7 @@ class Session final : public proxy::Stream::Handler, public Answer::Sink {
   void write_reply(const Outcome& outcome, Format format);
 
   Context& context_;
+  Turns& turns_;
   proxy::Loop& loop_;
   std::unique_ptr<proxy::UvStream> stream_;
   const int fd_;
@@ -98,6 +104,7 @@ class Session final : public proxy::Stream::Handler, public Answer::Sink {
   uint64_t waiting_since_us_ = 0;
   bool line_under_way_ = false;
   bool advancing_ = false;
+  bool in_line_ = false;
   bool interactive_ = false;
   bool read_ended_ = false;
   bool too_slow_ = false;

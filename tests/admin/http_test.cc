@@ -405,6 +405,43 @@ TEST_CASE("http: a client that asks for one page is answered before those of one
   }
 }
 
+TEST_CASE("http: a probe does not wait for the pages of all others, nor they for probes without end") {
+  constexpr size_t kOthers = 50;
+  TurnsFixture server;
+  std::vector<std::unique_ptr<HttpClient>> others;
+  for (size_t i = 0; i < kOthers; ++i) {
+    others.push_back(std::make_unique<HttpClient>(server.path()));
+    others.back()->send(pipelined(20, "/metrics.json"));
+  }
+  const auto pages = [&others] {
+    size_t sum = 0;
+    for (const auto& one : others) {
+      REQUIRE(one->read());
+      sum += answers(*one);
+    }
+    return sum;
+  };
+  while (pages() == 0) server.turn();
+
+  HttpClient probe(server.path());
+  constexpr size_t kProbes = 100;
+  probe.send(pipelined(kProbes, "/live"));
+  const size_t before = pages();
+  while (answers(probe) == 0) {
+    server.turn();
+    REQUIRE(probe.read());
+  }
+  CHECK(pages() <= before + 3);
+
+  while (answers(probe) < kProbes) {
+    server.turn();
+    REQUIRE(probe.read());
+  }
+  const size_t meanwhile = pages() - before;
+  CHECK(meanwhile >= kProbes - 2);
+  CHECK(meanwhile <= kProbes + 3);
+}
+
 TEST_CASE("http: what a client sends while it waits for its turn is answered too") {
   TurnsFixture server;
   HttpClient client(server.path());

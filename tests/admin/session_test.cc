@@ -85,7 +85,7 @@ class Client {
     return std::exchange(received_, {});
   }
 
- private:
+  // Takes what is there.
   void receive() {
     char buffer[4096];
     ssize_t size = 0;
@@ -93,7 +93,9 @@ class Client {
       received_.append(buffer, static_cast<size_t>(size));
     if (size == 0 || errno != EAGAIN) open_ = false;
   }
+  const std::string& received() const { return received_; }
 
+ private:
   Served& served_;
   int fd_;
   bool open_ = true;
@@ -146,6 +148,54 @@ TEST_CASE("session: a command that waits holds up those behind it, not the loop"
   other.send("set weight web green=25\n");
   CHECK(other.to_the_end().starts_with("web: green has 25 %"));
   CHECK(waiting.to_the_end() == "done\n\nweb: maintenance is off\n\n");
+}
+
+TEST_CASE("session: of many commands at once one is run in each turn of the loop, whoever gave them") {
+  Served served;
+  constexpr size_t kCommands = 100;
+  std::string text;
+  for (size_t i = 0; i < kCommands; ++i) text += i % 10 == 9 ? "version\n" : "version; ";
+  Client one(served);
+  Client other(served);
+  for (Client* const client : {&one, &other}) {
+    client->send("prompt\n");
+    client->until("> ");
+  }
+  one.send(text);
+  other.send(text);
+  const auto answers = [](const Client& client) {
+    size_t count = 0;
+    for (size_t at = 0; (at = client.received().find("\n\n", at)) != std::string::npos; at += 2) ++count;
+    return count;
+  };
+  size_t before = 0;
+  while (before < 2 * kCommands) {
+    uv_run(served.proxy.control.loop().uv(), UV_RUN_ONCE);
+    one.receive();
+    other.receive();
+    const size_t now = answers(one) + answers(other);
+    // The one in the line; at first also what each begins with.
+    REQUIRE(now <= before + (before < 2 ? 3 : 1));
+    before = now;
+  }
+  CHECK(answers(one) == kCommands);
+}
+
+TEST_CASE("session: a client that leaves while it waits for its turn is forgotten") {
+  Served served;
+  {
+    Client greedy(served);
+    std::string text;
+    for (int i = 0; i < 200; ++i) text += "version; ";
+    greedy.send(text + "version\n");
+    served.proxy.run_until([&] {
+      greedy.receive();
+      return !greedy.received().empty();
+    });
+  }
+  Client another(served);
+  another.send("version\n");
+  CHECK(another.to_the_end().ends_with("\n\n"));
 }
 
 TEST_CASE("session: after prompt it stays, and quit ends it") {
