@@ -2,6 +2,8 @@
 
 #include <catch2/catch.hpp>
 #include <condition_variable>
+#include <cstdlib>
+#include <filesystem>
 #include <functional>
 #include <map>
 #include <mutex>
@@ -233,6 +235,39 @@ TEST_CASE("state_writer: lets go of the store and opens it again") {
   bench.writer.save("web", Bench::at(30));
   bench.run_until([&] { return !bench.writer.saving(); });
   CHECK(bench.saved.back().second);
+}
+
+TEST_CASE("state_writer: a folder that could not be made at the start is made once it can be") {
+  std::string parent = std::filesystem::temp_directory_path() / "state_writer_test_XXXXXX";
+  REQUIRE(mkdtemp(parent.data()) != nullptr);
+  {
+    Loop loop(1);
+    Mailbox mailbox(loop);
+    std::vector<bool> saved;
+    StateWriter writer(
+        mailbox,
+        {[&](const std::string&, const conf::Status& status) { saved.push_back(status.ok()); },
+         [](const std::string&, const conf::Result<std::string>&) {}, [](const StateWriter::Found&) {}},
+        std::make_shared<balancer::PosixFileSystem>());
+    writer.begin(parent + "/disk/state", nullptr);
+    const auto save = [&] {
+      writer.save("web", Bench::at(10));
+      while (writer.saving()) uv_run(loop.uv(), UV_RUN_ONCE);
+      return saved.back();
+    };
+    CHECK_FALSE(save());
+    std::filesystem::create_directory(parent + "/disk");
+    CHECK(save());
+    writer.end();
+    mailbox.close();
+    loop.run();
+    CHECK(loop.close() == 0);
+    balancer::PosixFileSystem files;
+    const auto store = StateStore::open(files, parent + "/disk/state");
+    REQUIRE(store.ok());
+    CHECK((*store)->services().at("web").green == 10);
+  }
+  std::filesystem::remove_all(parent);
 }
 
 TEST_CASE("state_writer: reports beyond its bound are refused at once") {
