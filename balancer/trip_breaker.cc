@@ -58,25 +58,13 @@ std::string heaviest(const HeavyHitters& table, const char* kind) {
   return std::string(kind) + " " + ranking.front().label;
 }
 
-// Has `process` told something. Where that renews it (which is returned), what of
-// blue's still waits is of the stretch that it has given up, in which both may
-// have been better: counted in the new one it would be held against green.
-template <typename Tell>
-bool tell(EProcess& process, BluePace& pace, Tell&& tell_it) {
-  const uint64_t renewal = process.renewal();
-  tell_it();
-  if (process.renewal() == renewal) return false;
-  pace.pass_over_waiting();
-  return true;
-}
-
 }  // namespace
 
 TripBreaker::TripBreaker(std::string service, const conf::Trip& settings)
     : service_(std::move(service)),
       settings_(settings),
-      recent_({10}, 0.05),
-      comparison_({2, 5, 20}, 0.25),
+      recent_({10}, 0.05, kRecentHeadStart),
+      comparison_({2, 5, 20}, 0.25, kComparisonHeadStart),
       window_(settings.window_ms) {
   evidence_.service = service_;
 }
@@ -132,7 +120,6 @@ void TripBreaker::clear_detectors() {
   clear_rise();
   comparison_.clear();
   comparison_influence_.clear();
-  comparison_pace_.clear();
   green_begun_ = false;
 }
 
@@ -140,7 +127,6 @@ void TripBreaker::clear_rise() {
   for (Cusum* rise : {&green_rise_, &blue_rise_, &uncapped_rise_}) rise->clear();
   recent_.clear();
   recent_influence_.clear();
-  recent_pace_.clear();
   excursion_ = {};
   excursions_ = 0;
   suspicious_excursions_ = 0;
@@ -161,9 +147,8 @@ void TripBreaker::begin_excursion_if_at_rest(uint64_t now_ms) {
   // Not recent_influence_: one that fails all the time would have its free errors
   // anew in each excursion.
   recent_.clear();
-  recent_pace_.clear();
   // What still waits is of the time before: beside errors of now it would lie.
-  comparison_pace_.pass_over_waiting();
+  comparison_.pass_over_waiting();
 }
 
 // To be called after each admitted error of green.
@@ -220,10 +205,8 @@ void TripBreaker::note_share(uint64_t blue, uint64_t green) {
 }
 
 void TripBreaker::compare_oks(uint64_t blue, uint64_t green) {
-  const uint64_t beside = comparison_pace_.add_oks(blue, green, share_.value());
-  if (comparing()) tell(comparison_, comparison_pace_, [&] { comparison_.add_oks(beside, green); });
-  const uint64_t beside_recent = recent_pace_.add_oks(blue, green, share_.value());
-  tell(recent_, recent_pace_, [&] { recent_.add_oks(beside_recent, green); });
+  if (comparing()) comparison_.add_oks(blue, green, share_.value());
+  recent_.add_oks(blue, green, share_.value());
   excursion_.green_oks += green;
   excursion_.blue_oks += blue;
 }
@@ -273,9 +256,7 @@ void TripBreaker::judge_error(const FailedAttempt& attempt, uint64_t now_ms) {
   bool admitted = true;
   if (attempt.by_lot && comparing()) {
     admitted = comparison_influence_.admit(attempt.client.hash, attempt.path.hash);
-    const bool renewed =
-        admitted && tell(comparison_, comparison_pace_, [&] { comparison_.add_error(attempt.colour); });
-    if (renewed) comparison_influence_.clear();
+    if (admitted && comparison_.add_error(attempt.colour)) comparison_influence_.clear();
   }
   begin_excursion_if_at_rest(now_ms);
   if (green) uncapped_rise_.add_error();
@@ -284,8 +265,8 @@ void TripBreaker::judge_error(const FailedAttempt& attempt, uint64_t now_ms) {
   if (!admitted) ++evidence_.held_back;
   if (attempt.by_lot) {
     note_share(green ? 0 : 1, green ? 1 : 0);
-    for (BluePace* const pace : {&comparison_pace_, &recent_pace_}) pace->add_error(attempt.colour);
-    compare_oks(0, 0);  // those of blue that waited for it
+    if (comparing()) comparison_.note_error_ended(attempt.colour, share_.value());
+    recent_.note_error_ended(attempt.colour, share_.value());
   }
   if (green) learn_green(0, 1, now_ms);
 }
@@ -294,7 +275,7 @@ void TripBreaker::add_to_rise(const FailedAttempt& attempt) {
   // The error with which an excursion begins is green's because it begins one:
   // that says nothing about green and blue.
   const bool begins = attempt.colour == Colour::green && green_rise_.at_rest();
-  if (attempt.by_lot && !begins) tell(recent_, recent_pace_, [&] { recent_.add_error(attempt.colour); });
+  if (attempt.by_lot && !begins) recent_.add_error(attempt.colour);
   if (attempt.colour == Colour::blue) {
     blue_rise_.add_error();
     ++excursion_.blue_errors;
@@ -351,7 +332,7 @@ Verdict TripBreaker::judge_ceiling(uint64_t now_ms) const {
 }
 
 Verdict TripBreaker::judge_comparison() const {
-  if (!comparing() || !comparison_.alarmed(settings_.false_trip_rate)) return {};
+  if (!comparing() || !comparison_.process().alarmed(settings_.false_trip_rate)) return {};
   if (evidence_.counts[index(Colour::blue)].attempts == 0) return {};  // beside whom?
   return {Verdict::Kind::trip, Detector::comparison,
           "green fails more than blue at the same time: " + rates_text()};
@@ -408,16 +389,16 @@ double TripBreaker::recent_threshold() const {
   const double haste = std::max(1.0, kPatientAttempts / attempts);
   const auto fewer = static_cast<double>(2 * std::min(excursion_.green(), excursion_.blue()));
   const double lateness = std::max(1.0, fewer / kTimelyAttempts);
-  return recent_.threshold(kSharedOutageRate / caution() * 2 / (m * (m + 1))) * haste * haste * lateness *
-         lateness;
+  return recent_.process().threshold(kSharedOutageRate / caution() * 2 / (m * (m + 1))) * haste * haste *
+         lateness * lateness;
 }
 
 bool TripBreaker::green_worse_recently() const {
   if (excursion_.blue_oks == 0) return false;
-  if (recent_.value() >= recent_threshold()) return true;
+  if (recent_.process().value() >= recent_threshold()) return true;
   return excursion_.green_errors == kBrokenAttempts && excursion_.green_oks == 0 &&
          excursion_.blue_errors == 0 &&
-         recent_.broken_value() >=
+         recent_.process().broken_value() >=
              kBrokenEvidence * caution() * (1 + std::log(static_cast<double>(excursions_)));
 }
 
@@ -469,10 +450,10 @@ DetectorSample TripBreaker::sample(uint64_t now_ms) const {
           .green_rise = green_rise_.value(),
           .rise_threshold = alone ? Cusum::kThreshold : rise_threshold(),
           .blue_rise = blue_rise_.value(),
-          .recent = std::log(recent_.value()),
+          .recent = std::log(recent_.process().value()),
           .recent_threshold = std::log(recent_threshold()),
-          .comparison = std::log(comparison_.value()),
-          .comparison_threshold = std::log(comparison_.threshold(settings_.false_trip_rate))};
+          .comparison = std::log(comparison_.process().value()),
+          .comparison_threshold = std::log(comparison_.process().threshold(settings_.false_trip_rate))};
 }
 
 void TripBreaker::keep_sample(uint64_t now_ms) {

@@ -40,14 +40,13 @@
 #include <string_view>
 
 #include "balancer/baseline.h"
-#include "balancer/blue_pace.h"
 #include "balancer/cusum.h"
-#include "balancer/eprocess.h"
 #include "balancer/error_window.h"
 #include "balancer/evidence.h"
 #include "balancer/green_share.h"
 #include "balancer/heavy_hitters.h"
 #include "balancer/influence.h"
+#include "balancer/paced_eprocess.h"
 #include "conf/config.h"
 #include "conf/result.h"
 
@@ -225,15 +224,13 @@ class TripBreaker {
   } excursion_;
   uint64_t excursions_ = 0;             // of this step
   uint64_t suspicious_excursions_ = 0;  // of those
-  EProcess recent_;
   // Since the excursion began. It is asked only where green has failed as well.
   static constexpr double kRecentHeadStart = 30;
-  BluePace recent_pace_{kRecentHeadStart};
+  PacedEProcess recent_;
   bool green_begun_ = false;  // something of green has ended in this step
   // B.
-  EProcess comparison_;
   static constexpr double kComparisonHeadStart = 4;
-  BluePace comparison_pace_{kComparisonHeadStart};
+  PacedEProcess comparison_;
   ErrorWindow window_;
 
   Traffic traffic_;
