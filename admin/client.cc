@@ -43,14 +43,13 @@ conf::Result<std::string> admin_socket_path(const std::string& option) {
     return admin_failure("no socket was named; use -s SOCKET, or set SLUICE_SOCKET or SLUICE_CONFIG");
   }
   const conf::ParseOutcome outcome = conf::parse_file(file);
+  // A file that somebody has spoilt is no reason why green cannot be tripped.
+  if (!outcome.admin_socket.empty()) return outcome.admin_socket;
   if (!outcome.ok()) {
     return admin_failure("SLUICE_CONFIG names a file with errors; mend it or use -s SOCKET\n" +
                          outcome.to_string());
   }
-  if (outcome.config->admin.socket.empty()) {
-    return admin_failure(std::string(file) + " has no [admin] socket; use -s SOCKET");
-  }
-  return outcome.config->admin.socket;
+  return admin_failure(std::string(file) + " has no [admin] socket; use -s SOCKET");
 }
 
 conf::Result<int> connect_to_admin(const std::string& path) {

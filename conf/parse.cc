@@ -53,15 +53,22 @@ Result<std::string> read_all(const std::string& path, Patience patience) {
 constexpr size_t kMostHoles = 20;
 constexpr size_t kMostBytesWithHoles = 1024 * 1024;
 
-// Empties a line, unless it is a heading: without that the keys below would
-// belong to another table.
-bool empty_line(std::string& text, size_t line) {
+// Where a line begins, which are counted from 1; npos: there are not so many.
+size_t beginning_of(size_t line, std::string_view text) {
   size_t begin = 0;
   for (size_t number = 1; number < line; ++number) {
     begin = text.find('\n', begin);
-    if (begin == std::string::npos) return false;
+    if (begin == std::string_view::npos) break;
     ++begin;
   }
+  return begin;
+}
+
+// Empties a line, unless it is a heading: without that the keys below would
+// belong to another table.
+bool empty_line(std::string& text, size_t line) {
+  const size_t begin = beginning_of(line, text);
+  if (begin == std::string::npos) return false;
   const size_t end = std::min(text.find('\n', begin), text.size());
   const size_t first = text.find_first_not_of(" \t", begin);
   if (first >= end || text[first] == '[') return false;
@@ -69,11 +76,28 @@ bool empty_line(std::string& text, size_t line) {
   return true;
 }
 
+Config read_with_holes(const Value& document, Diagnostics& diagnostics) {
+  Config config;
+  Positions positions;
+  read_config(document, Completeness::has_holes, config, diagnostics, positions);
+  return config;
+}
+
+std::string admin_socket_above(size_t line, std::string_view text) {
+  const std::variant<Value, Diagnostic> document = parse_document(text.substr(0, beginning_of(line, text)));
+  if (!std::holds_alternative<Value>(document)) return {};
+  Diagnostics ignored;
+  return read_with_holes(std::get<Value>(document), ignored).admin.socket;
+}
+
 // A mistake of syntax hides from the parser what comes behind it. Its line is
 // emptied and the rest read, so that other mistakes show as well. What is only
 // missing, or wrong together, is not looked for in a file with holes.
-std::vector<Diagnostic> errors_beside(Diagnostic syntax, std::string text) {
-  std::vector<Diagnostic> errors{std::move(syntax)};
+ParseOutcome look_beside(Diagnostic syntax, std::string text, const std::string& file) {
+  ParseOutcome outcome{file, std::nullopt, {}, {}};
+  outcome.admin_socket = admin_socket_above(syntax.position.line, text);
+  std::vector<Diagnostic>& errors = outcome.errors;
+  errors.push_back(std::move(syntax));
   while (errors.size() <= kMostHoles && text.size() <= kMostBytesWithHoles &&
          empty_line(text, errors.back().position.line)) {
     std::variant<Value, Diagnostic> document = parse_document(text);
@@ -83,17 +107,15 @@ std::vector<Diagnostic> errors_beside(Diagnostic syntax, std::string text) {
       errors.push_back(std::move(*next));
       continue;
     }
-    Config config;
     Diagnostics diagnostics;
-    Positions positions;
-    read_config(std::get<Value>(document), Completeness::has_holes, config, diagnostics, positions);
+    outcome.admin_socket = read_with_holes(std::get<Value>(document), diagnostics).admin.socket;
     for (Diagnostic& one : diagnostics.take()) errors.push_back(std::move(one));
     break;
   }
   std::stable_sort(errors.begin(), errors.end(), [](const Diagnostic& a, const Diagnostic& b) {
     return std::tie(a.position.line, a.position.column) < std::tie(b.position.line, b.position.column);
   });
-  return errors;
+  return outcome;
 }
 
 }  // namespace
@@ -107,7 +129,7 @@ std::string ParseOutcome::to_string() const {
 ParseOutcome parse(std::string_view text, const std::string& file) {
   const std::variant<Value, Diagnostic> document = parse_document(text);
   if (const auto* syntax = std::get_if<Diagnostic>(&document)) {
-    return {file, std::nullopt, errors_beside(*syntax, std::string(text))};
+    return look_beside(*syntax, std::string(text), file);
   }
   Config config;
   config.file = file;
@@ -116,13 +138,14 @@ ParseOutcome parse(std::string_view text, const std::string& file) {
   read_config(std::get<Value>(document), Completeness::whole, config, diagnostics, positions);
   validate(config, positions, diagnostics);
   std::vector<Diagnostic> errors = diagnostics.take();
-  if (!errors.empty()) return {file, std::nullopt, std::move(errors)};
-  return {file, std::move(config), {}};
+  std::string admin_socket = config.admin.socket;
+  if (!errors.empty()) return {file, std::nullopt, std::move(errors), std::move(admin_socket)};
+  return {file, std::move(config), {}, std::move(admin_socket)};
 }
 
 ParseOutcome parse_file(const std::string& path, Patience patience) {
   const Result<std::string> text = read_all(path, patience);
-  if (!text) return {path, std::nullopt, {{{1, 1}, text.error().detail, {}}}};
+  if (!text) return {path, std::nullopt, {{{1, 1}, text.error().detail, {}}}, {}};
   return parse(*text, path);
 }
 

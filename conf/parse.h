@@ -25,6 +25,9 @@ struct ParseOutcome {
   std::string file;
   std::optional<Config> config;    // there exactly when there are no errors
   std::vector<Diagnostic> errors;  // in the order of the file
+  // [admin] socket as far as it could be read, whatever errors are elsewhere: by it
+  // a process is reached whose file has been spoilt since. Empty: none was found.
+  std::string admin_socket;
 
   bool ok() const { return config.has_value(); }
   // A line for each error, one more for each hint; without a last newline.

@@ -235,6 +235,22 @@ TEST_CASE("parse_file reads a file and names it") {
   CHECK(outcome.to_string().empty());
 }
 
+TEST_CASE("the admin socket is found beside errors elsewhere") {
+  const std::string admin = "[admin]\nsocket = \"/run/s.sock\"\n";
+  CHECK(parse(admin + kSmallConfig, "f").admin_socket == "/run/s.sock");
+  const std::string unknown_key = admin + "[log]\nlevle = \"info\"\n";
+  const std::string bad_syntax = admin + "[log]\nlevel = info\n" + kSmallConfig;
+  const std::string bad_heading = admin + "[log]\n[log]\n" + kSmallConfig;
+  const std::string incomplete = admin + "[service.web]\nsplit = 5\n";
+  for (const std::string& spoilt : {unknown_key, bad_syntax, bad_heading, incomplete}) {
+    const ParseOutcome outcome = parse(spoilt, "f");
+    CHECK_FALSE(outcome.ok());
+    CHECK(outcome.admin_socket == "/run/s.sock");
+  }
+  CHECK(parse("[admin]\nsocket = 5\n", "f").admin_socket.empty());
+  CHECK(parse("[admin\nsocket = \"/run/s.sock\"\n", "f").admin_socket.empty());
+}
+
 TEST_CASE("a file that cannot be read is one line") {
   const Folder folder;
   const std::string absent = folder.file("absent.toml");

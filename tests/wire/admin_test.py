@@ -97,6 +97,20 @@ def test_ctl_helps_without_a_process():
     equal(ctl("show", "split").returncode, 2, "the exit code without a process")
 
 
+def test_ctl_finds_the_process_by_a_file_that_was_spoilt_since():
+    with Origin() as blue, Origin() as green, Sluice(blue, green, service={"split": 50}) as sluice:
+        environment = {**os.environ, "SLUICE_CONFIG": str(sluice.config_file)}
+        environment.pop("SLUICE_SOCKET", None)
+        text = sluice.config_file.read_text()
+        for spoilt in (text + "\n[log]\nlevle = 1\n", text.replace("split = 50", "split = fifty")):
+            expect(spoilt != text, "the file is as it was")
+            sluice.config_file.write_text(spoilt)
+            run = subprocess.run([binary(), "ctl", "trip", "web", "broken"], env=environment, capture_output=True,
+                                 text=True, timeout=30)
+            equal(run.returncode, 0, f"the exit code of trip, which says {run.stdout + run.stderr}")
+            sluice.admin.do("reset web")
+
+
 def test_admin_line_without_end_is_refused():
     with Origin() as origin, Sluice(origin) as sluice, sluice.admin.connect() as client:
         before = sluice.rss_bytes()
