@@ -3,6 +3,7 @@ removed and purged, each on a copy of this machine (machine.py)."""
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -10,7 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "wire"))
-from harness import binary, equal, expect, main, sanitized  # noqa: E402
+from documents import fenced  # noqa: E402
+from harness import SOURCE, binary, equal, expect, main, sanitized  # noqa: E402
 from http1 import wait_until  # noqa: E402
 from machine import Machine, why_not  # noqa: E402
 
@@ -43,6 +45,15 @@ def make_packages(folder):
     old = Path(folder, "old.deb")
     build("dpkg-deb", "--build", "-Znone", "--root-owner-group", str(tree), str(old))
     return {"new": new, "old": old}
+
+
+def why_no_package():
+    """What keeps a copy of this machine from having the package; nothing, if nothing does."""
+    if sanitized():
+        return "a binary with a sanitizer is not packaged"
+    if Path("/var/lib/dpkg/info/sluice.list").exists():
+        return "the package is installed on this machine, whose copy would have it"
+    return why_not()
 
 
 made = {}
@@ -85,6 +96,24 @@ def left_over(one):
     """Whatever is called so where a package, systemd or the daemon may put it."""
     where = ("/etc", "/usr", "/lib/", "/var/lib", "/var/log", "/var/cache", "/run")
     return set(one.run("find", *where, "-xdev", "-name", "*sluice*").split())
+
+
+def test_the_package_is_as_debian_wants_it():
+    tree = tempfile.mkdtemp(prefix="dpkg-")
+    try:
+        build("dpkg-deb", "-x", str(made["new"]), tree)
+        documents = Path(tree, "usr/share/doc/sluice")
+        pages = sorted(path for path in Path(tree, "usr/share/man").rglob("*") if path.is_file())
+        equal([path.name for path in pages], ["sluice-ctl.1.gz", "sluice.1.gz", "sluice.toml.5.gz"], "the manual")
+        for path in [*pages, documents / "changelog.gz"]:
+            # Neither a name nor a time (RFC 1952), and packed as well as it goes.
+            equal(path.read_bytes()[:9], b"\x1f\x8b\x08\0\0\0\0\0\x02", f"the beginning of {path.name}")
+        expect((documents / "copyright").is_file(), "no copyright")
+    finally:
+        shutil.rmtree(tree)
+    # Not among the packages that the tests need.
+    if shutil.which("lintian"):
+        build("lintian", "--allow-root", "--fail-on", "error,warning", str(made["new"]))
 
 
 def test_installation_makes_the_user_and_the_folders_and_starts_nothing():
@@ -152,6 +181,29 @@ def test_the_socket_starts_before_the_service():
         equal((active(one), enabled(one)), (list(UNITS), list(UNITS)), "what runs and what would at the next boot")
 
 
+def test_a_unix_listener_lets_in_whom_its_folder_does():
+    with machine() as one:
+        one.run("dpkg", "-i", "/new.deb")
+        # As the runbook has it.
+        for block in fenced(SOURCE / "docs/runbook.md", "ini"):
+            name, _, text = block.text.removeprefix("# ").partition("\n")
+            one.run("mkdir", "-p", str(Path(name).parent))
+            one.write(name, text)
+        one.run("systemd-tmpfiles", "--create", "sluice-in.conf")
+        configuration = one.read(CONFIGURATION)
+        listener = "unix:/run/sluice-in/in.sock"
+        expect(f'`bind = "{listener}"`' in (SOURCE / "docs/runbook.md").read_text(), "the runbook has another socket")
+        one.write(CONFIGURATION, configuration.replace("127.0.0.1:8080", listener))
+        one.run("systemctl", "daemon-reload")
+        one.run("systemctl", "start", "sluice")
+        asks = ("curl", "--silent", "--unix-socket", listener.removeprefix("unix:"), "http://sluice/")
+        expect("502" in one.run("runuser", "-u", "www-data", "--", *asks), "no answer for the one with the right")
+        one.fails("runuser", "-u", "nobody", "--", *asks)
+        one.fails("runuser", "-u", "www-data", "--", "sluice", "ctl", "-s", ADMIN, "show", "info")
+        one.run("sluice", "ctl", "-s", ADMIN, "trip", "web")
+        equal(one.run("find", *FOLDERS, ADMIN, "-perm", "/007"), "", "what everybody may use with a umask of 0")
+
+
 def test_removal_keeps_what_is_the_operators_and_a_purge_nothing():
     with machine() as one:
         before = left_over(one)
@@ -176,13 +228,8 @@ def test_removal_keeps_what_is_the_operators_and_a_purge_nothing():
 
 
 if __name__ == "__main__":
-    reason = why_not()
-    if Path("/var/lib/dpkg/info/sluice.list").exists():
-        reason = "the package is installed on this machine, whose copy would have it"
-    if sanitized():
-        reason = "a binary with a sanitizer is not packaged"
-    if reason:
-        print(f"SKIPPED: {reason}")
+    if why_no_package():
+        print(f"SKIPPED: {why_no_package()}")
         sys.exit(0)
     with tempfile.TemporaryDirectory(prefix="dpkg-") as packages:
         made.update(make_packages(packages))

@@ -53,6 +53,12 @@ def test_the_package_has_what_is_here_where_it_belongs():
     equal(files["/usr/share/doc/sluice/examples/vm/run.sh"], DEPLOY / "examples/vm/run.sh", "an example")
 
 
+def test_the_changelog_begins_with_this_version():
+    (version,) = re.findall(r"^project\(sluice VERSION (\S+)", (SOURCE / "CMakeLists.txt").read_text(), re.M)
+    _, latest, *_ = (DEPLOY / "debian/changelog").read_text().split()
+    equal(latest, f"({version})", "the latest version that deploy/debian/changelog has")
+
+
 def test_all_agree_whose_the_folders_and_the_log_are():
     unit = dict(re.findall(r"^(\w+)=(.*)$", (DEPLOY / "systemd/sluice.service").read_text(), re.M))
     user, group = unit["User"], unit["Group"]
