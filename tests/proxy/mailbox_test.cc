@@ -9,7 +9,10 @@ struct Box {
   Loop loop{1};
   Mailbox mailbox{loop};
 
-  ~Box() { mailbox.close(); }
+  ~Box() {
+    mailbox.close();
+    CHECK(loop.close() == 0);
+  }
   // Until what has been posted is done.
   void run() {
     mailbox.post([this] { loop.stop(); });
