@@ -57,7 +57,7 @@ class Printer {
     std::fflush(stdout);
   }
   int exit_code() const { return replies_ == 0 ? kUsage : worst_; }
-  bool any() const { return replies_ > 0; }
+  size_t replies() const { return replies_; }
 
  private:
   void line() {
@@ -167,7 +167,13 @@ std::optional<int> converse(int fd, const std::string& line, bool json, Silence&
   silence.end();
   if (error == ETIMEDOUT)
     return complain("no answer within 10 s: is the process stopped, or is it not sluice's socket?");
-  if (!printer.any()) return std::nullopt;
+  if (printer.replies() == 0) return std::nullopt;
+  const size_t asked = split_commands(line).size();
+  if (printer.exit_code() == kDone && printer.replies() < asked) {
+    return complain(fmt::format(
+        "the server closed the connection after {} of {} answers: the rest may not be done; see its log",
+        printer.replies(), asked));
+  }
   return printer.exit_code();
 }
 

@@ -40,12 +40,13 @@ HttpServer::HttpServer(Context& context, History& history)
 
 HttpServer::~HttpServer() = default;
 
-conf::Status HttpServer::start(const Address& bind) {
+conf::Status HttpServer::start(const Address& bind, uint32_t unix_mode) {
   const proxy::Loop::Scope scope(control_.loop());
   bind_ = bind;
   const std::optional<int> inherited = control_.inherited(name());
   conf::Result<proxy::ListenSockets> opened =
-      inherited ? proxy::adopt_listen_sockets({*inherited}, bind, 1) : proxy::open_listen_sockets(bind, 1);
+      inherited ? proxy::adopt_listen_sockets({*inherited}, bind, 1)
+                : proxy::open_listen_sockets(bind, 1, proxy::PortUse::alone, unix_mode);
   if (!opened.ok()) return opened.error();
   address_ = opened->address;
   if (address_.kind == Address::Kind::unix_socket) bound_ = proxy::UnixPath::of(address_.host);

@@ -62,7 +62,8 @@ class HttpServer final : public proxy::Control::Part {
   ~HttpServer() override;
 
   // Listens until the control loop ends. Errors say what is in the way.
-  conf::Status start(const conf::Address& bind);
+  // `unix_mode`: the permissions where it is a unix socket.
+  conf::Status start(const conf::Address& bind, uint32_t unix_mode = conf::Admin{}.mode);
   const conf::Address& address() const { return address_; }  // with the real port
 
   proxy::NamedSockets sockets() const override;

@@ -206,7 +206,7 @@ void collect_process(const proxy::Control& control, std::vector<MetricFamily>& f
                       {{{{"outcome", "sent"}}, static_cast<double>(spans.sent), {}},
                        {{{"outcome", "dropped"}}, static_cast<double>(spans.dropped), {}}}});
   families.push_back({"sluice_notes_dropped_total",
-                      "Failed attempts and samples that came faster than the judge could look at them.",
+                      "Failed attempts, samples and exemplars that were left out since too many waited to be looked at.",
                       Type::counter,
                       {{{}, static_cast<double>(control.notes_dropped()), {}}}});
 }

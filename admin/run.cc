@@ -31,7 +31,7 @@ conf::Status start_admin(const conf::Admin& admin, Server& server, HttpServer& h
   }
   server.history().start();
   if (!admin.http.has_value()) return conf::Done{};
-  if (conf::Status started = http.start(*admin.http); !started.ok()) return started;
+  if (conf::Status started = http.start(*admin.http, admin.mode); !started.ok()) return started;
   server.context().http_address = http.address().to_string();
   return conf::Done{};
 }

@@ -58,7 +58,7 @@ conf::Status Server::begin() {
 
 void Server::pause() {
   socket_.pause();
-  for (const auto& session : sessions_) session->close();
+  for (const auto& session : sessions_) session->finish();
 }
 
 void Server::begin(int client) {

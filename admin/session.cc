@@ -45,15 +45,17 @@ void Session::on_read(char* data, size_t size) {
 
 void Session::on_read_end() {
   read_ended_ = true;
-  if (lingering_ || hung_up()) {
+  if (lingering_) {
     close();
-    return;
+  } else if (hung_up()) {
+    leave_behind();
+  } else {
+    advance();
   }
-  advance();
 }
 
 void Session::on_stream_error(int) {
-  close();
+  leave_behind();
 }
 
 void Session::on_drained() {
@@ -75,15 +77,15 @@ void Session::advance() {
   }
   advancing_ = true;
   bool had_turn = false;
+  size_t lines = 0;
   while (!closed_ && !lingering_ && answer_ == nullptr) {
-    if (stream_->pending() > Stream::kHighWatermark) {
+    if (!gone_ && stream_->pending() > Stream::kHighWatermark) {
       expect(Waiting::drain, kReplyMs);
       break;
     }
     if (!commands_.empty()) {
-      if (std::exchange(had_turn, true)) {
-        in_line_ = true;
-        turns_.line_up(*this);
+      if (std::exchange(had_turn, true) && !at_once_) {
+        wait_for_turn();
         break;
       }
       const std::string command = std::move(commands_.front());
@@ -95,12 +97,39 @@ void Session::advance() {
       } else {
         write("> ");
       }
+    } else if (++lines > kMostLinesATurn && !at_once_) {
+      wait_for_turn();
+      break;
     } else if (!next_line()) {
       break;
     }
   }
   advancing_ = false;
-  if (answer_ != nullptr && read_ended_ && !closed_) expect(Waiting::hang_up, kHangUpPollMs);
+  if (gone_ && !in_line_) {
+    close();
+  } else if (answer_ != nullptr && read_ended_ && !closed_) {
+    expect(Waiting::hang_up, kHangUpPollMs);
+  }
+}
+
+void Session::wait_for_turn() {
+  in_line_ = true;
+  turns_.line_up(*this);
+}
+
+// The client is gone. What it has said before has its turns still.
+void Session::leave_behind() {
+  gone_ = true;
+  if (!in_line_) close();
+}
+
+void Session::finish() {
+  if (std::exchange(in_line_, false)) {
+    turns_.leave(*this);
+    at_once_ = true;
+    advance();
+  }
+  close();
 }
 
 void Session::take_turn() {
@@ -275,7 +304,7 @@ void Session::on_deadline() {
       return;
     case Waiting::hang_up:
       if (hung_up()) {
-        close();
+        leave_behind();
       } else if (answer_ != nullptr) {
         expect(Waiting::hang_up, kHangUpPollMs);
       }

@@ -9,7 +9,8 @@
 // command runs while the replies before it have not been read, every state has
 // a deadline, and a command that waits is abandoned when its client hangs up.
 // Nor can one that says much at once: after each command it waits for its turn
-// (admin/turns.h).
+// (admin/turns.h), for which it is up to us to be in time. What it has said before
+// it hangs up is done all the same.
 // Lingering is reading on for a moment after the last reply, since closing with
 // unread input could destroy that reply.
 //
@@ -39,6 +40,8 @@ class Session final : public proxy::Stream::Handler, public Answer::Sink, privat
   static constexpr uint64_t kReplyMs = 30'000;  // for a client to read what it asked for
   static constexpr uint64_t kLingerMs = 1'000;
   static constexpr uint64_t kHangUpPollMs = 1'000;
+  // Empty ones, which cost little; a command has a turn of its own.
+  static constexpr size_t kMostLinesATurn = 100;
   // A client that watches and reads too slowly is let go above this.
   static constexpr size_t kMostPendingBytes = size_t{4} << 20;
 
@@ -51,6 +54,8 @@ class Session final : public proxy::Stream::Handler, public Answer::Sink, privat
 
   void start();
   void close();
+  // Does what was asked and can be done at once, and closes.
+  void finish();
   // Since when it has waited for its client's next command, in microseconds on
   // the loop's clock; nothing while there is something to do.
   std::optional<uint64_t> idle_since_us() const;
@@ -73,6 +78,8 @@ class Session final : public proxy::Stream::Handler, public Answer::Sink, privat
 
   void take_turn() override;
   void advance();
+  void wait_for_turn();
+  void leave_behind();
   bool next_line();
   void run(const std::string& command);
   void command_ended();
@@ -105,6 +112,8 @@ class Session final : public proxy::Stream::Handler, public Answer::Sink, privat
   bool line_under_way_ = false;
   bool advancing_ = false;
   bool in_line_ = false;
+  bool at_once_ = false;  // without turns: there will be none
+  bool gone_ = false;     // the client, who has asked for what is still to be done
   bool interactive_ = false;
   bool read_ended_ = false;
   bool too_slow_ = false;

@@ -19,13 +19,17 @@ void Turns::leave(const Taker& taker) {
 
 void Turns::next() {
   const proxy::Loop::Scope scope(loop_);
-  const Line other = last_ == Line::common ? Line::urgent : Line::common;
-  if (!line(other).empty()) last_ = other;
-  std::deque<Taker*>& takers = line(last_);
-  Taker& first = *takers.front();
-  takers.pop_front();
-  first.take_turn();
+  // Who lines up again meanwhile waits for the next turn.
+  for (size_t left = line(Line::urgent).size(); left > 0; --left) give_turn(line(Line::urgent));
+  give_turn(line(Line::common));
   rest_if_nobody_waits();
+}
+
+void Turns::give_turn(std::deque<Taker*>& line) {
+  if (line.empty()) return;
+  Taker& first = *line.front();
+  line.pop_front();
+  first.take_turn();
 }
 
 void Turns::rest_if_nobody_waits() {

@@ -2,9 +2,9 @@
 // each turn of the loop, so that however much they ask ahead everything else on
 // the loop has its time.
 //
-// There are two lines, and where both have somebody they alternate: what is
-// urgent (a probe) waits for one of the others at most, and holds none of them up
-// without end.
+// What is urgent and costs little (a probe) has a line of its own, of which
+// everybody who is in it has one turn before the next of the others: so it waits
+// for one of those at most, and holds none of them up without end.
 //
 // Owner: the server whose clients they are; close() before the loop ends, and the
 // object lives until the loop is gone. Thread: the loop's.
@@ -44,6 +44,7 @@ class Turns {
  private:
   std::deque<Taker*>& line(Line which) { return lines_[static_cast<size_t>(which)]; }
   void next();
+  static void give_turn(std::deque<Taker*>& line);
   void rest_if_nobody_waits();
 
   proxy::Loop& loop_;
@@ -51,7 +52,6 @@ class Turns {
   // then does not sleep (libuv, "uv_idle_t").
   uv_idle_t idle_{};
   std::deque<Taker*> lines_[2];
-  Line last_ = Line::common;
 };
 
 }  // namespace sluice::admin

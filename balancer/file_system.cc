@@ -131,8 +131,8 @@ conf::Status PosixFileSystem::sync_directory(const std::string& path) {
   return (*directory)->sync();
 }
 
-conf::Status PosixFileSystem::make_directory(const std::string& path) {
-  if (::mkdir(path.c_str(), 0700) != 0 && errno != EEXIST) return os_error("make the directory", path, errno);
+conf::Status PosixFileSystem::make_directory(const std::string& path, uint32_t mode) {
+  if (::mkdir(path.c_str(), mode) != 0 && errno != EEXIST) return os_error("make the directory", path, errno);
   return conf::Done{};
 }
 

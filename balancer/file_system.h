@@ -46,8 +46,8 @@ class FileSystem {
   virtual conf::Status remove(const std::string& path) = 0;
   // Makes creations, renames and removals in the directory durable.
   virtual conf::Status sync_directory(const std::string& path) = 0;
-  // Ok also when it is there already; its parent must be.
-  virtual conf::Status make_directory(const std::string& path) = 0;
+  // Ok also when it is there already, whatever its mode; its parent must be.
+  virtual conf::Status make_directory(const std::string& path, uint32_t mode) = 0;
   // The names in a directory, in no order.
   virtual conf::Result<std::vector<std::string>> list(const std::string& path) = 0;
 };
@@ -64,7 +64,7 @@ class PosixFileSystem final : public FileSystem {
   conf::Status rename(const std::string& from, const std::string& to) override;
   conf::Status remove(const std::string& path) override;
   conf::Status sync_directory(const std::string& path) override;
-  conf::Status make_directory(const std::string& path) override;
+  conf::Status make_directory(const std::string& path, uint32_t mode) override;
   conf::Result<std::vector<std::string>> list(const std::string& path) override;
 };
 

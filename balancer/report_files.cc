@@ -7,11 +7,16 @@
 #include "balancer/rollout_text.h"
 
 namespace sluice::balancer {
+namespace {
+
+constexpr uint32_t kOwnersAlone = 0700;
+
+}  // namespace
 
 conf::Result<std::string> ReportFiles::write(std::string_view kind, std::string_view service, int64_t unix_ms,
                                              std::string_view json, std::string_view text) {
   if (directory_.empty()) return std::string();
-  if (conf::Status made = files_.make_directory(directory_); !made) return made.error();
+  if (conf::Status made = files_.make_directory(directory_, kOwnersAlone); !made) return made.error();
   // The basic format of ISO 8601: no colons, which some tools trip over.
   std::string stem = rfc3339(unix_ms);
   std::erase_if(stem, [](char c) { return c == '-' || c == ':'; });

@@ -259,7 +259,7 @@ struct Cap {
 
 struct Admin {
   std::string socket;                   // path; empty: no admin socket
-  uint32_t mode = 0660;                 // permission bits of the socket
+  uint32_t mode = 0660;                 // permission bits of the socket, and of `http` at a path
   std::optional<Address> http;          // absent: off
   std::vector<std::string> http_hosts;  // names it answers to besides localhost and addresses
   bool operator==(const Admin&) const = default;

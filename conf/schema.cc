@@ -83,7 +83,8 @@ constexpr Key kKeys[] = {
 
     {"admin.socket", member<&Admin::socket, SocketPathType>(), "", kAny, restart,
      "The Unix socket that takes commands. Absent: there is none, and nothing can be changed at run time."},
-    {"admin.mode", member<&Admin::mode, ModeType>(), "0660", kAny, restart, "The permissions of the socket."},
+    {"admin.mode", member<&Admin::mode, ModeType>(), "0660", kAny, restart,
+     "The permissions of the socket, and of `http` where that is one."},
     {"admin.http", member<&Admin::http, AddressType>(), "", kAny, restart,
      "Where probes, metrics and the dashboard are read over HTTP. Absent: nowhere."},
     {"admin.http_hosts", member<&Admin::http_hosts, HostsType>(), "[]", kAny, restart,

@@ -15,7 +15,7 @@ namespace sluice::proxy {
 
 // Takes a worker's news to the control thread. Of failed attempts, samples and
 // exemplars only as much waits there as the mailbox takes: what is over that is
-// left out whatever its colour, so none is judged by it.
+// left out, of both colours alike.
 class Control::WorkerReporter final : public Reporter {
  public:
   WorkerReporter(Control& control, AccessLog::Writer& access) : control_(control), access_(access) {}

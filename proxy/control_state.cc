@@ -30,8 +30,7 @@ bool disk_fails(int error) {
 // A disk that is full, read-only or damaged is no reason to serve nobody.
 conf::Status Control::open_store() {
   if (config_.state_dir.empty()) return conf::Done{};
-  constexpr mode_t kOwnersAndGroups = 0750;
-  if (mkdir(config_.state_dir.c_str(), kOwnersAndGroups) != 0 && errno != EEXIST && !disk_fails(errno)) {
+  if (mkdir(config_.state_dir.c_str(), StateWriter::kFolderMode) != 0 && errno != EEXIST && !disk_fails(errno)) {
     return conf::Error{
         conf::Error::Kind::io, conf::Error::Source::system, false,
         "state_dir " + config_.state_dir + " is not there and cannot be made: " + std::strerror(errno)};

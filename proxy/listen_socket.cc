@@ -119,8 +119,8 @@ conf::Result<ListenSockets> open_tcp(ListenSockets sockets, uint32_t count, Port
   return fill_up(std::move(sockets), count);
 }
 
-conf::Result<ListenSockets> open_unix(ListenSockets sockets, uint32_t count) {
-  const conf::Result<int> fd = UnixPath::listen(sockets.address.host, std::nullopt, kBacklog);
+conf::Result<ListenSockets> open_unix(ListenSockets sockets, uint32_t count, std::optional<uint32_t> mode) {
+  const conf::Result<int> fd = UnixPath::listen(sockets.address.host, mode, kBacklog);
   if (!fd.ok()) return fd.error();
   sockets.fds.push_back(*fd);
   return fill_up(std::move(sockets), count);
@@ -128,10 +128,11 @@ conf::Result<ListenSockets> open_unix(ListenSockets sockets, uint32_t count) {
 
 }  // namespace
 
-conf::Result<ListenSockets> open_listen_sockets(const conf::Address& bind, uint32_t count, PortUse use) {
+conf::Result<ListenSockets> open_listen_sockets(const conf::Address& bind, uint32_t count, PortUse use,
+                                                std::optional<uint32_t> unix_mode) {
   ListenSockets sockets;
   sockets.address = bind;
-  return bind.kind == conf::Address::Kind::unix_socket ? open_unix(std::move(sockets), count)
+  return bind.kind == conf::Address::Kind::unix_socket ? open_unix(std::move(sockets), count, unix_mode)
                                                        : open_tcp(std::move(sockets), count, use);
 }
 

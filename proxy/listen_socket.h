@@ -25,9 +25,11 @@ struct ListenSockets {
 enum class PortUse : uint8_t { alone, beside_our_own };
 
 // Errors say what is in the way and what to do. `beside_our_own`: this process
-// listens on the port already, under another address.
+// listens on the port already, under another address. `unix_mode`: of the file of
+// a unix socket; nothing: as the umask has it.
 conf::Result<ListenSockets> open_listen_sockets(const conf::Address& bind, uint32_t count,
-                                                PortUse use = PortUse::alone);
+                                                PortUse use = PortUse::alone,
+                                                std::optional<uint32_t> unix_mode = std::nullopt);
 
 // Those of a process that this one takes over from, or of a service manager: the
 // same sockets, and further ones where there are more workers now; descriptors

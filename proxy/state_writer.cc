@@ -87,7 +87,7 @@ conf::Status StateWriter::Core::save(const std::function<conf::Status(StateStore
 
 conf::Status StateWriter::Core::open() {
   // A disk that failed at the start may not even have had the folder.
-  if (conf::Status made = files->make_directory(directory); !made.ok()) return made;
+  if (conf::Status made = files->make_directory(directory, kFolderMode); !made.ok()) return made;
   conf::Result<std::unique_ptr<StateStore>> opened = StateStore::open(*files, directory);
   if (!opened.ok()) return opened.error();
   store = std::move(*opened);

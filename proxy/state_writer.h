@@ -36,7 +36,8 @@ namespace sluice::proxy {
 
 class StateWriter {
  public:
-  static constexpr size_t kMostReports = 64;  // under way; more are refused
+  static constexpr uint32_t kFolderMode = 0750;  // of state_dir, where it is made
+  static constexpr size_t kMostReports = 64;     // under way; more are refused
   static constexpr uint64_t kEndMs = 2000;
   static constexpr const char* kFreeze = "";  // among the names of services
 

@@ -423,9 +423,13 @@ TEST_CASE("http: a probe does not wait for the pages of all others, nor they for
   };
   while (pages() == 0) server.turn();
 
-  HttpClient probe(server.path());
   constexpr size_t kProbes = 100;
-  probe.send(pipelined(kProbes, "/live"));
+  std::vector<std::unique_ptr<HttpClient>> probes;
+  for (size_t i = 0; i < kOthers; ++i) {
+    probes.push_back(std::make_unique<HttpClient>(server.path()));
+    probes.back()->send(pipelined(kProbes, "/live"));
+  }
+  HttpClient& probe = *probes.back();
   const size_t before = pages();
   while (answers(probe) == 0) {
     server.turn();

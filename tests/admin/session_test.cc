@@ -6,6 +6,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <catch2/catch.hpp>
 #include <cstdlib>
 #include <cstring>
@@ -179,6 +180,55 @@ TEST_CASE("session: of many commands at once one is run in each turn of the loop
     before = now;
   }
   CHECK(answers(one) == kCommands);
+}
+
+TEST_CASE("session: what a client has asked for before it leaves is done all the same") {
+  for (const bool hangs_up : {true, false}) {
+    Served served;
+    Client client(served);
+    client.send("freeze on today; trip web\nset maxconn web/blue 11\nset maxconn web/green 12\n");
+    if (hangs_up) {
+      client.leave();
+    } else {
+      client.end_sending();
+    }
+    const auto said = [&](const char* command) {
+      Client other(served);
+      other.send(std::string(command) + "\n");
+      return other.to_the_end();
+    };
+    INFO(said("show split"));
+    served.proxy.run_until([&] { return served.proxy.control.registry().find("web")->state->tripped(); });
+    CHECK(served.proxy.control.freeze().on);
+    // Without a prompt one line is all that is taken.
+    CHECK(said("json show upstreams").find("\"max_connections\":11") == std::string::npos);
+  }
+}
+
+TEST_CASE("session: what waits for its turn is done before the sessions end for a successor") {
+  Served served;
+  Client client(served);
+  client.send("freeze on today; show split; trip web\n");
+  while (!served.proxy.control.freeze().on) uv_run(served.proxy.control.loop().uv(), UV_RUN_ONCE);
+  served.proxy.server.pause();
+  CHECK(client.to_the_end().find("tripped") != std::string::npos);
+}
+
+TEST_CASE("session: lines with nothing in them are taken in turns, too") {
+  Served served;
+  Client blank(served);
+  blank.send("prompt\n");
+  blank.until("> ");
+  constexpr size_t kLines = 10 * Session::kMostLinesATurn;
+  blank.send(std::string(kLines, '\n'));
+  size_t prompts = 0;
+  while (prompts < kLines) {
+    uv_run(served.proxy.control.loop().uv(), UV_RUN_ONCE);
+    blank.receive();
+    const auto now = static_cast<size_t>(std::count(blank.received().begin(), blank.received().end(), '>'));
+    REQUIRE(now <= prompts + 2 * Session::kMostLinesATurn);
+    prompts = now;
+  }
 }
 
 TEST_CASE("session: a client that leaves while it waits for its turn is forgotten") {

@@ -103,7 +103,7 @@ class MemoryFileSystem final : public FileSystem {
     return conf::Done{};
   }
   // Directories are only the beginnings of names.
-  conf::Status make_directory(const std::string&) override {
+  conf::Status make_directory(const std::string&, uint32_t) override {
     if (fails()) return error("make the directory");
     return conf::Done{};
   }

@@ -240,9 +240,10 @@ TEST_CASE("the admin socket is found beside errors elsewhere") {
   CHECK(parse(admin + kSmallConfig, "f").admin_socket == "/run/s.sock");
   const std::string unknown_key = admin + "[log]\nlevle = \"info\"\n";
   const std::string bad_syntax = admin + "[log]\nlevel = info\n" + kSmallConfig;
+  const std::string bad_line_above = "[log]\nlevel = info\n" + admin + kSmallConfig;
   const std::string bad_heading = admin + "[log]\n[log]\n" + kSmallConfig;
   const std::string incomplete = admin + "[service.web]\nsplit = 5\n";
-  for (const std::string& spoilt : {unknown_key, bad_syntax, bad_heading, incomplete}) {
+  for (const std::string& spoilt : {unknown_key, bad_syntax, bad_line_above, bad_heading, incomplete}) {
     const ParseOutcome outcome = parse(spoilt, "f");
     CHECK_FALSE(outcome.ok());
     CHECK(outcome.admin_socket == "/run/s.sock");

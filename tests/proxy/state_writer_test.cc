@@ -1,5 +1,7 @@
 #include "proxy/state_writer.h"
 
+#include <sys/stat.h>
+
 #include <catch2/catch.hpp>
 #include <condition_variable>
 #include <cstdlib>
@@ -60,7 +62,9 @@ class StalledDisk final : public balancer::FileSystem {
   }
   conf::Status remove(const std::string& path) override { return under_.remove(path); }
   conf::Status sync_directory(const std::string& path) override { return under_.sync_directory(path); }
-  conf::Status make_directory(const std::string& path) override { return under_.make_directory(path); }
+  conf::Status make_directory(const std::string& path, uint32_t mode) override {
+    return under_.make_directory(path, mode);
+  }
   conf::Result<std::vector<std::string>> list(const std::string& path) override { return under_.list(path); }
 
   MemoryFileSystem& under() { return under_; }
@@ -262,6 +266,10 @@ TEST_CASE("state_writer: a folder that could not be made at the start is made on
     mailbox.close();
     loop.run();
     CHECK(loop.close() == 0);
+    struct stat made {};
+    REQUIRE(stat((parent + "/disk/state").c_str(), &made) == 0);
+    CHECK((made.st_mode & 07027) == 0);  // the group's to look at, as at any start
+    CHECK((made.st_mode & 0700) == 0700);
     balancer::PosixFileSystem files;
     const auto store = StateStore::open(files, parent + "/disk/state");
     REQUIRE(store.ok());

@@ -3,9 +3,11 @@
 import json
 import os
 import pty
+import socket
 import stat
 import subprocess
 import sys
+import tempfile
 import threading
 
 from harness import Failure, Sluice, binary, equal, expect, main, refused
@@ -95,6 +97,26 @@ def test_ctl_helps_without_a_process():
     expect("if-gen" in ctl("help", "set", "weight").stdout, "help set weight does not explain if-gen")
     equal(ctl("help", "shwo").returncode, 1, "the exit code for what is not there")
     equal(ctl("show", "split").returncode, 2, "the exit code without a process")
+
+
+def test_ctl_says_when_not_all_commands_of_its_line_were_answered():
+    with tempfile.TemporaryDirectory() as folder, socket.socket(socket.AF_UNIX) as server:
+        server.bind(f"{folder}/admin.sock")
+        server.listen()
+
+        def answer_one():
+            client, _ = server.accept()
+            with client, client.makefile() as lines:
+                lines.readline()
+                client.sendall(b"frozen\n\n")
+
+        answering = threading.Thread(target=answer_one)
+        answering.start()
+        run = subprocess.run([binary(), "ctl", "-s", f"{folder}/admin.sock", "freeze on today; trip web"],
+                             capture_output=True, text=True, timeout=30)
+        answering.join()
+        equal((run.returncode, run.stdout), (2, "frozen\n"), "the exit code and what was answered")
+        expect("after 1 of 2 answers" in run.stderr, f"what it says: {run.stderr}")
 
 
 def test_ctl_finds_the_process_by_a_file_that_was_spoilt_since():

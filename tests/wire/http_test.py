@@ -1,9 +1,11 @@
 """The admin HTTP port: what it tells, and that nobody can do anything to it."""
 
 import json
+import os
 import re
 import shutil
 import socket
+import stat
 import subprocess
 import sys
 from contextlib import contextmanager
@@ -283,6 +285,20 @@ def reached(sluice):
         return get(sluice, "/live").status == 200
     except (OSError, Incomplete):
         return False
+
+
+def test_http_at_a_path_has_the_mode_of_the_admin_socket():
+    with Origin() as origin, Sluice(origin) as sluice:
+        path = f"{sluice.folder}/http.sock"
+        sluice.stop()
+        sluice.tree["admin"].update(http=f"unix:{path}", mode="0600")
+        sluice.write_config({})
+        before = os.umask(0)
+        try:
+            sluice.start()
+        finally:
+            os.umask(before)
+        equal(stat.S_IMODE(os.stat(path).st_mode), 0o600, "the mode")
 
 
 if __name__ == "__main__":
