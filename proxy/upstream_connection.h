@@ -7,7 +7,8 @@
 // its pool; closing it has said that it will send no more and waits for the
 // peer to say the same, so that the place under the caps is given back only
 // when the peer has let go too: that is what makes a cap exact as the origin
-// counts. A peer that owes no answer has kCloseWaitMs for that. One that does,
+// counts. A peer that owes no answer has kCloseWaitMs for that, which a busy one
+// may need and a healthy one does not. One that does,
 // because its client left or its time was up, may still be at work: it has
 // UpstreamPool::let_go_ms(), for as long as it does not send more than
 // kMostUnwanted of an answer that nobody wants. Then the connection is reset,
@@ -45,7 +46,7 @@ struct UpstreamFailure {
 
 class UpstreamConnection final : public Stream::Handler {
  public:
-  static constexpr uint64_t kCloseWaitMs = 250;
+  static constexpr uint64_t kCloseWaitMs = 1000;
   static constexpr size_t kMostUnwanted = 256 * 1024;
 
   UpstreamConnection(WorkerContext& context, UpstreamPool& pool, PooledEndpoint& endpoint,

@@ -133,7 +133,7 @@ class Origin:
                 self._open.add(connection)
                 self.accepted += 1
                 if len(self._open) > self.most_open:
-                    self.most_open = max(self.most_open, sum(not _is_broken(one) for one in self._open))
+                    self.most_open = max(self.most_open, sum(not is_broken(one.sock) for one in self._open))
                 self.changed.notify_all()
             threading.Thread(target=self._run, args=(connection,), daemon=True).start()
 
@@ -169,12 +169,12 @@ def pair():
     return Origin(name="blue"), Origin(name="green")
 
 
-def _is_broken(connection):
-    """Has the peer reset it, though the script has not read that far yet? One
-    that the peer has merely ended is still a connection."""
+def is_broken(sock):
+    """Has the peer reset it, though whoever serves it has not read that far yet?
+    One that the peer has merely ended is still a connection."""
     poller = select.poll()
     try:
-        poller.register(connection.sock, 0)
+        poller.register(sock, 0)
     except ValueError:  # closed here
         return True
     return bool(poller.poll(0))
