@@ -105,7 +105,8 @@ void Session::advance() {
     }
   }
   advancing_ = false;
-  if (gone_ && !in_line_) {
+  const bool changes_something = answer_ != nullptr && !change_.empty();  // and ends by itself
+  if (gone_ && !in_line_ && !changes_something) {
     close();
   } else if (answer_ != nullptr && read_ended_ && !closed_) {
     expect(Waiting::hang_up, kHangUpPollMs);
@@ -117,10 +118,14 @@ void Session::wait_for_turn() {
   turns_.line_up(*this);
 }
 
-// The client is gone. What it has said before has its turns still.
+// The client is gone. What it wanted changed has its turns still.
 void Session::leave_behind() {
   gone_ = true;
-  if (!in_line_) close();
+  if (lingering_) {
+    close();
+  } else {
+    advance();
+  }
 }
 
 void Session::finish() {
@@ -187,6 +192,8 @@ void Session::run(const std::string& text) {
     return;
   }
   const auto& match = *std::get_if<CommandTable::Match>(&found);
+  // Nobody is there to be answered; but what stands behind a wait is not to be done before.
+  if (gone_ && !match.command->changes && parsed->words.front() != "wait") return;
   std::vector<std::string>& words = parsed->words;
   words.erase(words.begin(), words.begin() + static_cast<std::ptrdiff_t>(match.name_words));
   const Call call{context_, {"admin", who_}, format_, std::move(words)};

@@ -9,8 +9,8 @@
 // command runs while the replies before it have not been read, every state has
 // a deadline, and a command that waits is abandoned when its client hangs up.
 // Nor can one that says much at once: after each command it waits for its turn
-// (admin/turns.h), for which it is up to us to be in time. What it has said before
-// it hangs up is done all the same.
+// (admin/turns.h), for which it is up to us to be in time. What it has told us to
+// change before it hangs up is changed all the same.
 // Lingering is reading on for a moment after the last reply, since closing with
 // unread input could destroy that reply.
 //

@@ -46,7 +46,9 @@ struct UpstreamFailure {
 
 class UpstreamConnection final : public Stream::Handler {
  public:
-  static constexpr uint64_t kCloseWaitMs = 1000;
+  // Less than queue_timeout is by default, so that whoever waits for the place of a
+  // connection that is slow to end gets it in time.
+  static constexpr uint64_t kCloseWaitMs = 400;
   static constexpr size_t kMostUnwanted = 256 * 1024;
 
   UpstreamConnection(WorkerContext& context, UpstreamPool& pool, PooledEndpoint& endpoint,

@@ -205,6 +205,30 @@ TEST_CASE("session: what a client has asked for before it leaves is done all the
   }
 }
 
+TEST_CASE("session: what a client has asked before it leaves is not answered, and holds up nothing") {
+  Served served;
+  Client client(served);
+  std::string line = "freeze on today; ";
+  for (int i = 0; i < 500; ++i) line += "help; ";
+  client.send(line + "trip web\n");
+  client.leave();
+  served.proxy.run_until([&] { return served.proxy.control.registry().find("web")->state->tripped(); });
+  CHECK(served.proxy.control.freeze().on);
+}
+
+TEST_CASE("session: what a client that has left wanted done after a wait is not done before") {
+  Served served;
+  Client client(served);
+  client.send("freeze on today; wait 600 tripped web; trip web\n");
+  client.leave();
+  served.proxy.run_until([&] { return served.proxy.control.freeze().on; });
+  Client other(served);
+  other.send("show sessions\n");
+  other.to_the_end();
+  for (int i = 0; i < 20; ++i) uv_run(served.proxy.control.loop().uv(), UV_RUN_NOWAIT);
+  CHECK_FALSE(served.proxy.control.registry().find("web")->state->tripped());
+}
+
 TEST_CASE("session: what waits for its turn is done before the sessions end for a successor") {
   Served served;
   Client client(served);

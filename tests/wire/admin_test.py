@@ -11,7 +11,7 @@ import tempfile
 import threading
 
 from harness import Failure, Sluice, binary, equal, expect, main, refused
-from http1 import Silence
+from http1 import Silence, wait_until
 from origin import Origin, pair
 
 # --------------------------------------------------------------------- the line
@@ -97,6 +97,18 @@ def test_ctl_helps_without_a_process():
     expect("if-gen" in ctl("help", "set", "weight").stdout, "help set weight does not explain if-gen")
     equal(ctl("help", "shwo").returncode, 1, "the exit code for what is not there")
     equal(ctl("show", "split").returncode, 2, "the exit code without a process")
+
+
+def test_admin_changes_are_made_though_their_client_hung_up():
+    with Origin() as blue, Origin() as green, Sluice(blue, green, service={"split": 50}) as sluice:
+        sluice.tree["state_dir"] = f"{sluice.folder}/state"  # so each waits for the disk
+        sluice.stop()
+        sluice.write_config()
+        sluice.start()
+        with sluice.admin.connect() as client:
+            client.send(b"freeze on today; show split; set maxconn web/blue 11; trip web\n")
+        wait_until(lambda: sluice.admin.show("split")[0]["state"] == "tripped", what="the trip")
+        equal(sluice.admin.upstream()["max_connections"], 11, "the cap")
 
 
 def test_ctl_says_when_not_all_commands_of_its_line_were_answered():
