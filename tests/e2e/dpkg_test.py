@@ -227,10 +227,16 @@ def test_removal_keeps_what_is_the_operators_and_a_purge_nothing():
         one.run("getent", "passwd", "sluice")
 
 
-if __name__ == "__main__":
-    if why_no_package():
-        print(f"SKIPPED: {why_no_package()}")
-        sys.exit(0)
+def main_with_packages(tests):
+    """As main(), with `made` there, or skipped where that cannot be."""
+    reason = why_no_package()
+    if reason:
+        print(f"SKIPPED: {reason}")
+        return 0
     with tempfile.TemporaryDirectory(prefix="dpkg-") as packages:
         made.update(make_packages(packages))
-        sys.exit(main(globals()))
+        return main(tests)
+
+
+if __name__ == "__main__":
+    sys.exit(main_with_packages(globals()))

@@ -6,19 +6,16 @@ nothing else in sight, read-only, and as a user that nobody knows."""
 import json
 import re
 import sys
-import tempfile
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "wire"))
-from dpkg_test import make_packages, why_no_package  # noqa: E402
-from harness import SOURCE, equal, expect, main  # noqa: E402
+from dpkg_test import made, main_with_packages  # noqa: E402
+from harness import SOURCE, equal, expect  # noqa: E402
 from http1 import wait_until  # noqa: E402
 from machine import Machine  # noqa: E402
 
 DOCKERFILE = (SOURCE / "deploy/docker/Dockerfile").read_text()
 ROOT = "/root-fs"
-
-made = {}
 
 # What an engine does for a container of the pod.
 CONTAINER = r"""
@@ -89,9 +86,4 @@ def test_the_image_runs_as_the_pod_does():
 
 
 if __name__ == "__main__":
-    if why_no_package():
-        print(f"SKIPPED: {why_no_package()}")
-        sys.exit(0)
-    with tempfile.TemporaryDirectory(prefix="image-") as packages:
-        made.update(make_packages(packages))
-        sys.exit(main(globals()))
+    sys.exit(main_with_packages(globals()))
