@@ -106,6 +106,7 @@ class World {
   void finish() {
     for (auto& [name, host] : hosts_) host = {};
     for (auto& [key, watched] : watched_) monitor_->set_mode(key, EndpointMode::ready, path_.loop.now_ms());
+    tell_workers();  // as Control does at once: a panic may have ended by this
     for (int i = 0; i < 600 && unanswered() > 0; ++i) {
       ++step_;
       pass(50);
