@@ -13,13 +13,15 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "wire"))
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 import browser  # noqa: E402
-from harness import Sluice, equal, expect, main  # noqa: E402
+from harness import Skipped, Sluice, equal, expect, main  # noqa: E402
 from origin import Origin  # noqa: E402
 
 LIVE = "document.querySelector('#link')?.dataset.live === 'yes'"
 
 
 def page(**more):
+    if browser.find() is None:
+        raise Skipped("no Chromium is here (Debian: chromium, see ./dev setup)")
     return browser.Browser(**more)
 
 
@@ -103,8 +105,7 @@ def test_dashboard_charts_have_the_numbers_and_can_be_read_by_keyboard():
         tab.wait_for(LIVE)
         if not has_charts(tab):
             expect("left out of this build" in tab.text("#charts"), "no word about the missing charts")
-            print("SKIPPED: this binary was built without uPlot (./dev build fetches it where npm is)")
-            return
+            raise Skipped("this binary was built without uPlot (./dev build fetches it where npm is)")
         tab.wait_for("/green 25 %/.test(document.querySelector('#chart-split').getAttribute('aria-label'))")
         tab.wait_for("/blue [1-9]/.test(document.querySelector('#chart-rate').getAttribute('aria-label'))")
         expect(tab.evaluate("document.querySelectorAll('.uplot canvas').length") == 4, "the line charts were not drawn")
@@ -155,7 +156,4 @@ def test_dashboard_is_readable_on_a_phone():
 
 
 if __name__ == "__main__":
-    if browser.find() is None:
-        print("SKIPPED: no Chromium here and none could be installed (Debian: chromium, see ./dev setup)")
-        sys.exit(0)
     sys.exit(main(globals()))

@@ -11,12 +11,19 @@ import sys
 import tempfile
 import tomllib
 import urllib.request
+from contextlib import contextmanager
 from pathlib import Path
 
 import yaml
 
+try:
+    from kubernetes import client as kubernetes
+except ImportError:
+    kubernetes = None
+
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "wire"))
-from harness import SOURCE, Failure, Sluice, binary, equal, expect, free_port, main, sanitized  # noqa: E402
+from harness import (  # noqa: E402
+    SOURCE, Failure, KiB, MiB, Skipped, Sluice, binary, equal, expect, free_port, main, sanitized)
 from http1 import wait_until  # noqa: E402
 from origin import pair  # noqa: E402
 
@@ -88,11 +95,47 @@ def test_configurations_are_valid():
         run(binary(), "check", str(path))
 
 
-def kubectl_minor():
-    """30 of Kubernetes 1.30, the first that has all that the manifests use. Debian
-    12's own kubectl is 1.20, which kustomizes the base and knows less than that."""
+# Where the manifests have what is newer than Debian 12's client, which is of
+# Kubernetes 1.22. Other tests here read both.
+SIDECAR = "Deployment.spec.template.spec.initContainers[0]"
+NEWER = {f"{SIDECAR}.restartPolicy", f"{SIDECAR}.lifecycle.preStop.sleep"}
+
+
+def manifests(folder):
+    """What lies there, but for what only kustomize reads."""
+    return [one for path in sorted(folder.glob("*.yaml")) if path.name != "kustomization.yaml"
+            for one in yaml.safe_load_all(path.read_text())]
+
+
+def modelled(one):
+    """An object as Kubernetes' client for Python writes it again: without what its
+    schema does not have. It asks no cluster."""
+    if kubernetes is None:
+        raise Skipped("no python3-kubernetes is here (see ./dev setup)")
+    with kubernetes.ApiClient() as client:
+        answer = type("Answer", (), {"data": json.dumps(one)})
+        try:
+            return client.sanitize_for_serialization(client.deserialize(answer, f"V1{one['kind']}"))
+        except ValueError as error:
+            raise Failure(f"{one['kind']} {one['metadata']['name']}: {error}") from None
+
+
+def laid_over(base, patch):
+    """As kustomize does it, as far as the patches here take it: lists go by names."""
+    if isinstance(base, dict) and isinstance(patch, dict):
+        return {**base, **{key: laid_over(base.get(key), value) for key, value in patch.items()}}
+    if isinstance(base, list) and isinstance(patch, list):
+        ours, theirs = ({one["name"]: one for one in many} for many in (base, patch))
+        return list(laid_over(ours, theirs).values())
+    return patch
+
+
+def require_kubectl(minor, what):
+    """20 of Kubernetes 1.20 is Debian 12's."""
     version = json.loads(run("kubectl", "version", "--client", "-o", "json"))["clientVersion"]
-    return int(re.match(r"\d+", version["minor"])[0])
+    got = int(re.match(r"\d+", version["minor"])[0])
+    if got < minor:
+        raise Skipped(f"kubectl here is 1.{got}, and {what} takes 1.{minor}")
 
 
 def understood(one):
@@ -109,26 +152,93 @@ def understood(one):
 
 
 def kustomized(folder):
-    """The objects of a kustomization, by kind; each has only fields that there are."""
+    """The objects of a kustomization, by kind."""
     kinds = {}
     for one in yaml.safe_load_all(run("kubectl", "kustomize", str(folder))):
         kinds.setdefault(one["kind"], []).append(one)
-        if one["kind"] == "ConfigMap":
-            equal(sorted(one), ["apiVersion", "data", "kind", "metadata"], "fields of a ConfigMap")
-        elif kubectl_minor() >= 30:
-            expect_known(one, understood(one), one["kind"])
     return kinds
 
 
-def expect_known(part, whole, where):
+@contextmanager
+def with_tls():
+    """A folder with the kustomization of an overlay that takes the base and its TLS."""
+    with tempfile.TemporaryDirectory(prefix="overlay-") as folder:
+        # kustomize wants relative paths.
+        base = os.path.relpath(DEPLOY / "kubernetes", os.path.realpath(folder))
+        overlay = {"resources": [base], "components": [f"{base}/tls"]}
+        Path(folder, "kustomization.yaml").write_text(json.dumps(overlay))
+        yield folder
+
+
+def expect_known(part, whole, where, excepted):
+    """All of `part` is in `whole` as well, but for the fields that are `excepted`."""
     if isinstance(part, dict):
         for key, value in part.items():
-            expect(key in whole, f"nobody knows {where}.{key}")
-            expect_known(value, whole[key], f"{where}.{key}")
+            if f"{where}.{key}" not in excepted:
+                expect(key in whole, f"nobody knows {where}.{key}")
+                expect_known(value, whole[key], f"{where}.{key}", excepted)
     elif isinstance(part, list):
         equal(len(whole), len(part), f"the length of {where}")
         for number, value in enumerate(part):
-            expect_known(value, whole[number], f"{where}[{number}]")
+            expect_known(value, whole[number], f"{where}[{number}]", excepted)
+    else:
+        equal(whole, part, where)
+
+
+def expect_in_schema(one):
+    expect_known(one, modelled(one), one["kind"], NEWER)
+
+
+def test_kubernetes_manifests_have_only_fields_that_there_are():
+    base = manifests(DEPLOY / "kubernetes")
+    equal(sorted(one["kind"] for one in base), ["Deployment", "Service", "Service", "Service"], "the kinds")
+    for one in base:
+        expect_in_schema(one)
+    patches = manifests(DEPLOY / "kubernetes/tls")
+    equal(sorted(one["kind"] for one in patches), ["Deployment", "Service"], "the kinds of the patches")
+    for patch in patches:
+        (one,) = (one for one in base if (one["kind"], one["metadata"]["name"]) ==
+                  (patch["kind"], patch["metadata"]["name"]))
+        expect_in_schema(laid_over(one, patch))
+
+
+def test_a_field_that_there_is_not_is_found():
+    """Each of these, alone, in manifests that are right otherwise."""
+    sidecar = "spec.template.spec.initContainers.0"
+    wrong = {
+        f"{sidecar}.readynessProbe": {"httpGet": {"path": "/ready", "port": "admin"}},  # misspelt
+        f"{sidecar}.securityContext.fsGroup": 65532,  # of a pod, not of a container
+        "spec.restartPolicy": "Always",  # in another place than that of a sidecar
+        f"{sidecar}.resources.limit": {"memory": "192Mi"},
+        f"{sidecar}.ports.0.containerPort": "8080",  # a text instead of a number
+        f"{sidecar}.ports": {"name": "http"},  # an object instead of a list
+        "spec.selector": None,  # required, and not there
+    }
+    for path, value in wrong.items():
+        one = yaml.safe_load((DEPLOY / "kubernetes/deployment.yaml").read_text())
+        expect_in_schema(one)
+        *way, last = path.split(".")
+        part = one
+        for step in way:
+            part = part[int(step) if step.isdigit() else step]
+        part[last] = value
+        try:
+            expect_in_schema(one)
+        except Failure:
+            continue
+        raise Failure(f"nobody minds that {path} is {value!r}")
+
+
+def test_kubectl_knows_all_that_kustomize_makes():
+    require_kubectl(30, "all that the manifests have")
+    with with_tls() as overlay:
+        for folder in (DEPLOY / "kubernetes", overlay):
+            for kind, objects in kustomized(folder).items():
+                for one in objects:
+                    if kind == "ConfigMap":
+                        equal(sorted(one), ["apiVersion", "data", "kind", "metadata"], "fields of a ConfigMap")
+                    else:
+                        expect_known(one, understood(one), kind, {f"{SIDECAR}.image"})
 
 
 def expect_ports(kinds):
@@ -162,6 +272,21 @@ def test_kubernetes_base_is_a_native_sidecar_without_privileges():
         equal(context["capabilities"], {"drop": ["ALL"]}, "capabilities")
         expect({one["name"] for one in container["volumeMounts"]} <= volumes, "a mount without its volume")
     expect_ports(kinds)
+
+
+def test_kubernetes_gives_the_sidecar_the_memory_that_it_may_take():
+    """Against the ceiling of docs/hardening.md, which ./dev hostile holds."""
+    said = r"ceiling is .*\((\d+) MiB, (\d+) MiB for\s+each worker, (\d+) KiB for each client\)"
+    ((process, worker, client),) = re.findall(said, (SOURCE / "docs/hardening.md").read_text())
+    pod = yaml.safe_load((DEPLOY / "kubernetes/deployment.yaml").read_text())["spec"]["template"]["spec"]
+    (sidecar,) = pod["initContainers"]
+    limit = int(re.fullmatch(r"(\d+)Mi", sidecar["resources"]["limits"]["memory"])[1]) * MiB
+    for path in (DEPLOY / "kubernetes").rglob("sluice.toml"):
+        config = tomllib.loads(path.read_text())
+        clients = config.get("overload", {}).get("max_connections", 0)
+        expect(clients > 0, f"{path} does not say how many clients there may be")
+        ceiling = (int(process) + config["workers"] * int(worker)) * MiB + clients * int(client) * KiB
+        expect(ceiling <= limit, f"{path}: {ceiling / MiB:.0f} MiB may be taken, and the limit is {limit / MiB:.0f}")
 
 
 def test_kubernetes_gives_a_pod_the_time_to_drain():
@@ -214,13 +339,8 @@ def test_kubernetes_tls_names_the_files_that_it_mounts():
 
 
 def test_kubernetes_tls_fits_onto_the_base():
-    if kubectl_minor() < 30:
-        return
-    with tempfile.TemporaryDirectory(prefix="overlay-") as folder:
-        # kustomize wants relative paths.
-        base = os.path.relpath(DEPLOY / "kubernetes", os.path.realpath(folder))
-        overlay = {"resources": [base], "components": [f"{base}/tls"]}
-        Path(folder, "kustomization.yaml").write_text(json.dumps(overlay))
+    require_kubectl(21, "a component")
+    with with_tls() as folder:
         kinds = kustomized(folder)
     expect_ports(kinds)
     (front,) = (one for one in kinds["Service"] if one["metadata"]["name"] == "web")
@@ -269,10 +389,10 @@ def test_the_shared_libraries_are_those_of_the_list():
     (item,) = re.findall(r"^- \*\*Not one file\.\*\*(.*?)^- ", (SOURCE / "docs/limits.md").read_text(), re.M | re.S)
     taken_in, kept = (set(re.findall(r"`([\w+-]+\.so\.\d+)`", part)) for part in item.split("`./dev build static`"))
     needed = set(re.findall(r"\(NEEDED\).*\[((?!ld-).*)\]", run("readelf", "-d", binary())))
-    # What a sanitizer brings, and a build with libraries of one's own, is not meant.
-    if not sanitized() and "libssl.so.0" in needed:
-        static = "libuv.so.1" not in needed
-        equal(sorted(needed - kept - (set() if static else taken_in)), [], "libraries that docs/limits.md has not")
+    if sanitized() or "libssl.so.0" not in needed:
+        raise Skipped("what a sanitizer brings, and a build with libraries of one's own, is not meant")
+    static = "libuv.so.1" not in needed
+    equal(sorted(needed - kept - (set() if static else taken_in)), [], "libraries that docs/limits.md has not")
 
 
 def test_logrotate_opens_the_log_anew_and_does_nothing_else():

@@ -1,6 +1,8 @@
 """The Debian package, as dpkg and systemd take it: installed, started, upgraded,
 removed and purged, each on a copy of this machine (machine.py)."""
 
+import atexit
+import functools
 import json
 import re
 import shutil
@@ -12,7 +14,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "wire"))
 from documents import fenced  # noqa: E402
-from harness import SOURCE, binary, equal, expect, main, sanitized  # noqa: E402
+from harness import SOURCE, Skipped, binary, equal, expect, main, sanitized  # noqa: E402
 from http1 import wait_until  # noqa: E402
 from machine import Machine, why_not  # noqa: E402
 
@@ -30,8 +32,14 @@ def build(*command, **more):
     return done.stdout
 
 
-def make_packages(folder):
+@functools.cache
+def packages():
     """{"new": what is here, "old": the same as an earlier version, with another rule for logrotate}."""
+    reason = why_no_package()
+    if reason:
+        raise Skipped(reason)
+    folder = tempfile.mkdtemp(prefix="dpkg-")
+    atexit.register(shutil.rmtree, folder)
     rules = Path(binary()).parent / "CPackConfig.cmake"
     build("cpack", "--config", str(rules), "-B", f"{folder}/cpack", cwd=rules.parent)
     (new,) = Path(folder, "cpack").glob("sluice_*.deb")
@@ -56,12 +64,10 @@ def why_no_package():
     return why_not()
 
 
-made = {}
-
-
 @contextmanager
 def machine():
     """A machine with the packages in /new.deb and /old.deb."""
+    made = packages()
     with Machine() as one:
         for name, file in made.items():
             one.put(file, f"/{name}.deb")
@@ -99,9 +105,10 @@ def left_over(one):
 
 
 def test_the_package_is_as_debian_wants_it():
+    package = packages()["new"]
     tree = tempfile.mkdtemp(prefix="dpkg-")
     try:
-        build("dpkg-deb", "-x", str(made["new"]), tree)
+        build("dpkg-deb", "-x", str(package), tree)
         documents = Path(tree, "usr/share/doc/sluice")
         pages = sorted(path for path in Path(tree, "usr/share/man").rglob("*") if path.is_file())
         equal([path.name for path in pages], ["sluice-ctl.1.gz", "sluice.1.gz", "sluice.toml.5.gz"], "the manual")
@@ -111,9 +118,13 @@ def test_the_package_is_as_debian_wants_it():
         expect((documents / "copyright").is_file(), "no copyright")
     finally:
         shutil.rmtree(tree)
-    # Not among the packages that the tests need.
-    if shutil.which("lintian"):
-        build("lintian", "--allow-root", "--fail-on", "error,warning", str(made["new"]))
+
+
+def test_lintian_has_no_complaint():
+    package = packages()["new"]
+    if not shutil.which("lintian"):
+        raise Skipped("no lintian is here, which is not among the packages that the tests need")
+    build("lintian", "--allow-root", "--fail-on", "error,warning", str(package))
 
 
 def test_installation_makes_the_user_and_the_folders_and_starts_nothing():
@@ -227,16 +238,5 @@ def test_removal_keeps_what_is_the_operators_and_a_purge_nothing():
         one.run("getent", "passwd", "sluice")
 
 
-def main_with_packages(tests):
-    """As main(), with `made` there, or skipped where that cannot be."""
-    reason = why_no_package()
-    if reason:
-        print(f"SKIPPED: {reason}")
-        return 0
-    with tempfile.TemporaryDirectory(prefix="dpkg-") as packages:
-        made.update(make_packages(packages))
-        return main(tests)
-
-
 if __name__ == "__main__":
-    sys.exit(main_with_packages(globals()))
+    sys.exit(main(globals()))

@@ -9,8 +9,8 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "wire"))
-from dpkg_test import made, main_with_packages  # noqa: E402
-from harness import SOURCE, equal, expect  # noqa: E402
+from dpkg_test import packages  # noqa: E402
+from harness import SOURCE, equal, expect, main  # noqa: E402
 from http1 import wait_until  # noqa: E402
 from machine import Machine  # noqa: E402
 
@@ -50,8 +50,9 @@ def configuration():
 def test_the_image_runs_as_the_pod_does():
     image = dict(stage("scratch"))
     enter = ["env", "-i", *image["ENV"].split(), "/usr/sbin/chroot", f"--userspec={image['USER']}", ROOT]
+    package = packages()["new"]
     with Machine() as one:
-        one.put(made["new"], "/new.deb")
+        one.put(package, "/new.deb")
         one.run("dpkg", "-i", "/new.deb")
         *_, (word, layout) = stage("debian:12-slim AS root")
         equal(word, "RUN", "the last instruction of the stage")
@@ -86,4 +87,4 @@ def test_the_image_runs_as_the_pod_does():
 
 
 if __name__ == "__main__":
-    sys.exit(main_with_packages(globals()))
+    sys.exit(main(globals()))

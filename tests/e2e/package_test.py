@@ -12,7 +12,7 @@ import threading
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "wire"))
-from harness import SOURCE, Sluice, equal, expect, main  # noqa: E402
+from harness import SOURCE, Skipped, Sluice, equal, expect, main  # noqa: E402
 from origin import pair  # noqa: E402
 from successor import Successor, adopt_successors  # noqa: E402
 from upgrade_test import Load  # noqa: E402
@@ -79,6 +79,17 @@ def test_all_agree_whose_the_folders_and_the_log_are():
         mode = Path(sluice.folder, "access.log").stat().st_mode & 0o777
     mode &= ~int(unit["UMask"], 8)
     equal(re.findall(r"^\tcreate (.*)$", rule, re.M), [f"{mode:04o} {user} {group}"], "the log that logrotate makes")
+
+
+def test_the_sandbox_of_the_unit_is_tight():
+    if not shutil.which("systemd-analyze"):
+        raise Skipped("no systemd-analyze is here (Debian: systemd)")
+    command = ["systemd-analyze", "security", "--offline=yes", "--no-pager", str(DEPLOY / "systemd/sluice.service")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    score = re.search(r"Overall exposure level for sluice\.service: (\d+\.\d)", done.stdout)
+    expect(score, lambda: f"no score in:\n{done.stdout[-500:]}{done.stderr}")
+    # What docs/runbook.md says, and some room for what later releases of systemd look at.
+    expect(float(score[1]) <= 2.0, f"the exposure is {score[1]}, 2.0 at most")
 
 
 class Manager:

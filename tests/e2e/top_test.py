@@ -12,13 +12,15 @@ from contextlib import contextmanager
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "wire"))
-from harness import Failure, Sluice, binary, equal, expect, main  # noqa: E402
+from harness import Failure, Skipped, Sluice, binary, equal, expect, main  # noqa: E402
 from http1 import wait_until  # noqa: E402
 from origin import Origin, pair  # noqa: E402
 
 
 class Terminal:
     def __init__(self, command, width=80, height=24):
+        if shutil.which("tmux") is None:
+            raise Skipped("no tmux is here (Debian: tmux, see ./dev setup)")
         self.folder = tempfile.mkdtemp(prefix="tmux-")
         self.tmux("-f", "/dev/null", "new-session", "-d", "-x", str(width), "-y", str(height),
                   f"{command}; printf 'ended with %d' $?; cat")
@@ -142,7 +144,4 @@ def test_top_without_a_terminal_or_a_socket_says_so():
 
 
 if __name__ == "__main__":
-    if shutil.which("tmux") is None:
-        print("SKIPPED: no tmux here and none could be installed (Debian: tmux, see ./dev setup)")
-        sys.exit(0)
     sys.exit(main(globals()))

@@ -7,7 +7,7 @@ import struct
 import sys
 from pathlib import Path
 
-from harness import Sluice, binary, equal, expect, main, sanitized
+from harness import Skipped, Sluice, binary, equal, expect, main, sanitized
 from http1 import wait_until
 from origin import Origin
 
@@ -54,7 +54,7 @@ def test_nothing_can_be_gained_by_exec():
 
 def test_root_becomes_the_user_after_binding():
     if os.geteuid() != 0:
-        return  # only root can become somebody
+        raise Skipped("only root can become somebody")
     nobody = pwd.getpwnam("nobody")
     with Origin() as origin:
         sluice = Sluice(origin, config={"user": "nobody"})
@@ -78,7 +78,7 @@ def test_root_becomes_the_user_after_binding():
 
 def test_unknown_user_is_one_clear_line():
     if os.geteuid() != 0:
-        return
+        raise Skipped("only root can become somebody")
     with Origin() as origin:
         sluice = Sluice(origin, config={"user": "no-such-user"})
         try:

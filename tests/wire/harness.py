@@ -4,7 +4,8 @@ loop that runs a file's tests.
 A test file defines functions test_*() and ends with `sys.exit(main(globals()))`.
 Run by hand it takes -k NAME (only tests with NAME in them) and -v. The binary
 is SLUICE_BINARY, or build/release/sluice of this repository; without one every
-test fails.
+test fails. A test that cannot run here raises Skipped; a file in which none
+could ends with exit code 77, which CTest shows as skipped and not as passed.
 
 Sluice writes a configuration, starts the daemon in a folder of its own and is
 ready when the admin socket says so. Leaving it by SIGTERM must end in exit
@@ -36,6 +37,13 @@ SANITIZER_REPORT = re.compile(r"(ERROR|WARNING): \w+Sanitizer|runtime error:|Ass
 
 class Failure(AssertionError):
     """What a test expected did not hold."""
+
+
+class Skipped(Exception):
+    """What a test needs is not here, and it can say nothing; the reason."""
+
+
+NOTHING_RAN = 77  # SKIP_RETURN_CODE in tests/CMakeLists.txt
 
 
 def expect(condition, message):
@@ -291,7 +299,7 @@ class Sluice:
 
     def __exit__(self, kind, *_):
         try:
-            if kind is None:
+            if kind in (None, Skipped):
                 self.stop()
             else:
                 sys.stderr.write(f"--- the end of sluice's log ---\n{self.log()[-4000:]}\n")
@@ -375,6 +383,7 @@ def arguments(description, *more):
 def run(tests, only, verbose):
     """Runs [(name, function)]; the exit code."""
     passed = failed = 0
+    skipped = []
     for name, test in tests:
         if only not in name:
             continue
@@ -384,6 +393,9 @@ def run(tests, only, verbose):
             test()
             passed += 1
             verdict = "ok"
+        except Skipped as reason:
+            skipped.append(f"SKIPPED {name}: {reason}")
+            continue
         except Failure as error:
             failed += 1
             verdict = f"FAILED: {error}"
@@ -392,7 +404,10 @@ def run(tests, only, verbose):
             verdict = f"FAILED:\n{traceback.format_exc()}"
         if verbose or verdict != "ok":
             print(f"{name} ({time.monotonic() - began:.2f} s): {verdict}", flush=True)
-    print(f"{passed} passed, {failed} failed")
+    more = f", {len(skipped)} skipped" if skipped else ""
+    print(*skipped, f"{passed} passed, {failed} failed{more}", sep="\n")
+    if skipped and not passed and not failed:
+        return NOTHING_RAN
     return 1 if failed or not passed else 0
 
 

@@ -9,7 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from harness import Sluice, equal, expect, main, refused, sanitized
+from harness import Skipped, Sluice, equal, expect, main, refused, sanitized
 from http1 import wait_until
 from origin import Origin
 from tls import authority, metrics, openssl, TlsClient, tls_sluice
@@ -190,7 +190,7 @@ def test_keys_are_never_written_down():
 
 def test_keys_are_read_before_rights_are_given_up():
     if os.geteuid() != 0:
-        return  # only root can become somebody
+        raise Skipped("only root can become somebody")
     nobody = pwd.getpwnam("nobody")
     with authority() as root, Origin() as origin:
         pair = root.issue("a")
@@ -226,7 +226,7 @@ def memory_of(pid):
 
 def test_the_text_of_a_key_is_wiped_once_it_has_been_read():
     if sanitized():
-        return  # a sanitizer's shadow is no memory that could be read in finite time
+        raise Skipped("a sanitizer's shadow is no memory that could be read in finite time")
     with authority() as root:
         keys = []
 
