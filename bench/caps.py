@@ -133,15 +133,18 @@ def measure(seconds, clients, cap, workers, seed=1):
     service = {"trip": {"enabled": False}, "timeouts": {"first_byte": f"{FIRST_BYTE_MS}ms"},
                "blue": {"max_connections": cap, "max_queue": 1000, "queue_timeout": f"{QUEUE_TIMEOUT_MS}ms"}}
     try:
-        with Sluice(address, service=service, config={"log": {"access": "off", "level": "info"}},
-                    workers=workers) as sluice:
+        with Sluice(address, service=service, config={"log": {"level": "info"}}, workers=workers) as sluice:
             load = Clients(sluice.address, clients, seconds, seed)
             asyncio.run(load.run())
             row = sluice.admin.upstream()
+            sluice.stop()
+            went = [line for line in sluice.access_log() if line["attempts"]]
     finally:
         origin.terminate()
         origin.join()
         listener.close()
+    answered = load.statuses.get(200, 0)
+    longest_wait_ms = max((line["queue_s"] for line in went), default=0) * 1000
     return {
         "seconds": seconds, "clients": clients, "cap": cap, "workers": workers, "seed": seed,
         "statuses": load.statuses, "resets": load.resets, "served": served.value, "most_open_at_origin": most_open.value,
@@ -149,6 +152,10 @@ def measure(seconds, clients, cap, workers, seed=1):
         "slowest_refusal_ms": round(load.slowest_refusal_ms, 1),
         "slowest_scheduling_ms": round(load.slowest_tick_ms, 1),
         "past_queue_timeout_ms": round(max(0.0, load.slowest_refusal_ms - QUEUE_TIMEOUT_MS), 1),
+        "waited": sum(line["queue_s"] > 0 for line in went),
+        "unlogged": max(0, answered - sum(line["status"] == 200 for line in went)),
+        "longest_wait_ms": round(longest_wait_ms, 1),
+        "waited_past_queue_timeout_ms": round(max(0.0, longest_wait_ms - QUEUE_TIMEOUT_MS), 1),
     }
 
 
@@ -162,9 +169,13 @@ def main():
     found = measure(options.seconds, options.clients, options.cap, options.workers)
     print(json.dumps(found, indent=2))
     broken = found["most_open_at_origin"] > options.cap or found["queue_at_end"] != 0
-    late = found["past_queue_timeout_ms"] > 50 + found["slowest_scheduling_ms"]
-    print(f"cap {'BROKEN' if broken else 'kept'}, queue {'LATE' if late else 'in time'}")
-    sys.exit(1 if broken or late else 0)
+    allowed_ms = 50 + found["slowest_scheduling_ms"]
+    late = found["past_queue_timeout_ms"] > allowed_ms
+    overdue = found["waited_past_queue_timeout_ms"] > allowed_ms
+    unknown = found["waited"] == 0 or found["unlogged"] > 0
+    print(f"cap {'BROKEN' if broken else 'kept'}, refusals {'LATE' if late else 'in time'},"
+          f" waits {'UNKNOWN' if unknown else 'TOO LONG' if overdue else 'in time'}")
+    sys.exit(1 if broken or late or overdue or unknown else 0)
 
 
 if __name__ == "__main__":

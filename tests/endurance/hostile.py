@@ -1,25 +1,30 @@
 #!/usr/bin/env python3
 """What is too long for every test run: 15,000 clients that never read, or as many
-as the limit of open files lets a process serve, and slowhttptest of Debian in its
-four ways. Prints what it cost; exit code 1 when a stated bound is not kept. Run by
+as the limit of open files lets a process serve, slowhttptest of Debian in its four
+ways, and TLS handshakes that stop half way. Prints what it cost; exit code 1 when a stated bound is not kept. Run by
 ./dev hostile.
 """
 
 import argparse
+import contextlib
 import re
 import resource
 import shutil
+import signal
 import socket
+import ssl
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "wire"))
 
-from harness import KiB, MiB, Failure, Sluice, equal, expect, run  # noqa: E402
+from harness import CALM, KiB, MiB, Failure, Sluice, equal, expect, run  # noqa: E402
 from http1 import wait_until  # noqa: E402
-from origin import FastOrigin  # noqa: E402
+from origin import FastOrigin, Origin  # noqa: E402
+from tls import TlsClient, authority, metrics, tls_sluice  # noqa: E402
 
 MOST_CLIENTS = 15_000
 OWN_DESCRIPTORS = 1000  # of a process beside two for each client, generously
@@ -102,42 +107,137 @@ def test_clients_that_never_read():
         equal(sluice.get("/").status, 200, "the status afterwards")
 
 
-def slowhttptest(sluice, *options):
-    """Runs it with 500 connections; what it says of the service meanwhile."""
-    if not shutil.which("slowhttptest"):
-        raise Failure("slowhttptest is not installed")
-    url = "http://%s:%d/" % sluice.address
-    output = subprocess.run(
-        ["slowhttptest", "-c", "500", "-r", "200", "-i", "1", "-l", "15", "-p", "2", "-u", url, *options],
-        capture_output=True, text=True, timeout=120,
-    ).stdout
-    text = re.sub(r"\x1b\[[0-9;]*m", "", output)
-    said = re.findall(r"service available:\s+(\w+)", text)
-    expect(said, lambda: f"slowhttptest said nothing: {text[-500:]}")
-    return said
+# Each test shortens one: that, and nothing else, ends what comes slowly.
+NEVER = {"client_header": "10m", "client_body": "10m", "client_idle": "10m", "first_byte": "10m", "idle": "10m"}
+SOON = "6s"
+TOOL_S = 60  # slowhttptest lets go of its connections then, if nobody else has
 
 
-def check_slow(*options):
-    timeouts = {"client_header": "3s", "client_body": "3s", "request": "6s", "idle": "5s"}
-    with FastOrigin(b"x") as origin, Sluice(origin, service={"timeouts": timeouts}) as sluice:
-        equal(set(slowhttptest(sluice, *options)), {"YES"}, "whether the service was available all the time")
-        wait_until(lambda: sluice.admin.show("info")[0]["connections"] == 0, 30, "the end of all")
+class SlowHttpTest:
+    """500 connections of slowhttptest, and one by which it asks now and then."""
+
+    def __init__(self, sluice, *options):
+        if not shutil.which("slowhttptest"):
+            raise Failure("slowhttptest is not installed")
+        url = "http://%s:%d/" % sluice.address
+        self._command = ["slowhttptest", "-c", "500", "-r", "200", "-i", "1", "-l", str(TOOL_S), "-p", "5",
+                         "-u", url, *options]
+
+    def __enter__(self):
+        self._output = tempfile.TemporaryFile("w+")
+        self._process = subprocess.Popen(self._command, stdout=self._output, stderr=subprocess.STDOUT)
+        return self
+
+    def __exit__(self, *_):
+        self._process.kill()
+        self._process.wait()
+        self._output.close()
+
+    def runs(self):
+        return self._process.poll() is None
+
+    def end(self):
+        """Ends it, if it still runs; what it said."""
+        self._process.send_signal(signal.SIGINT)
+        self._process.wait(30)
+        self._output.seek(0)
+        return re.sub(r"\x1b\[[0-9;]*m", "", self._output.read())
+
+
+def connections(sluice):
+    return sluice.admin.show("info")[0]["connections"]
+
+
+def check_slow(origin, timeout, *options):
+    """`timeout`: the one that must end them, while slowhttptest would go on."""
+    service = {**CALM, "timeouts": {**NEVER, timeout: SOON}}
+    with origin, Sluice(origin, service=service) as sluice, SlowHttpTest(sluice, *options) as tool:
+        wait_until(lambda: connections(sluice) > 100, 30, "a hundred slow connections")
+        began = time.monotonic()
+        equal(sluice.get("/").status, 200, "another client's status")
+        # Where it sees that they have all been ended it ends as well.
+        wait_until(lambda: connections(sluice) <= 3 or not tool.runs(), 2 * TOOL_S, "the end of the slow connections")
+        took_s = time.monotonic() - began
+        said = tool.end()
+        print(f"slowhttptest {options[0]}: all ended by timeouts.{timeout} of {SOON} within {took_s:.0f} s", flush=True)
+        expect("Hit test time limit" not in said, "sluice did not end them: slowhttptest did, when its time was up")
+        available = re.findall(r"service available:\s+(\w+)", said)
+        equal(set(available), {"YES"}, lambda: f"whether the service was available all the time: {said[-500:]}")
+        wait_until(lambda: connections(sluice) == 0, 30, "the end of all")
+        equal(sluice.get("/").status, 200, "the status afterwards")
 
 
 def test_slowhttptest_heads():
-    check_slow("-H", "-t", "GET")
+    check_slow(FastOrigin(b"x"), "client_header", "-H", "-t", "GET")
 
 
 def test_slowhttptest_bodies():
-    check_slow("-B", "-t", "POST", "-s", "8192")
+    """An octet comes each second, so that only the whole request has an end."""
+    check_slow(Origin(), "request", "-B", "-t", "POST", "-s", "8192")
 
 
 def test_slowhttptest_ranges():
-    check_slow("-R", "-t", "HEAD", "-a", "10", "-b", "3000")
+    """Requests of 23 KB, whose origin is lost in them."""
+
+    def script(connection):
+        while (request := connection.request()) is not None:
+            if request.get("range"):
+                connection.at_end()
+                return
+            connection.reply(200)
+
+    check_slow(Origin(script), "first_byte", "-R", "-t", "HEAD", "-a", "10", "-b", "3000")
 
 
 def test_slowhttptest_reads():
-    check_slow("-X", "-w", "10", "-y", "20", "-n", "5", "-z", "32", "-k", "3")
+    """Of more than the kernel takes."""
+    origin = FastOrigin(b"x" * (8 * MiB), send_buffer=64 * KiB)
+    check_slow(origin, "idle", "-X", "-w", "10", "-y", "20", "-n", "5", "-z", "32", "-k", "3")
+
+
+def half_a_hello():
+    hello = ssl.MemoryBIO()
+    tls = ssl.create_default_context().wrap_bio(ssl.MemoryBIO(), hello, server_hostname="a.test")
+    with contextlib.suppress(ssl.SSLWantReadError):
+        tls.do_handshake()
+    said = hello.read()
+    return said[: len(said) // 2]
+
+
+def test_handshakes_that_stop_half_way():
+    clients = 600
+    raise_limit()
+    allowed = 8 * MiB + clients * 24 * KiB  # of the ceiling, no more: no stream has anything to keep
+    only = {"workers": WORKERS, "service": {"timeouts": NEVER}}
+    with authority() as root, tls_sluice(root, tls=root.issue("a").tls(handshake_timeout="10s"), **only) as sluice:
+        good, half = root.trusting(), half_a_hello()
+        with TlsClient(sluice.address, good) as client:
+            equal(client.get().status, 200, "the status before")
+        before = sluice.rss_bytes()
+        opened = []
+        try:
+            for _ in range(clients):
+                opened.append(sluice.client(timeout=60))
+                opened[-1].send(half)
+            in_progress = re.compile(rf"(?m)^sluice_tls_handshakes_in_progress.* {clients}$")
+            wait_until(lambda: in_progress.search(metrics(sluice)), 20, f"{clients} handshakes in progress")
+            grown = sluice.rss_bytes() - before
+            # Fewer than max_handshakes are in progress, so there is a place.
+            with TlsClient(sluice.address, good) as client:
+                equal(client.get().status, 200, "the status while they wait")
+            for client in opened:
+                equal(client.rest(), b"", "what one hears that stops")
+        finally:
+            for client in opened:
+                client.close()
+        timed_out = re.search(r'(?m)^sluice_tls_handshakes_total\{.*outcome="timeout".*\} (\d+)$', metrics(sluice))
+        equal(int(timed_out[1]), clients, "handshakes that handshake_timeout ended")
+        print(f"{clients} handshakes that stop half way: {grown / MiB:.1f} MiB, {grown / clients / KiB:.1f} KiB each,"
+              f" allowed {allowed / MiB:.0f} MiB", flush=True)
+        expect(grown < allowed, "more than is allowed")
+        wait_until(lambda: connections(sluice) == 0, 30, "the end of all")
+        with TlsClient(sluice.address, good) as client:
+            equal(client.get().status, 200, "the status afterwards")
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ Every few seconds and at the end it is looked at whether
   metrics have the same answers by status, and as many without one; clients got no
   more than that, and no exchange is stuck;
 - memory and descriptors are flat: what they are at the end is no more than what
-  they were after the first tenth.
+  they were after the first tenth, and memory no more than at half time.
 """
 
 import argparse
@@ -290,15 +290,17 @@ def check(sluice, clients, marks):
     wait_until(lambda: clients.answered <= len(sluice.access_log()) <= asked, 30, "the books' balance")
     check_books(sluice, clients)
     warm = marks[len(marks) // 10 :]
-    first, last = warm[0], warm[-1]
+    first, half, last = warm[0], marks[len(marks) // 2], warm[-1]
     print(
         f"{asked} requests: {clients.answered} answered, {clients.cut} cut off, {clients.left} left;"
         f" by status {dict(sorted(clients.statuses.items()))};"
-        f" memory {first[0] / MiB:.1f} -> {last[0] / MiB:.1f} MiB (most {max(one[0] for one in warm) / MiB:.1f}),"
+        f" memory {first[0] / MiB:.1f} -> {half[0] / MiB:.1f} at half time -> {last[0] / MiB:.1f} MiB"
+        f" (most {max(one[0] for one in warm) / MiB:.1f}),"
         f" descriptors {first[1]} -> {last[1]} (most {max(one[1] for one in warm)})",
         flush=True,
     )
     expect(last[0] < first[0] * 1.2 + 8 * MiB, "memory grows")
+    expect(last[0] - half[0] <= half[0] * 0.1 + 1 * MiB, "memory grows in the second half")
     expect(last[1] < first[1] + 60, "descriptors grow")
     expect(sluice.descriptors() < first[1] + 20, "descriptors stay open")
 

@@ -10,8 +10,9 @@ from origin import Origin, refusing
 OFTEN = {"interval": "50ms", "timeout": "30s", "rise": 1, "fall": 1}
 
 
-def checked(origin, ready=True, **health):
-    return Sluice(origin, service={**CALM, "health": {**OFTEN, **health}, "outlier": {"panic": 0}}, ready=ready)
+def checked(origin, ready=True, workers=2, **health):
+    service = {**CALM, "health": {**OFTEN, **health}, "outlier": {"panic": 0}}
+    return Sluice(origin, service=service, workers=workers, ready=ready)
 
 
 def health_of(sluice):
@@ -35,6 +36,35 @@ def answers(answer):
             connection.reply(200, body=b"traffic")
 
     return script
+
+
+def test_the_workers_do_not_multiply_checks():
+    """Side by side with a process of one worker, one of four asks as often."""
+    with Origin() as by_one, Origin() as by_four:
+        with checked(by_one, workers=1, interval="100ms"), checked(by_four, workers=4, interval="100ms"):
+            # A first check is followed by a random part of the interval.
+            for origin in (by_one, by_four):
+                origin.wait_for_requests(2)
+            before = len(by_one.requests), len(by_four.requests)
+            by_one.wait_for_requests(before[0] + 30, 60)
+            ones, fours = len(by_one.requests) - before[0], len(by_four.requests) - before[1]
+            # Jitter is a tenth; the rest is for a machine that holds one of them up.
+            expect(ones / 2 < fours < ones * 2, f"{ones} checks of one worker's process, {fours} of that of four")
+
+
+def test_while_a_check_waits_no_worker_begins_another():
+    go = threading.Event()
+
+    def script(connection):
+        if connection.request() is not None:
+            connection.wait(go)
+            connection.reply(200)
+
+    with Origin(script) as silent, Origin() as other, checked([silent, other], workers=4):
+        other.wait_for_requests(20, 60)
+        equal((silent.accepted, len(silent.requests)), (1, 1), "connections and checks of who does not answer")
+        go.set()
+        silent.wait_for_requests(3)
 
 
 def test_a_check_asks_for_its_path_at_its_host_over_a_connection_of_its_own():

@@ -6,9 +6,10 @@ import resource
 import select
 import socket
 import sys
+import threading
 import time
 
-from harness import KiB, MiB, Sluice, digest, equal, expect, main, pattern, sanitized
+from harness import CALM, LATER, KiB, MiB, Sluice, digest, equal, expect, main, pattern, sanitized
 from http1 import Client, proxy_error, wait_until
 from origin import Origin
 
@@ -35,6 +36,13 @@ def ended(client):
     while not client.ended and select.select([client.sock], [], [], 0)[0]:
         client.fill()
     return client.ended
+
+
+def probe(sluice, path):
+    """The status that the admin's port answers."""
+    host, _, port = sluice.admin.show("info")[0]["admin_http"].rpartition(":")
+    with Client((host, int(port))) as client:
+        return client.get(path, host="localhost").status
 
 
 def trickle(opened, octets, meanwhile, pause=0.05):
@@ -156,10 +164,42 @@ def test_clients_above_the_limit_are_told_so_and_the_rest_answers():
                 expect(answer.get("retry-after") and surplus.at_end(), "no word when to come back, or no end")
             equal(served[0].get("/").status, 200, "the status of who is connected")
             equal(sluice.admin.json("show info")["ok"], True, "the admin socket")
-            host, _, port = sluice.admin.show("info")[0]["admin_http"].rpartition(":")
-            with Client((host, int(port))) as probe:
-                equal(probe.get("/ready", host="localhost").status, 200, "the probe")
+            equal(probe(sluice, "/ready"), 200, "the probe")
         wait_until(lambda: sluice.get("/").status == 200, 10, "a place")
+
+
+def test_requests_above_the_limit_of_those_that_wait_are_refused_at_once():
+    """And operators and probes are still answered."""
+    go = threading.Event()
+
+    def script(connection):
+        while connection.request() is not None:
+            connection.wait(go, 60)
+            connection.reply(200)
+
+    # Nobody's time is up within the test.
+    timeouts = {"timeouts": LATER, "blue": {"max_connections": 1, "max_queue": 100, "queue_timeout": "1h"}}
+    config = {"overload": {"max_queued": 3}, "admin": {"http": "127.0.0.1:0"}}
+    with Origin(script) as origin, Sluice(origin, service={**CALM, **timeouts}, config=config) as sluice:
+        with clients(sluice, 4) as served:
+            served[0].ask("GET", "/")
+            origin.wait_for_requests(1)
+            for client in served[1:]:
+                client.ask("GET", "/")
+            wait_until(lambda: sluice.admin.show("info")[0]["queued"] == 3, what="those that wait")
+            for _ in range(5):
+                answer = sluice.get("/")
+                equal((answer.status, proxy_error(answer)), (503, "connection_limit_reached"), "who is too many")
+                expect(answer.get("retry-after"), "no word when to come back")
+            row = sluice.admin.upstream()
+            equal((row["rejected"]["overload"], row["rejected"]["queue_full"]), (5, 0), "refusals")
+            equal(row["queue_depth"], 3, "those that wait, according to the admin socket")
+            for path in ("/live", "/ready"):
+                equal(probe(sluice, path), 200, f"the status of {path}")
+            go.set()
+            for client in served:
+                equal(client.answer().status, 200, "the status of who waited")
+        equal(sluice.get("/").status, 200, "the status afterwards")
 
 
 def test_silent_surplus_goes_soon():
