@@ -99,7 +99,7 @@ void Exchange::sample() {
 
 void Exchange::attempt() {
   mind_the_latch();
-  PooledEndpoint* const endpoint = pool_->pick(tried_, std::min(attempts_, kMostAttempts));
+  PooledEndpoint* const endpoint = pool_->pick(*this);
   if (endpoint == nullptr) {
     // The last of green's endpoints went away a moment ago: its share is blue's.
     if (colour_ == Colour::green) {
@@ -122,9 +122,12 @@ void Exchange::attempt() {
   use(*connection);
 }
 
+std::span<const PooledEndpoint* const> Exchange::tried() const {
+  return {tried_, std::min(attempts_, kMostAttempts)};
+}
+
 bool Exchange::has_tried(const PooledEndpoint& endpoint) const {
-  const PooledEndpoint* const* const end = tried_ + std::min(attempts_, kMostAttempts);
-  return std::find(tried_, end, &endpoint) != end;
+  return std::ranges::find(tried(), &endpoint) != tried().end();
 }
 
 void Exchange::use(UpstreamConnection& connection) {

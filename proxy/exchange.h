@@ -20,6 +20,7 @@
 // Thread: the worker's.
 #pragma once
 
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -62,6 +63,8 @@ class Exchange {
   bool may_be_repeated() const { return is_idempotent(head_.method); }
   // Has it met a kept connection whose peer had left?
   bool wants_fresh() const { return fresh_only_; }
+  // Where its attempts so far were.
+  std::span<const PooledEndpoint* const> tried() const;
   bool has_tried(const PooledEndpoint& endpoint) const;
   bool waits_for_a_place() const { return phase_ == Phase::queued; }
   bool blocked_on_upstream() const { return phase_ >= Phase::streaming && !accepts_input(); }

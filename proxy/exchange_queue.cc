@@ -43,8 +43,7 @@ void Exchange::left_queue() {
 
 void Exchange::on_place(balancer::Permit permit) {
   left_queue();
-  PooledEndpoint* const endpoint =
-      is_latched() ? nullptr : pool_->pick(tried_, std::min(attempts_, kMostAttempts));
+  PooledEndpoint* const endpoint = is_latched() ? nullptr : pool_->pick(*this);
   if (endpoint == nullptr) {
     permit.release();
     attempt();

@@ -77,15 +77,19 @@ void UpstreamPool::drop_unused_endpoints() {
       while (endpoint.first_idle != nullptr) endpoint.first_idle->end();
     }
     const bool unused = !endpoint.in_plan && endpoint.connections == 0 && endpoint.active == 0;
+    if (unused && swap_.to == &endpoint) swap_.to = nullptr;
     it = unused ? endpoints_.erase(it) : std::next(it);
   }
 }
 
-PooledEndpoint* UpstreamPool::pick(const PooledEndpoint* const* tried, size_t tried_count) {
+PooledEndpoint* UpstreamPool::pick(const Exchange& exchange) {
+  PooledEndpoint* const swapped = take_swapped();
+  if (swapped != nullptr && !exchange.has_tried(*swapped)) return swapped;
+  const auto tried = exchange.tried();
   const balancer::EndpointLoad* loads[Exchange::kMostAttempts];
-  for (size_t i = 0; i < tried_count; ++i) loads[i] = tried[i];
+  std::copy(tried.begin(), tried.end(), loads);
   return static_cast<PooledEndpoint*>(
-      picker_->pick(context_.loop.random(), state_->epoch(), loads, tried_count));
+      picker_->pick(context_.loop.random(), state_->epoch(), loads, tried.size()));
 }
 
 void UpstreamPool::count_idle(const UpstreamConnection& connection, int32_t delta) {
@@ -100,15 +104,41 @@ UpstreamConnection* UpstreamPool::take_idle(PooledEndpoint& endpoint) {
 
 // For want of a place: any endpoint that may get requests will do.
 UpstreamConnection* UpstreamPool::take_any_idle(const Exchange& exchange) {
-  if (idle_total_ == 0) return nullptr;
-  for (auto& [state, endpoint] : endpoints_) {
-    if (endpoint->first_idle == nullptr || !endpoint->in_plan || !picker_->may_use(*state, state_->epoch()) ||
-        !may_take(*endpoint->first_idle, exchange)) {
-      continue;
+  for (PooledEndpoint* one = first_with_idle_; one != nullptr; one = one->next_with_idle) {
+    if (one->in_plan && picker_->may_use(*one->state, state_->epoch()) &&
+        may_take(*one->first_idle, exchange)) {
+      return take_idle(*one);
     }
-    return take_idle(*endpoint);
   }
   return nullptr;
+}
+
+bool UpstreamPool::may_swap() const {
+  return swap_.to == nullptr && context_.loop.now_us() >= swap_.next_us;
+}
+
+// A request that the balance had for `endpoint` goes elsewhere, for want of a place.
+void UpstreamPool::swap_to(PooledEndpoint& endpoint) {
+  if (may_swap()) swap_.to = &endpoint;
+}
+
+// Is this one, which nobody uses now, to be ended for it?
+bool UpstreamPool::is_to_be_swapped(UpstreamConnection& connection) {
+  if (swap_.to == nullptr || swap_.ending != nullptr || swap_.place_free ||
+      &connection.endpoint() == swap_.to) {
+    return false;
+  }
+  swap_.ending = &connection;
+  swap_.began_us = context_.loop.now_us();
+  return true;
+}
+
+// Null where there is none, or where it may not be used any more.
+PooledEndpoint* UpstreamPool::take_swapped() {
+  if (!std::exchange(swap_.place_free, false)) return nullptr;
+  PooledEndpoint* const to = std::exchange(swap_.to, nullptr);
+  const bool usable = to != nullptr && to->in_plan && picker_->may_use(*to->state, state_->epoch());
+  return usable ? to : nullptr;
 }
 
 // Not for who has met a peer that had left, nor to an endpoint that has failed
@@ -126,6 +156,18 @@ bool UpstreamPool::has_untried(const Exchange& exchange) const {
   });
 }
 
+void UpstreamPool::link_idle(UpstreamConnection& connection) {
+  PooledEndpoint& endpoint = connection.endpoint();
+  connection.next_idle_ = endpoint.first_idle;
+  (endpoint.first_idle != nullptr ? endpoint.first_idle->previous_idle_ : endpoint.last_idle) = &connection;
+  endpoint.first_idle = &connection;
+  count_idle(connection, 1);
+  if (++endpoint.idle_count > 1) return;
+  endpoint.previous_with_idle = last_with_idle_;
+  (last_with_idle_ != nullptr ? last_with_idle_->next_with_idle : first_with_idle_) = &endpoint;
+  last_with_idle_ = &endpoint;
+}
+
 void UpstreamPool::unlink_idle(UpstreamConnection& connection) {
   PooledEndpoint& endpoint = connection.endpoint();
   UpstreamConnection*& from_left =
@@ -135,9 +177,13 @@ void UpstreamPool::unlink_idle(UpstreamConnection& connection) {
   from_left = connection.next_idle_;
   from_right = connection.previous_idle_;
   connection.next_idle_ = connection.previous_idle_ = nullptr;
-  --endpoint.idle_count;
-  --idle_total_;
   count_idle(connection, -1);
+  if (--endpoint.idle_count > 0) return;
+  (endpoint.previous_with_idle != nullptr ? endpoint.previous_with_idle->next_with_idle : first_with_idle_) =
+      endpoint.next_with_idle;
+  (endpoint.next_with_idle != nullptr ? endpoint.next_with_idle->previous_with_idle : last_with_idle_) =
+      endpoint.previous_with_idle;
+  endpoint.next_with_idle = endpoint.previous_with_idle = nullptr;
 }
 
 UpstreamConnection* UpstreamPool::acquire(PooledEndpoint& endpoint, Exchange& exchange, Cap*& blocking) {
@@ -155,7 +201,9 @@ UpstreamConnection* UpstreamPool::acquire(PooledEndpoint& endpoint, Exchange& ex
   Permit permit = Permit::try_acquire(caps_, Cap::kNobody - 1, &blocking);
   if (!permit) {
     UpstreamConnection* const idle = take_any_idle(exchange);
-    if (idle != nullptr) idle->attach(&exchange);
+    if (idle == nullptr) return nullptr;
+    if (&idle->endpoint() != &endpoint) swap_to(endpoint);
+    idle->attach(&exchange);
     return idle;
   }
   return &dial(endpoint, exchange, std::move(permit));
@@ -181,14 +229,16 @@ void UpstreamPool::release(UpstreamConnection& connection, bool reusable) {
       return;
     }
   }
+  if (waiters && may_swap()) {
+    PooledEndpoint* const chosen = pick(*first_waiter_);
+    if (chosen != nullptr && chosen != &endpoint) swap_to(*chosen);
+  }
+  if (is_to_be_swapped(connection)) {
+    connection.end();
+    return;
+  }
   // From here it is idle, if only for a moment.
-  PooledEndpoint& mine = connection.endpoint();
-  connection.next_idle_ = mine.first_idle;
-  (mine.first_idle != nullptr ? mine.first_idle->previous_idle_ : mine.last_idle) = &connection;
-  mine.first_idle = &connection;
-  ++mine.idle_count;
-  ++idle_total_;
-  count_idle(connection, 1);
+  link_idle(connection);
   connection.become_idle(idle_timeout_ms_);
   if (!waiters) return;
   Exchange& next = *first_waiter_;
@@ -324,7 +374,8 @@ void UpstreamPool::redirect_waiters() {
 
 uint32_t UpstreamPool::give_up_idle(const Cap& cap, uint32_t count) {
   uint32_t given = 0;
-  for (auto& [state, endpoint] : endpoints_) {
+  for (PooledEndpoint* endpoint = first_with_idle_; endpoint != nullptr && given < count;) {
+    PooledEndpoint* const next = endpoint->next_with_idle;
     // The least recently used go first.
     for (UpstreamConnection* one = endpoint->last_idle; one != nullptr && given < count;) {
       UpstreamConnection* const previous = one->previous_idle_;
@@ -335,6 +386,7 @@ uint32_t UpstreamPool::give_up_idle(const Cap& cap, uint32_t count) {
       }
       one = previous;
     }
+    endpoint = next;
   }
   return given;
 }
@@ -360,6 +412,12 @@ void UpstreamPool::close_all() {
 
 void UpstreamPool::forget(UpstreamConnection& connection) {
   const PooledEndpoint& endpoint = connection.endpoint();
+  if (swap_.ending == &connection) {
+    const uint64_t now_us = context_.loop.now_us();
+    swap_.ending = nullptr;
+    swap_.place_free = swap_.to != nullptr;
+    swap_.next_us = now_us + std::max(kSwapUs, kSwapShare * (now_us - swap_.began_us));
+  }
   connections_.erase(&connection);
   if (retired_) {
     context_.sweep_pools_later();  // its endpoints stay as long as its picker does

@@ -8,6 +8,11 @@
 // up to that one. Idle connections keep their places and are closed when
 // somebody waits for a place under one of their caps.
 //
+// Where there is no place for a new connection a request takes one that there is,
+// to whichever endpoint, and the balance would be what the connections happen to
+// be: an endpoint that was out or is new would get nothing. So now and then a
+// connection is ended for the endpoint that the balance has chosen instead (Swap).
+//
 // Thread: the worker's. Owner: WorkerContext.
 #pragma once
 
@@ -31,6 +36,8 @@ struct PooledEndpoint : balancer::EndpointLoad {
   UpstreamConnection* first_idle = nullptr;  // the latest used first
   UpstreamConnection* last_idle = nullptr;
   uint32_t idle_count = 0;
+  PooledEndpoint* next_with_idle = nullptr;  // of the pool's list, while it has idle connections
+  PooledEndpoint* previous_with_idle = nullptr;
   uint32_t connections = 0;
   bool in_plan = false;
   TlsSession tls_session;  // where the upstream is secured
@@ -39,6 +46,10 @@ struct PooledEndpoint : balancer::EndpointLoad {
 class UpstreamPool {
  public:
   static constexpr uint64_t kFairnessUs = 10'000;
+  // From one Swap to the next; longer, so that the place is out of use no more than
+  // one part in kSwapShare of the time.
+  static constexpr uint64_t kSwapUs = 100'000;
+  static constexpr uint64_t kSwapShare = 20;
   static constexpr uint32_t kLeastLetGoMs = 5000;
   static constexpr uint32_t kLeastRescues = 10;  // at once, however little goes on
 
@@ -69,7 +80,9 @@ class UpstreamPool {
   bool has_usable_endpoint() { return picker_->eligible_count(state_->epoch()) > 0; }
   // There is none, but a first check that is not over may bring one.
   bool awaits_first_check() { return picker_->awaits_first_check(state_->epoch()); }
-  PooledEndpoint* pick(const PooledEndpoint* const* tried, size_t tried_count);
+  // By the balance, and none that the exchange has tried if there is another; null:
+  // none may be used.
+  PooledEndpoint* pick(const Exchange& exchange);
 
   // A connection to `endpoint` for the exchange, idle or dialled, or null when
   // there is no place for one; `blocking` is then the cap that has none, or null
@@ -117,8 +130,22 @@ class UpstreamPool {
  private:
   friend class UpstreamConnection;
 
+  // A place that goes from one endpoint to another; one at a time.
+  struct Swap {
+    PooledEndpoint* to = nullptr;  // null: none
+    const UpstreamConnection* ending = nullptr;
+    bool place_free = false;  // the next pick is `to`
+    uint64_t began_us = 0;
+    uint64_t next_us = 0;
+  };
+
   UpstreamConnection* take_idle(PooledEndpoint& endpoint);
   UpstreamConnection* take_any_idle(const Exchange& exchange);
+  void link_idle(UpstreamConnection& connection);
+  bool may_swap() const;
+  void swap_to(PooledEndpoint& endpoint);
+  bool is_to_be_swapped(UpstreamConnection& connection);
+  PooledEndpoint* take_swapped();
   bool may_take(UpstreamConnection& connection, const Exchange& exchange) const;
   bool has_untried(const Exchange& exchange) const;
   void unlink_idle(UpstreamConnection& connection);
@@ -142,7 +169,9 @@ class UpstreamPool {
   std::unordered_map<balancer::EndpointState*, std::unique_ptr<PooledEndpoint>> endpoints_;
   std::unique_ptr<balancer::Picker> picker_;
   std::unordered_map<UpstreamConnection*, std::unique_ptr<UpstreamConnection>> connections_;
-  uint32_t idle_total_ = 0;
+  PooledEndpoint* first_with_idle_ = nullptr;  // the longest in the list
+  PooledEndpoint* last_with_idle_ = nullptr;
+  Swap swap_;
   balancer::RetryBudget retry_budget_;
   ExemplarPace exemplar_pace_;
   Exchange* first_waiter_ = nullptr;

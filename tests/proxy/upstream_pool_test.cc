@@ -1,6 +1,11 @@
 // Places, queues and idle connections, through requests.
 #include "proxy/upstream_pool.h"
 
+#include <algorithm>
+#include <map>
+#include <string>
+#include <vector>
+
 #include "fixtures.h"
 
 using namespace sluice;
@@ -49,6 +54,32 @@ size_t open_origins(DataPath& path) {
   size_t open = 0;
   for (const auto& one : path.dialer.dialled) open += one->alive() ? 1 : 0;
   return open;
+}
+
+// The clients ask again and again, each answer takes 5 ms; how many requests each
+// endpoint got.
+std::map<std::string, size_t> serve(DataPath& path, const std::vector<std::shared_ptr<Peer>>& clients,
+                                    uint64_t for_ms) {
+  std::map<std::string, size_t> requests;
+  for (uint64_t ms = 0; ms < for_ms; ms += 5) {
+    for (const auto& client : clients) {
+      if (client->take_received().empty() && ms > 0) continue;
+      client->send(kGet);
+    }
+    path.run();
+    path.pass_ms(5);
+    for (const auto& origin : path.dialer.dialled) {
+      if (!origin->alive()) continue;
+      if (origin->saw_end()) {
+        origin->end();
+      } else if (!origin->take_received().empty()) {
+        ++requests[origin->name()];
+        origin->send(kOk);
+      }
+    }
+    path.run();
+  }
+  return requests;
 }
 
 }  // namespace
@@ -320,6 +351,57 @@ TEST_CASE("upstream_pool: idle connections of an endpoint that was taken out are
     path.ask(*client, kGet, kOk);
     CHECK(path.reporter.finished.back().endpoint != out);
   }
+}
+
+TEST_CASE("upstream_pool: an endpoint that comes back where all places are taken gets its share again") {
+  // Fewer clients than places, so that some are idle, and more, so that they wait.
+  for (const size_t count : {size_t{3}, size_t{12}}) {
+    INFO(count << " clients");
+    conf::Config config = one_service(2);
+    blue(config).max_connections = 4;
+    blue(config).max_queue = 100;
+    blue(config).balance = conf::Balance::round_robin;
+    DataPath path(config);
+    path.set_mode(Colour::blue, 1, balancer::EndpointMode::maint);
+    std::vector<std::shared_ptr<Peer>> many;
+    for (size_t i = 0; i < 12; ++i) many.push_back(path.connect());
+    const std::string other = path.service().endpoints[0][1].state->name();
+    CHECK(serve(path, many, 1000)[other] == 0);
+    CHECK(path.cap(Colour::blue).used() == 4);
+    path.set_mode(Colour::blue, 1, balancer::EndpointMode::ready);
+    const std::vector<std::shared_ptr<Peer>> clients(many.begin(), many.begin() + static_cast<long>(count));
+    serve(path, clients, 1000);  // in which it gets its connections
+    const size_t dials = path.dials();
+    auto requests = serve(path, clients, 10'000);
+    const size_t all = requests[path.service().endpoints[0][0].state->name()] + requests[other];
+    CHECK(all > 2000 * std::min<size_t>(count, 4) * 9 / 10);  // it costs little
+    CHECK(requests[other] * 10 > all * 4);
+    CHECK(path.dials() - dials <= 10'000'000 / UpstreamPool::kSwapUs);
+    CHECK(path.cap(Colour::blue).peak() == 4);
+  }
+}
+
+TEST_CASE("upstream_pool: where origins are slow to end a connection few are given up for the balance") {
+  conf::Config config = one_service(2);
+  blue(config).max_connections = 1;
+  blue(config).max_queue = 100;
+  DataPath path(config);
+  auto clients = crowd(path, 1);
+  uint64_t idle_ms = 0;
+  for (uint64_t ms = 0; ms < 60'000; ms += 5) {
+    path.pass_ms(5);
+    // Nobody ends what is ended here: it is reset after kCloseWaitMs.
+    const auto& origin = path.dialer.dialled.back();
+    idle_ms += origin->saw_end() || !origin->alive() ? 5 : 0;
+    if (!origin->take_received().empty()) origin->send(kOk);
+    path.run();
+    if (!clients[0]->take_received().empty()) clients[0]->send(kGet);
+    path.run();
+  }
+  CHECK(path.dials() > 2);
+  // The last one may not be over.
+  CHECK(idle_ms * UpstreamPool::kSwapShare <=
+        60'000 + UpstreamPool::kSwapShare * UpstreamConnection::kCloseWaitMs);
 }
 
 TEST_CASE("upstream_pool: endpoints that left the plan are let go with their connections") {
