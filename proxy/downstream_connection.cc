@@ -28,7 +28,11 @@ DownstreamConnection& DownstreamConnection::start(WorkerContext& context, Connec
                                               std::move(client_ip), trusted, std::move(place));
   const uint32_t wait_ms = context.plan->plan->client_timeouts.client_header_ms;
   self->stream_->start_reading();
-  self->expect(Waiting::head, self->shed_ ? std::min<uint64_t>(wait_ms, kShedMs) : wait_ms);
+  if (self->shed_) {
+    self->expect(Waiting::head, std::min<uint64_t>(wait_ms, kShedMs));
+  } else if (!self->stream_->is_reached()) {  // else on_connected() is to come
+    self->expect(Waiting::head, wait_ms);
+  }
   return *self;
 }
 

@@ -202,8 +202,10 @@ def test_close_notify_after_a_request_lets_the_answer_through():
 
 
 def test_clients_that_say_nothing_or_leave_do_no_harm():
-    tls = {"handshake_timeout": "300ms", "max_handshakes": 3}
-    with authority() as root, tls_sluice(root, tls=root.issue("a").tls(**tls)) as sluice:
+    tls = {"handshake_timeout": "2s", "max_handshakes": 3}
+    # The wait for a head begins when the handshake is done.
+    service = {"timeouts": {"client_header": "1s"}}
+    with authority() as root, tls_sluice(root, tls=root.issue("a").tls(**tls), service=service) as sluice:
         silent = [sluice.client() for _ in range(3)]
         wait_until(lambda: sluice.admin.show("info")[0]["connections"] == 3, what="three connections")
         with sluice.client() as fourth:
