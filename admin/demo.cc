@@ -18,6 +18,7 @@
 #include "admin/demo_origin.h"
 #include "admin/demo_traffic.h"
 #include "admin/demo_view.h"
+#include "admin/screen.h"
 #include "proxy/loop.h"
 #include "proxy/uv_stream.h"
 
@@ -108,7 +109,7 @@ class Demo {
         loop_(proxy::Loop::random_seed()),
         blue_(loop_, "blue"),
         green_(loop_, "green"),
-        view_(has_screen(), has_screen() && std::getenv("NO_COLOR") == nullptr),
+        view_(has_screen(), has_screen() && wants_colours()),
         draw_timer_([](void* self) { static_cast<Demo*>(self)->draw(); }, this),
         scene_timer_([](void* self) { static_cast<Demo*>(self)->next_scene(); }, this),
         poll_timer_([](void* self) { static_cast<Demo*>(self)->poll(); }, this) {}

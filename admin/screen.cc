@@ -1,6 +1,7 @@
 #include "admin/screen.h"
 
 #include <algorithm>
+#include <cstdlib>
 #include <string_view>
 
 namespace sluice::admin {
@@ -63,6 +64,11 @@ Fitted fit(std::string_view text, size_t most, size_t columns) {
 }
 
 }  // namespace
+
+bool wants_colours() {
+  const char* const no_color = std::getenv("NO_COLOR");
+  return no_color == nullptr || *no_color == '\0';
+}
 
 std::string Screen::show(const std::string& text, TerminalSize terminal, bool last) {
   const bool is_terminal = terminal.rows > 0 && terminal.columns > 0;

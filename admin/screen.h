@@ -14,6 +14,10 @@ struct TerminalSize {
   size_t columns = 0;
 };
 
+// May a terminal get colours? Not where NO_COLOR is set to something
+// (https://no-color.org).
+bool wants_colours();
+
 class Screen {
  public:
   bool empty() const { return shown_rows_ == 0; }

@@ -13,6 +13,7 @@
 #include <string_view>
 
 #include "admin/client.h"
+#include "admin/screen.h"
 #include "admin/top_link.h"
 #include "admin/top_view.h"
 #include "proxy/loop.h"
@@ -35,7 +36,7 @@ class Terminal {
     nodelay(stdscr, TRUE);
     curs_set(0);
     set_escdelay(25);
-    if (has_colors() && std::getenv("NO_COLOR") == nullptr) {
+    if (has_colors() && wants_colours()) {
       start_color();
       use_default_colors();
       init_pair(kBlue, COLOR_BLUE, -1);

@@ -2,6 +2,7 @@
 """`sluice top` in a real terminal of 80 by 24: a tmux that nobody else uses."""
 
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -54,8 +55,8 @@ class Terminal:
 
 
 @contextmanager
-def top(sluice, **more):
-    terminal = Terminal(f"{shlex.quote(binary())} top -s {shlex.quote(sluice.socket)}", **more)
+def top(sluice, before="", **more):
+    terminal = Terminal(f"{before} {shlex.quote(binary())} top -s {shlex.quote(sluice.socket)}", **more)
     try:
         yield terminal
     finally:
@@ -114,6 +115,17 @@ def test_top_follows_keys_and_the_size_of_the_terminal():
         terminal.wait_for("PAUSED", "q quit")
         terminal.keys("q")
         terminal.wait_for("ended with 0")
+
+
+def test_top_has_colours_unless_no_color_says_otherwise():
+    blue, green = pair()
+    with blue, green, Sluice(blue, green) as sluice:
+        for value, coloured in [("", True), ("1", False)]:
+            with top(sluice, before=f"NO_COLOR={value}") as terminal:
+                terminal.wait_for("running", "web")
+                # Select Graphic Rendition 30 to 37: a colour of the text.
+                found = re.search("\x1b\\[(?:[0-9]+;)*3[0-7]m", terminal.tmux("capture-pane", "-p", "-e"))
+                equal(found is not None, coloured, f"colours with NO_COLOR={value}")
 
 
 def test_top_outlives_a_restart_of_sluice():
