@@ -95,9 +95,11 @@ class Answer {
   void quit();
 
   // Runs when the client has left before the end, so that a command that waits
-  // can stop waiting. Not run after finish().
+  // can stop waiting; only those may have one. Not run after finish().
   void on_abandoned(std::function<void()> action) { abandoned_ = std::move(action); }
   void abandon();
+  // Does it wait for something that may never be?
+  bool waits() const { return abandoned_ != nullptr; }
 
  private:
   Sink* sink_;  // null: finished or abandoned

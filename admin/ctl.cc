@@ -35,8 +35,13 @@ constexpr int kDone = 0;
 constexpr int kRefused = 1;
 constexpr int kUsage = 2;
 
-int complain(const std::string& message) {
-  std::fprintf(stderr, "sluice ctl: %s\n", message.c_str());
+// What went wrong before or instead of an answer, in the form that was asked for.
+int complain(bool json, const char* code, const std::string& message) {
+  if (json) {
+    std::printf("%s\n", render(Refusal{code, message}, Format::json).c_str());
+  } else {
+    std::fprintf(stderr, "sluice ctl: %s\n", message.c_str());
+  }
   return kUsage;
 }
 
@@ -166,15 +171,16 @@ std::optional<int> converse(int fd, const std::string& line, bool json, Silence&
   const int error = read_all(fd, take, [&] { return silence.goes_on(); });
   silence.end();
   if (error == ETIMEDOUT)
-    return complain("no answer within 10 s: is the process stopped, or is it not sluice's socket?");
+    return complain(json, "unavailable",
+                    "no answer within 10 s: is the process stopped, or is it not sluice's socket?");
   if (printer.replies() == 0) return std::nullopt;
-  const size_t asked = split_commands(line).size();
-  if (printer.exit_code() == kDone && printer.replies() < asked) {
-    return complain(fmt::format(
-        "the server closed the connection after {} of {} answers: the rest may not be done; see its log",
-        printer.replies(), asked));
-  }
-  return printer.exit_code();
+  const size_t asked = split_commands(std::string_view(line).substr(0, line.size() - 1)).size();
+  if (printer.replies() >= asked) return printer.exit_code();
+  return complain(
+      json, "unavailable",
+      fmt::format(
+          "the server closed the connection after {} of {} answers: the rest may not be done; see its log",
+          printer.replies(), asked));
 }
 
 // A line of one command, without its `json`.
@@ -220,7 +226,7 @@ int ask_until_answered(const std::string& path, const std::string& line, bool js
   const uint64_t began_us = proxy::Loop::wall_clock_us();
   for (int tries = 1;; ++tries) {
     const conf::Result<int> fd = connect_to_admin(path);
-    if (!fd.ok()) return complain(fd.error().detail);
+    if (!fd.ok()) return complain(json, "unavailable", fd.error().detail);
     Silence silence(line);
     if (silence.is_limited()) {
       constexpr timeval kPatience{Silence::kMostSeconds, 0};
@@ -231,7 +237,7 @@ int ask_until_answered(const std::string& path, const std::string& line, bool js
     close(*fd);
     if (code) return *code;
     if (tries == kMostTries || !is_question(line)) {
-      return complain("the server closed the connection without an answer; see its log");
+      return complain(json, "unavailable", "the server closed the connection without an answer; see its log");
     }
   }
 }
@@ -325,7 +331,8 @@ int watch(const std::string& path, const std::string& line, bool json) {
     }
     if (end == std::string::npos || !watched.take(text.substr(json ? 0 : end + 2))) {
       if (screen.empty() || ++silences == kMostSilences) {
-        return complain(answer.ok() ? "the server's answer is cut off; see its log" : answer.error().detail);
+        return complain(json, "unavailable",
+                        answer.ok() ? "the server's answer is cut off; see its log" : answer.error().detail);
       }
       continue;
     }
@@ -390,14 +397,15 @@ int run_ctl(const CtlOptions& options) {
   const bool nothing = std::all_of(options.words.begin(), options.words.end(),
                                    [](const std::string& word) { return word.empty(); });
   if (nothing || split_commands(std::string_view(line).substr(0, line.size() - 1)).empty()) {
-    return complain("no command was given; 'sluice ctl help' lists them");
+    return complain(options.json, "usage", "no command was given; 'sluice ctl help' lists them");
   }
   if (asks_for_dialogue(line)) {
-    return complain("prompt and quit are for a dialogue on the socket itself: socat - UNIX-CONNECT:SOCKET");
+    return complain(options.json, "usage",
+                    "prompt and quit are for a dialogue on the socket itself: socat - UNIX-CONNECT:SOCKET");
   }
   const conf::Result<std::string> path = admin_socket_path(options.socket);
   if (!path.ok() && options.words.front() == "help" && !options.json) return help_offline(options);
-  if (!path.ok()) return complain(path.error().detail);
+  if (!path.ok()) return complain(options.json, conf::to_string(path.error().kind), path.error().detail);
   if (const std::string watching = watched_command(line); !watching.empty()) {
     return watch(*path, watching, options.json);
   }

@@ -19,9 +19,9 @@
 //
 // However much clients ask ahead, the control thread has other things to do:
 // whoever has sent something lines up, and in each turn of the loop one request
-// is answered (admin/turns.h). Probes have a line of their own: who asks whether
-// the process lives does not wait for the large pages of 127 others, since that
-// would be taken for its death.
+// is answered, besides one of each client that asks whether the process lives
+// (admin/turns.h): a probe does not wait for the large pages of 127 others, since
+// that would be taken for its death.
 //
 // Owner: the composition root, which destroys it after Control::run() has
 // returned. Thread: the control thread's.

@@ -38,6 +38,7 @@ void Session::on_read(char* data, size_t size) {
   // More than a line ahead waits in the socket; an end of it is not seen then.
   if ((answer_ != nullptr || in_line_) && input_.size() > kMaxLineBytes) {
     stream_->stop_reading();
+    reading_held_ = true;
     expect(Waiting::hang_up, kHangUpPollMs);
   }
   advance();
@@ -78,13 +79,13 @@ void Session::advance() {
   advancing_ = true;
   bool had_turn = false;
   size_t lines = 0;
-  while (!closed_ && !lingering_ && answer_ == nullptr) {
-    if (!gone_ && stream_->pending() > Stream::kHighWatermark) {
+  while (!closed_ && !lingering_ && goes_on()) {
+    if (!gone_ && !at_once_ && stream_->pending() > Stream::kHighWatermark) {
       expect(Waiting::drain, kReplyMs);
       break;
     }
     if (!commands_.empty()) {
-      if (std::exchange(had_turn, true) && !at_once_) {
+      if (at_once_ ? most_at_once_-- == 0 : std::exchange(had_turn, true)) {
         wait_for_turn();
         break;
       }
@@ -97,7 +98,7 @@ void Session::advance() {
       } else {
         write("> ");
       }
-    } else if (++lines > kMostLinesATurn && !at_once_) {
+    } else if (++lines > kMostLinesATurn) {
       wait_for_turn();
       break;
     } else if (!next_line()) {
@@ -105,20 +106,35 @@ void Session::advance() {
     }
   }
   advancing_ = false;
-  const bool changes_something = answer_ != nullptr && !change_.empty();  // and ends by itself
-  if (gone_ && !in_line_ && !changes_something) {
+  if (gone_ && !in_line_) {
     close();
-  } else if (answer_ != nullptr && read_ended_ && !closed_) {
+  } else if (answer_ != nullptr && (read_ended_ || reading_held_) && !closed_) {
     expect(Waiting::hang_up, kHangUpPollMs);
   }
 }
 
+// Is no command under way? Where nobody will hear the answer it is not awaited:
+// what was to be changed has been. But what stands behind something that waits is
+// not to be done before.
+bool Session::goes_on() {
+  if (answer_ == nullptr) return true;
+  if ((!gone_ && !at_once_) || answer_->waits()) return false;
+  log_change(std::nullopt);
+  std::exchange(answer_, nullptr)->abandon();
+  return true;
+}
+
 void Session::wait_for_turn() {
+  if (at_once_) return;  // there will be none
+  if (waiting_ != Waiting::hang_up) {
+    waiting_ = Waiting::nothing;
+    timer_.disarm();
+  }
   in_line_ = true;
   turns_.line_up(*this);
 }
 
-// The client is gone. What it wanted changed has its turns still.
+// The client is gone. What it has said has its turns still.
 void Session::leave_behind() {
   gone_ = true;
   if (lingering_) {
@@ -129,11 +145,9 @@ void Session::leave_behind() {
 }
 
 void Session::finish() {
-  if (std::exchange(in_line_, false)) {
-    turns_.leave(*this);
-    at_once_ = true;
-    advance();
-  }
+  if (std::exchange(in_line_, false)) turns_.leave(*this);
+  at_once_ = true;
+  advance();
   close();
 }
 
@@ -157,6 +171,7 @@ bool Session::next_line() {
       return false;
     }
     stream_->start_reading();
+    reading_held_ = false;
     if (waiting_ != Waiting::command) {
       expect(Waiting::command, interactive_ ? kInteractiveIdleMs : kFirstCommandMs);
     }
@@ -192,8 +207,6 @@ void Session::run(const std::string& text) {
     return;
   }
   const auto& match = *std::get_if<CommandTable::Match>(&found);
-  // Nobody is there to be answered; but what stands behind a wait is not to be done before.
-  if (gone_ && !match.command->changes && parsed->words.front() != "wait") return;
   std::vector<std::string>& words = parsed->words;
   words.erase(words.begin(), words.begin() + static_cast<std::ptrdiff_t>(match.name_words));
   const Call call{context_, {"admin", who_}, format_, std::move(words)};
@@ -213,12 +226,13 @@ void Session::log_change(std::optional<bool> ok) {
   const std::string command = std::exchange(change_, {});
   if (command.empty()) return;
   proxy::DaemonLog& log = context_.control.daemon_log();
+  const char* const message =
+      ok && !gone_ ? "an admin command was answered" : "an admin command got no answer";
   if (ok) {
-    log.write(proxy::LogLevel::info, "admin_command", "an admin command was answered",
-              {{"who", who_}, {"command", command}, {"ok", *ok}});
+    log.write_always(proxy::LogLevel::info, "admin_command", message,
+                     {{"who", who_}, {"command", command}, {"ok", *ok}});
   } else {
-    log.write(proxy::LogLevel::info, "admin_command", "who gave an admin command left before its answer",
-              {{"who", who_}, {"command", command}});
+    log.write_always(proxy::LogLevel::info, "admin_command", message, {{"who", who_}, {"command", command}});
   }
 }
 

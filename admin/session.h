@@ -8,9 +8,10 @@
 // A client that is slow, silent or gone cannot harm: a line is bounded, no
 // command runs while the replies before it have not been read, every state has
 // a deadline, and a command that waits is abandoned when its client hangs up.
-// Nor can one that says much at once: after each command it waits for its turn
-// (admin/turns.h), for which it is up to us to be in time. What it has told us to
-// change before it hangs up is changed all the same.
+// Nor can one that says much at once: after a command that was answered at once it
+// waits for its turn (admin/turns.h), for which it is up to us to be in time. What
+// we have read is done also when its client has hung up, as far as something that
+// waits; only nobody is answered.
 // Lingering is reading on for a moment after the last reply, since closing with
 // unread input could destroy that reply.
 //
@@ -42,6 +43,7 @@ class Session final : public proxy::Stream::Handler, public Answer::Sink, privat
   static constexpr uint64_t kHangUpPollMs = 1'000;
   // Empty ones, which cost little; a command has a turn of its own.
   static constexpr size_t kMostLinesATurn = 100;
+  static constexpr size_t kMostAtOnce = 32;
   // A client that watches and reads too slowly is let go above this.
   static constexpr size_t kMostPendingBytes = size_t{4} << 20;
 
@@ -54,7 +56,8 @@ class Session final : public proxy::Stream::Handler, public Answer::Sink, privat
 
   void start();
   void close();
-  // Does what was asked and can be done at once, and closes.
+  // Does what was asked and can be done at once, of what waits for its turn no
+  // more than kMostAtOnce commands, and closes.
   void finish();
   // Since when it has waited for its client's next command, in microseconds on
   // the loop's clock; nothing while there is something to do.
@@ -78,12 +81,13 @@ class Session final : public proxy::Stream::Handler, public Answer::Sink, privat
 
   void take_turn() override;
   void advance();
+  bool goes_on();
   void wait_for_turn();
   void leave_behind();
   bool next_line();
   void run(const std::string& command);
   void command_ended();
-  // `ok` is nothing where nobody was there to be answered.
+  // `ok` is nothing where it was not awaited, since nobody was there to be told.
   void log_change(std::optional<bool> ok);
   void refuse_line();
   void end();
@@ -113,7 +117,9 @@ class Session final : public proxy::Stream::Handler, public Answer::Sink, privat
   bool advancing_ = false;
   bool in_line_ = false;
   bool at_once_ = false;  // without turns: there will be none
-  bool gone_ = false;     // the client, who has asked for what is still to be done
+  size_t most_at_once_ = kMostAtOnce;
+  bool gone_ = false;          // the client, who has asked for what is still to be done
+  bool reading_held_ = false;  // so that an end of the stream is not told
   bool interactive_ = false;
   bool read_ended_ = false;
   bool too_slow_ = false;

@@ -1,10 +1,8 @@
-// Turns: clients that have more to ask than one thing take turns, one of them in
-// each turn of the loop, so that however much they ask ahead everything else on
-// the loop has its time.
-//
-// What is urgent and costs little (a probe) has a line of its own, of which
-// everybody who is in it has one turn before the next of the others: so it waits
-// for one of those at most, and holds none of them up without end.
+// Turns: clients that have more to ask than one thing take turns, so that however
+// much they ask ahead everything else on the loop has its time. In each turn of
+// the loop that is one of them, and before it once everybody whose question is
+// urgent and costs little (a probe): so those wait for one of the others at most,
+// and hold none of them up without end.
 //
 // Owner: the server whose clients they are; close() before the loop ends, and the
 // object lives until the loop is gone. Thread: the loop's.

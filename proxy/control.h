@@ -276,6 +276,8 @@ class Control {
   bool first_checks_over() const;
   void accept_when_ready();
   void let_go_of_state();
+  void pause_parts();
+  void begin_parts();  // again
   std::string state_in_force() const;
   conf::Status read_handover(const std::string& state);
   // What the predecessor changed after its first word.
@@ -383,6 +385,7 @@ class Control {
   std::deque<Settling> settling_;
   // The journal may lack a trip: why, until that has been minded; empty: no.
   std::string in_doubt_;
+  bool parts_paused_ = false;  // for a new process that wants the state
   bool handing_over_ = false;  // from letting go of the state until it is taken back
   balancer::SavedFreeze freeze_;
   std::set<std::string> unsaved_;

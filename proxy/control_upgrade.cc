@@ -74,13 +74,31 @@ void Control::let_go_of_state() {
       upgrade_.give_up("the disk of state_dir has not taken the latest changes in time");
     } else if (writer_.saving()) {
       let_go_of_state();
+    } else if (!parts_paused_) {
+      pause_parts();
+      let_go_of_state();  // what was asked for at the last moment is on its way to the disk
     } else {
       writer_.let_go();
       handing_over_ = true;
-      for (Part* const part : parts_) part->pause();
       upgrade_.give_state(state_in_force());
     }
   });
+}
+
+// Nobody can ask for anything from now on. What has been asked for is done first,
+// and may be a `drain`, which gives the upgrade up.
+void Control::pause_parts() {
+  for (Part* const part : parts_) part->pause();
+  parts_paused_ = true;
+  if (!upgrade_.wants_state()) begin_parts();
+}
+
+void Control::begin_parts() {
+  if (!std::exchange(parts_paused_, false) || state_ == RunState::stopped) return;
+  for (Part* const part : parts_) {
+    if (const conf::Status begun = part->begin(); !begun.ok())
+      add_event("admin_failed", "", begun.error().detail);
+  }
 }
 
 // All that is in force and not in the configuration, also where there is no
@@ -158,14 +176,12 @@ void Control::take_last_word(const std::string& state) {
 
 void Control::take_back_state(const std::string& why, bool had_let_go) {
   add_event("upgrade_failed", "", why + "; this process goes on");
-  if (!had_let_go) return;
-  handing_over_ = false;
-  writer_.take_back();
-  save_all();
-  for (Part* const part : parts_) {
-    if (const conf::Status begun = part->begin(); !begun.ok())
-      add_event("admin_failed", "", begun.error().detail);
+  if (had_let_go) {
+    handing_over_ = false;
+    writer_.take_back();
+    save_all();
   }
+  begin_parts();
 }
 
 void Control::handed_over_to(int pid) {

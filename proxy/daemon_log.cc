@@ -76,6 +76,13 @@ void DaemonLog::write(LogLevel level, std::string_view kind, std::string_view me
   write_line(now_us, level, kind, message, fields);
 }
 
+void DaemonLog::write_always(LogLevel level, std::string_view kind, std::string_view message,
+                             std::initializer_list<LogField> fields) {
+  if (!writes(level)) return;
+  const std::lock_guard<std::mutex> lock(mutex_);
+  write_line(clock_(), level, kind, message, std::span<const LogField>(fields.begin(), fields.size()));
+}
+
 void DaemonLog::write_suppressed() {
   const std::lock_guard<std::mutex> lock(mutex_);
   const uint64_t now_us = clock_();

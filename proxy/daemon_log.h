@@ -90,6 +90,11 @@ class DaemonLog {
     write(level, kind, message, std::span<const LogField>(fields.begin(), fields.size()));
   }
 
+  // As write(), but no storm keeps it back: who changed what has to be complete.
+  // For what somebody caused who may do so, once for each time.
+  void write_always(LogLevel level, std::string_view kind, std::string_view message,
+                    std::initializer_list<LogField> fields);
+
   // Says what was kept back in windows that are over; to be called every few
   // seconds.
   void write_suppressed();

@@ -41,8 +41,8 @@ TEST_CASE("paced_eprocess: what waits when it is renewed is never counted") {
   constexpr double kBlueRate = 0.5;
   PacedEProcess paced = fresh(0, kBlueRate);
   paced.add_oks(100, 0, 0.5);
-  while (!paced.add_error(Colour::blue)) {
-  }
+  int errors = 0;
+  while (!paced.add_error(Colour::blue)) REQUIRE(++errors < 1000);
   CHECK(paced.process().renewal() == 2);
   CHECK(paced.process().value() == 1);
   paced.add_oks(0, 100, 0.5);  // which end the wait of the hundred of before

@@ -138,6 +138,17 @@ TEST_CASE("daemon log: a storm of one kind is cut and its size told when the win
   CHECK(lines[1]["message"] == "a new window");
 }
 
+TEST_CASE("daemon log: what has to be complete is written whatever the storm, and begins none") {
+  Fixture f;
+  for (uint32_t i = 0; i < 5 * DaemonLog::kBurst; ++i) {
+    f.log->write_always(LogLevel::info, "admin_command", "answered", {{"i", i}});
+  }
+  CHECK(f.lines().size() == 5 * DaemonLog::kBurst);
+  f.log->set_level(LogLevel::warning);
+  f.log->write_always(LogLevel::info, "admin_command", "answered", {});
+  CHECK(f.lines().empty());
+}
+
 TEST_CASE("daemon log: what was kept back is told when the storm is over, and at the end") {
   Fixture f;
   for (uint32_t i = 0; i < DaemonLog::kBurst + 5; ++i) f.log->write(LogLevel::error, "storm", "again");

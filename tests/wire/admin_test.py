@@ -116,19 +116,20 @@ def test_ctl_says_when_not_all_commands_of_its_line_were_answered():
         server.bind(f"{folder}/admin.sock")
         server.listen()
 
-        def answer_one():
+        def answer_one(answer):
             client, _ = server.accept()
             with client, client.makefile() as lines:
                 lines.readline()
-                client.sendall(b"frozen\n\n")
+                client.sendall(answer.encode() + b"\n\n")
 
-        answering = threading.Thread(target=answer_one)
-        answering.start()
-        run = subprocess.run([binary(), "ctl", "-s", f"{folder}/admin.sock", "freeze on today; trip web"],
-                             capture_output=True, text=True, timeout=30)
-        answering.join()
-        equal((run.returncode, run.stdout), (2, "frozen\n"), "the exit code and what was answered")
-        expect("after 1 of 2 answers" in run.stderr, f"what it says: {run.stderr}")
+        for answer, shown in [("frozen", "frozen\n"), ("error: conflict: no", "")]:
+            answering = threading.Thread(target=answer_one, args=[answer])
+            answering.start()
+            run = subprocess.run([binary(), "ctl", "-s", f"{folder}/admin.sock", "freeze on today; trip web"],
+                                 capture_output=True, text=True, timeout=30)
+            answering.join()
+            equal((run.returncode, run.stdout), (2, shown), "the exit code and what was answered")
+            expect("after 1 of 2 answers" in run.stderr, f"what it says: {run.stderr}")
 
 
 def test_ctl_finds_the_process_by_a_file_that_was_spoilt_since():
@@ -315,6 +316,9 @@ def test_ctl_exit_codes():
         equal(json.loads(ctl("--json", "set weight web green=7").stdout)["green"], 7.0, "--json")
         equal(ctl("set weight web green=8 if-gen 1").returncode, 1, "refused")
         equal(ctl("nonsense").returncode, 2, "usage")
+        for line in ("show split;", "show split; ", "show split; ; show info;"):
+            answer = ctl(line)
+            equal((answer.returncode, answer.stderr), (0, ""), f"what became of '{line}'")
         for words, code in [(["json set weight web green=8 if-gen 1"], 1), (["json", "set", "weight", "no", "green=8"], 1),
                             (["json nonsense"], 2), (["show split; json nonsense"], 2), (["json show split"], 0)]:
             answer = ctl(*words)
@@ -331,6 +335,10 @@ def test_ctl_exit_codes():
         unreachable = ctl("show split", socket_path="/nonexistent/admin.sock")
         equal(unreachable.returncode, 2, "unreachable")
         expect("/nonexistent/admin.sock" in unreachable.stderr, f"it says: {unreachable.stderr}")
+        for words in (["--json", "show split"], ["--json"]):
+            unreachable = ctl(*words, socket_path="/nonexistent/admin.sock")
+            equal((unreachable.returncode, unreachable.stderr), (2, ""), f"what became of {words}")
+            equal(json.loads(unreachable.stdout)["ok"], False, "the answer in JSON")
 
 
 def test_ctl_on_a_terminal_says_how_long_it_waits():
@@ -387,6 +395,10 @@ def test_the_log_tells_who_gave_each_command_that_changes():
         for line in lines:
             equal(line["who"], f"uid {os.getuid()} pid {os.getpid()}", "who")
             equal(line["level"], "info", "the level")
+        before = sluice.log().count('"admin_command"')
+        for number in range(100):
+            sluice.admin.do(f"set maxconn web/blue {100 + number}")
+        equal(sluice.log().count('"admin_command"') - before, 100, "lines, however many there are in a moment")
         expect(not sluice.admin.show("events", type="admin_command"), "the commands are events too")
 
 

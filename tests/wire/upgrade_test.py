@@ -1,5 +1,6 @@
 """Nothing is lost when the binary or the configuration is exchanged under load."""
 
+import json
 import os
 import signal
 import subprocess
@@ -224,6 +225,18 @@ def test_questions_are_answered_across_an_upgrade():
         sluice.admin.do("set weight web green=40")
         _, error = waiting.communicate(timeout=60)
         equal((waiting.returncode, error), (0, ""), "the wait that began in the first process")
+
+
+def test_a_drain_that_waits_for_its_turn_when_the_new_process_asks_for_the_state():
+    blue, green = pair()
+    with blue, green, Sluice(blue, green) as sluice:
+        clients = [sluice.admin.connect() for _ in range(40)]
+        sluice.signal(signal.SIGUSR2)
+        for client in clients:
+            client.send(b"show upstreams; " * 30 + b"drain\n")
+        equal(sluice.process.wait(40), 0, "the exit code")
+        said = [line["kind"] for line in map(json.loads, sluice.log().splitlines())]
+        expect("draining" in said and "upgraded" not in said, f"what the log says: {said}")
 
 
 def test_upgrade_waits_for_healthy_endpoints():
