@@ -169,7 +169,8 @@ std::vector<EndpointPlan> Registry::endpoints_of(const conf::Service& service, C
     if (!seen.insert(name).second) return;
     std::shared_ptr<EndpointState> state;
     for (const EndpointPlan& one : entry.endpoints[static_cast<size_t>(colour)]) {
-      if (one.state->name() == name) state = one.state;
+      // By another authority another peer may answer, and is to be believed as one.
+      if (one.state->name() == name && one.state->authority() == authority) state = one.state;
     }
     const bool fresh = state == nullptr;
     if (fresh) state = std::make_shared<EndpointState>(address, name, authority, workers_);

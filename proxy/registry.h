@@ -3,7 +3,9 @@
 //
 // Every plan refers to the states by shared_ptr. What a new configuration no
 // longer mentions is dropped here and lives on only as long as a plan or a
-// connection refers to it.
+// connection refers to it. An endpoint whose address is reached by another name,
+// "dns:app:80" instead of "10.0.0.5:80", is another endpoint: what was known of
+// it, its connections and its TLS sessions are not its successor's.
 //
 // Thread: the control thread's only; the states themselves are shared.
 #pragma once

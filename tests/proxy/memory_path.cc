@@ -99,8 +99,8 @@ void MemoryPath::pass_ms(uint64_t ms) {
   }
 }
 
-void MemoryPath::adopt(conf::Config config) {
-  context.adopt(registry.build(config, {}, 0));
+void MemoryPath::adopt(conf::Config config, const ResolvedNames& names) {
+  context.adopt(registry.build(config, names, 0));
   loop.run_deferred();
 }
 

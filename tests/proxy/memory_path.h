@@ -85,7 +85,7 @@ class MemoryPath {
   void run() { network.run(); }
   // Time goes on in steps of a tick of the wheel.
   void pass_ms(uint64_t ms);
-  void adopt(conf::Config config);
+  void adopt(conf::Config config, const ResolvedNames& names = {});
 
   // What the command of the same name does.
   void set_split(conf::BasisPoints green);

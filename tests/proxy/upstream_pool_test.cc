@@ -422,6 +422,27 @@ TEST_CASE("upstream_pool: endpoints that left the plan are let go with their con
   CHECK(path.cap(Colour::blue).used() == open_origins(path));
 }
 
+TEST_CASE("upstream_pool: an endpoint that is asked by another name is another one") {
+  DataPath path(one_service());
+  const auto ask = [&] { path.ask(*path.connect(), "GET / HTTP/1.0\r\n\r\n", kOk); };
+  ask();
+  conf::Config named = one_service();
+  conf::Address& asked = blue(named).endpoints[0].address;
+  const ResolvedNames names{{"app.test", {std::exchange(asked.host, "app.test")}}};
+  asked.kind = conf::Address::Kind::dns;
+  path.adopt(named, names);
+  path.run();
+  CHECK(path.origin(0).saw_end());
+  path.origin(0).end();
+  path.run();
+  ask();
+  REQUIRE(path.dials() == 2);
+  CHECK(contains(path.origin(1).received(), "Host: app.test:80\r\n"));
+  path.adopt(named, names);  // which changes nothing
+  ask();
+  CHECK(path.dials() == 2);
+}
+
 TEST_CASE("upstream_pool: a service that left the configuration is let go when its last request has ended") {
   conf::Config both = one_service();
   conf::Service other = web(both);

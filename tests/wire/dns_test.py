@@ -5,9 +5,10 @@ import os
 import sys
 import tempfile
 
-from harness import Sluice, equal, expect, main
+from harness import CALM, Sluice, equal, expect, main
 from http1 import proxy_error, wait_until
 from origin import Origin
+from tls import authority, secured, serving
 
 
 def by_name(origin, name="localhost"):
@@ -27,6 +28,28 @@ def test_reload_takes_another_name():
         sluice.admin.do("reload")
         sluice.wait_ready()
         equal(sluice.get("/").get("x-origin"), "two", "who answers")
+
+
+def test_reload_takes_the_name_of_the_same_address():
+    with authority() as root:
+        asked = []
+        context = serving(root.issue("o", "DNS:localhost"))
+        context.sni_callback = lambda _sock, name, _context: asked.append(name)
+        with Origin(secured(context)) as origin:
+            service = {**CALM, "blue": {"endpoints": [by_name(origin)], "tls": {"ca": root.cert}}}
+            with Sluice(origin, service=service) as sluice:
+                equal(sluice.get().status, 200, "the status under the name")
+                for endpoint, status in ((origin.address, 502), (by_name(origin), 200)):
+                    sluice.write_config({"service": {"web": {"blue": {"endpoints": [endpoint]}}}})
+                    sluice.admin.do("reload")
+                    sluice.wait_ready()
+                    asked.clear()
+                    answer = sluice.get()
+                    equal(answer.status, status, f"the status under {endpoint}")
+                    expect(asked, f"no handshake under {endpoint}")
+                    equal(set(asked), {"localhost" if status == 200 else None}, f"the name under {endpoint}")
+                    equal(proxy_error(answer), None if status == 200 else "tls_certificate_error",
+                          f"the error under {endpoint}")
 
 
 def test_name_without_an_address_is_no_endpoint_and_stops_nobody():
