@@ -80,8 +80,9 @@ class Stream {
   // streams, during the handshake; what is shut then waits for the peer's end.
   virtual bool is_reached() const { return false; }
 
-  // Has the peer ended or broken it, which the handler will hear of only later?
-  virtual bool has_ended() const { return false; }
+  // Does anything of the peer's lie there that the handler will hear of only
+  // later: octets, its end, a failure?
+  virtual bool has_news() const { return false; }
 
   // Of secured streams: who the peer is, if it proved that.
   virtual const PeerCertificate* peer_certificate() const { return nullptr; }

@@ -197,18 +197,18 @@ void TlsStream::decrypt() {
     // Room for a whole record must be left, so that BoringSSL keeps none back.
     if (kReadBytes - filled < kRecordBytes && !deliver()) return;
   } while (end == SSL_ERROR_NONE && reading_);
-  if (!deliver() || end == SSL_ERROR_NONE || end == SSL_ERROR_WANT_READ) return;
+  end_held_ = end != SSL_ERROR_NONE && end != SSL_ERROR_WANT_READ;
+  if (!deliver() || !end_held_) return;
   if (end != SSL_ERROR_ZERO_RETURN) {
     fail(UV_EPROTO);
   } else if (reading_) {
     on_close_notify();
-  } else {
-    end_held_ = true;
   }
 }
 
 void TlsStream::on_close_notify() {
   read_ended_ = true;
+  end_held_ = reading_ = false;
   inner_->stop_reading();
   if (is_server() && SSL_version(ssl_.get()) < TLS1_3_VERSION) {
     send_close_notify();
@@ -232,7 +232,11 @@ void TlsStream::on_read_end() {
       fail(UV_EPROTO);
       return;
     case State::open:
-      if (read_ended_) return;
+      if (read_ended_) {
+        reading_ = false;
+        handler_->on_read_end();
+        return;
+      }
       failure_ = {"tls_protocol_error", "the peer closed without a close_notify"};
       fail(UV_ECONNRESET);
       return;
@@ -252,7 +256,7 @@ void TlsStream::on_stream_closed() {
 }
 
 void TlsStream::start_reading() {
-  if (reading_ || read_ended_) return;
+  if (reading_) return;
   reading_ = true;
   if (state_ != State::open) return;  // the handshake reads anyway
   if (held_.empty() && !end_held_) {
@@ -260,6 +264,12 @@ void TlsStream::start_reading() {
   } else {
     loop_.defer(resume_);
   }
+}
+
+// A record is not opened to see what it is.
+bool TlsStream::has_news() const {
+  const bool has_octets = input_size_ > 0 || !held_.empty() || SSL_has_pending(ssl_.get()) == 1;
+  return read_ended_ || end_held_ || has_octets || inner_->has_news();
 }
 
 void TlsStream::stop_reading() {

@@ -24,6 +24,7 @@
 //
 // Ends (RFC 8446, 6.1): the peer's close_notify is the end of what it says; an
 // end without one is a broken stream, since anybody on the way may have cut it.
+// Who starts reading again after it hears when the connection itself has ended.
 // We say close_notify before we close or shut our direction. Under TLS 1.2 a
 // client that says close_notify gets no more (RFC 5246, 7.2.1). After a failed
 // handshake a server waits up to kLingerMs for the client to end, so that its
@@ -73,7 +74,7 @@ class TlsStream final : public Stream, private Stream::Handler {
   void close() override;
   void reset() override;
   bool is_reached() const override { return state_ == State::handshaking; }
-  bool has_ended() const override { return read_ended_ || end_held_ || inner_->has_ended(); }
+  bool has_news() const override;
   const PeerCertificate* peer_certificate() const override { return peer_certificate_.get(); }
   const TlsFailure* tls_failure() const override { return failure_.error == nullptr ? nullptr : &failure_; }
 
@@ -140,7 +141,7 @@ class TlsStream final : public Stream, private Stream::Handler {
   State state_ = State::handshaking;
   bool in_handshake_ = false;  // counted as one
   bool reading_ = false;
-  bool end_held_ = false;     // the handler does not want to hear of it yet
+  bool end_held_ = false;     // the handler has not heard of it, or does not want to yet
   bool read_ended_ = false;   // by close_notify
   bool write_ended_ = false;  // by ours
   bool write_failed_ = false;

@@ -66,8 +66,11 @@ class UpstreamConnection final : public Stream::Handler {
   bool connected() const { return state_ == State::busy; }
   // A tunnel's client has ended its direction.
   void end_output();
-  // Has its peer left, though we have not been told?
-  bool peer_has_left() const { return stream_->has_ended(); }
+  // May its peer have left, though we have not been told? What lies unread while no
+  // answer is owed is most likely its farewell: a close_notify, or an answer by 408,
+  // and the end behind it can't be seen. A ticket of TLS 1.3 looks the same, and
+  // costs no more than a connection that is made anew.
+  bool peer_may_have_left() const { return stream_->has_news(); }
   bool reused() const { return requests_ > 0; }
   bool answered() const { return answered_; }  // any octet of the response came
   void pause_reading();

@@ -16,7 +16,7 @@ namespace {
 // A kept connection may have been left by its peer: what can't be sent again
 // would be lost there.
 bool would_lose(const UpstreamConnection& connection, const Exchange& exchange) {
-  return !exchange.may_be_repeated() && connection.peer_has_left();
+  return !exchange.may_be_repeated() && connection.peer_may_have_left();
 }
 
 }  // namespace

@@ -236,12 +236,12 @@ void UvStream::reset() {
   if (kind_ != Kind::tcp || uv_tcp_close_reset(&handle_.tcp, on_closed) != 0) close();
 }
 
-bool UvStream::has_ended() const {
+bool UvStream::has_news() const {
   uv_os_fd_t fd = -1;
   if (closing() || uv_fileno(reinterpret_cast<const uv_handle_t*>(&handle_), &fd) != 0) return true;
   char octet = 0;
   const ssize_t size = recv(fd, &octet, 1, MSG_PEEK | MSG_DONTWAIT);
-  return size == 0 || (size < 0 && errno != EAGAIN && errno != EINTR);
+  return size >= 0 || (errno != EAGAIN && errno != EINTR);
 }
 
 void UvStream::discard(std::unique_ptr<UvStream> stream) {

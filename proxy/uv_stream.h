@@ -35,7 +35,7 @@ class UvStream final : public Stream {
   void shutdown_write() override;
   void close() override;
   void reset() override;
-  bool has_ended() const override;
+  bool has_news() const override;
 
   // Closes a stream that nobody handles and destroys it when that is done.
   static void discard(std::unique_ptr<UvStream> stream);

@@ -137,7 +137,7 @@ class FakeStream final : public Stream {
   void shutdown_write() override;
   void close() override { peer_->closed_ = true; }
   void reset() override;
-  bool has_ended() const override { return (peer_->end_ && peer_->incoming_.empty()) || peer_->error_ != 0; }
+  bool has_news() const override { return !peer_->incoming_.empty() || peer_->end_ || peer_->error_ != 0; }
 
  private:
   friend class FakeNetwork;

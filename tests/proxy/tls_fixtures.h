@@ -32,6 +32,7 @@ struct Heard final : Stream::Handler {
   void on_read(char* data, size_t size) override {
     ++reads;
     text.append(data, size);
+    news_at_read = (*stream)->has_news();
     if (!answer.empty()) {
       const iovec slice{answer.data(), answer.size()};
       (*stream)->write(&slice, 1);
@@ -57,6 +58,7 @@ struct Heard final : Stream::Handler {
   int closed = 0;
   int reads = 0;
   bool ended = false;
+  bool news_at_read = false;  // at the latest
   bool broken() const { return connect_error != 0 || stream_error != 0; }
 };
 

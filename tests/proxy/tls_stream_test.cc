@@ -4,6 +4,7 @@
 
 #include <catch2/catch.hpp>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "fixtures.h"
@@ -218,6 +219,51 @@ TEST_CASE("tls_stream: who does not read does not hear of the end either") {
   pair.carry();
   CHECK(pair.server_heard.ended);
   CHECK_FALSE(pair.server_heard.broken());
+}
+
+TEST_CASE("tls_stream: who reads on after close_notify hears the end of the connection") {
+  const World world;
+  TlsPair pair(world.server_side(), world.client_side());
+  pair.carry();
+  pair.server->shutdown_write();
+  pair.client_peer->send(pair.server_peer->take_received());
+  pair.network.run();
+  CHECK(std::exchange(pair.client_heard.ended, false));
+  pair.client->start_reading();
+  pair.network.run();
+  CHECK_FALSE(pair.client_heard.ended);
+  pair.client_peer->end();
+  pair.network.run();
+  CHECK(pair.client_heard.ended);
+  CHECK_FALSE(pair.client_heard.broken());
+}
+
+TEST_CASE("tls_stream: a close_notify that lies unread is news") {
+  const World world;
+  TlsPair pair(world.server_side(), world.client_side());
+  pair.carry();
+  CHECK_FALSE(pair.client->has_news());
+  pair.server->shutdown_write();
+  pair.client_peer->send(pair.server_peer->take_received());
+  pair.client_peer->end();
+  CHECK(pair.client->has_news());
+  pair.network.run();
+  CHECK(pair.client_heard.ended);
+}
+
+TEST_CASE("tls_stream: what came behind what is read is news") {
+  const World world;
+  const bool ends = GENERATE(false, true);
+  TlsPair pair(world.server_side(), world.client_side());
+  pair.carry();
+  pair.carry_tickets();
+  CHECK_FALSE(pair.client_heard.news_at_read);
+  pair.write(*pair.server, "an answer");
+  if (ends) pair.server->shutdown_write();
+  pair.client_peer->send(pair.server_peer->take_received());
+  pair.network.run();
+  CHECK(pair.client_heard.news_at_read == ends);
+  CHECK(pair.client_heard.ended == ends);
 }
 
 TEST_CASE("tls_stream: an end without close_notify is a broken stream") {

@@ -189,6 +189,22 @@ TEST_CASE(
   CHECK(client->received() == kOk);
 }
 
+TEST_CASE("upstream_pool: what can't be repeated is not sent where a farewell may lie unread") {
+  DataPath path(one_service());
+  auto client = path.connect();
+  path.ask(*client, kGet, kOk);
+  path.origin(0).send(answer(408));
+  path.origin(0).end();
+  client->send("POST /2 HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n");
+  path.run();
+  REQUIRE(path.dials() == 2);
+  CHECK_FALSE(contains(path.origin(0).received(), "POST"));
+  CHECK(contains(path.origin(1).received(), "POST /2 "));
+  path.origin(1).send(kOk);
+  path.run();
+  CHECK(client->take_received() == kOk);
+}
+
 TEST_CASE("upstream_pool: a client that shuts its side while it waits has left, after that it is answered") {
   const std::string put = "PUT /2 HTTP/1.1\r\nHost: a\r\n";
   for (const std::string& request : {get("/2"), put + "Content-Length: 5\r\n\r\nhello",

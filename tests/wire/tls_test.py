@@ -1,6 +1,8 @@
 #!/usr/bin/env python3
 """TLS of listeners and of upstreams, with clients and origins by Python's ssl."""
 
+import os
+import signal
 import ssl
 import sys
 import threading
@@ -327,6 +329,61 @@ def test_requests_that_wait_for_a_connection_over_tls_are_sent_once_and_on_it():
             list(pool.map(ask, range(4)))
             equal(len(origin.requests), 40, "the requests that the origin saw")
             equal(origin.accepted, 1, "the connections that it saw")
+
+
+def test_a_request_is_not_lost_where_its_origin_has_left_by_close_notify():
+    def script(connection):
+        while connection.request() is not None:
+            connection.reply()
+            if connection.origin.accepted > 1:
+                continue
+            expect(leave.wait(30), "nobody asked it to leave")
+            connection.sock.settimeout(0.1)
+            try:
+                connection.sock.unwrap()
+            except OSError:
+                pass  # nobody is awake to answer it
+            connection.close()
+            left.set()
+
+    with authority() as root:
+        for version in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3):
+            leave, left = threading.Event(), threading.Event()
+            context = serving(root.issue("o", "IP:127.0.0.1"))
+            context.maximum_version = version
+            blue = {"tls": {"ca": root.cert}}
+            with Origin(secured(context, script)) as origin:
+                blue["endpoints"] = [origin.address]
+                with Sluice(origin, service={**CALM, "blue": blue}, workers=1) as sluice, sluice.client() as client:
+                    equal(client.get().status, 200, "the first answer")
+                    sluice.signal(signal.SIGSTOP)
+                    os.waitid(os.P_PID, sluice.process.pid, os.WSTOPPED)
+                    client.ask("POST", "/", body=b"once")
+                    leave.set()
+                    expect(left.wait(30), "the origin has not left")
+                    sluice.signal(signal.SIGCONT)
+                    equal(client.answer("POST").status, 200, f"the answer under {version}")
+
+
+def test_an_answer_that_ends_by_close_notify_holds_its_place_no_longer():
+    def script(connection):
+        connection.request()
+        connection.send(b"HTTP/1.1 200 OK\r\n\r\nhello")
+        connection.sock.unwrap()
+        connection.close()
+
+    with authority() as root:
+        for version in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3):
+            context = serving(root.issue("o", "IP:127.0.0.1"))
+            context.maximum_version = version
+            with Origin(secured(context, script)) as origin:
+                # Shorter than what a place is held for while nobody hears of the end.
+                blue = {"endpoints": [origin.address], "max_connections": 1, "queue_timeout": "350ms",
+                        "tls": {"ca": root.cert}}
+                with Sluice(origin, service={**CALM, "blue": blue}) as sluice:
+                    for _ in range(4):
+                        got = sluice.get()
+                        equal((got.status, got.body), (200, b"hello"), f"the answer under {version}")
 
 
 def test_a_connection_in_use_while_the_rules_change_is_not_kept():
