@@ -68,6 +68,14 @@ conf::Status use_key_pair(SSL_CTX* context, const KeyPair& pair) {
   return conf::Done{};
 }
 
+// A pair that no context takes is as broken as one that cannot be read.
+conf::Result<KeyPair> load_usable_pair(const conf::TlsServer::KeyPair& files) {
+  conf::Result<KeyPair> loaded = load_key_pair(files.cert, files.key);
+  if (!loaded.ok()) return loaded;
+  if (const conf::Status used = use_key_pair(new_context().get(), *loaded); !used.ok()) return used.error();
+  return loaded;
+}
+
 // The protocols that a client offers must have one of ours among them (RFC 7301, 3.2).
 int on_alpn(SSL*, const uint8_t** out, uint8_t* out_size, const uint8_t* in, unsigned in_size, void*) {
   uint8_t* selected = nullptr;
@@ -182,18 +190,18 @@ conf::Result<std::shared_ptr<const TlsServerContext>> TlsServerContext::make(
   result->counters_ = std::move(counters);
   result->handshake_timeout_ms_ = settings.handshake_timeout_ms;
   result->max_handshakes_ = settings.max_handshakes;
-  result->asks_ = !settings.client_ca.empty();
   // A ticket vouches for a client that was verified; whom to trust is part of
   // what it may be used for.
   result->ticket_scope_ = name + (settings.client_required ? "|required|" : "|optional|");
-  if (result->asks_) {
-    const conf::Result<std::string> trusted = read_tls_file(settings.client_ca);
-    if (!trusted.ok()) return trusted.error();
-    result->ticket_scope_ += *trusted;
+  const Before what_was{before, broken, now_s};
+  if (!settings.client_ca.empty()) {
+    if (const conf::Status loaded = result->load_roots(settings.client_ca, what_was); !loaded.ok())
+      return loaded.error();
+    result->ticket_scope_ += result->roots_->digest;
   }
   result->ticket_scope_ = sha256(result->ticket_scope_);
   for (const conf::TlsServer::KeyPair& files : settings.pairs) {
-    const conf::Status added = result->add_identity(settings, files, {before, broken, now_s});
+    const conf::Status added = result->add_identity(settings, files, what_was);
     if (!added.ok()) return added.error();
   }
   const std::vector<std::string>& first = result->certificates_.front().names;
@@ -220,8 +228,8 @@ conf::Status TlsServerContext::add_identity(const conf::TlsServer& settings,
       return refused(files.ocsp + " cannot be used");
     staples_until_s_ = std::min(staples_until_s_, staple->until_s);
   }
-  if (asks_) {
-    if (const conf::Status asked = ask_for_certificates(context.get(), settings); !asked.ok())
+  if (roots_ != nullptr) {
+    if (const conf::Status asked = ask_for_certificates(context.get(), settings.client_required); !asked.ok())
       return asked.error();
   }
   SSL_CTX_set_ex_data(context.get(), 0, this);
@@ -253,7 +261,7 @@ std::shared_ptr<const KeyPair> TlsServerContext::pair_of(const conf::TlsServer::
 
 conf::Result<std::shared_ptr<const KeyPair>> TlsServerContext::load_pair(
     const conf::TlsServer::KeyPair& files, const Before& before) {
-  conf::Result<KeyPair> loaded = load_key_pair(files.cert, files.key);
+  conf::Result<KeyPair> loaded = load_usable_pair(files);
   if (loaded.ok()) return std::make_shared<const KeyPair>(std::move(*loaded));
   if (before.broken == Broken::is_refused || before.context == nullptr) return loaded.error();
   std::shared_ptr<const KeyPair> kept = before.context->pair_of(files);
@@ -297,19 +305,40 @@ conf::Result<std::shared_ptr<const Staple>> TlsServerContext::choose_staple(cons
   return kept;
 }
 
-conf::Status TlsServerContext::ask_for_certificates(SSL_CTX* context, const conf::TlsServer& settings) const {
-  const auto trusted = load_certificates(settings.client_ca);
-  if (!trusted.ok()) return trusted.error();
+conf::Result<std::shared_ptr<const TlsServerContext::Roots>> TlsServerContext::read_roots(
+    const std::string& path) {
+  const conf::Result<std::string> text = read_tls_file(path);
+  if (!text.ok()) return text.error();
+  auto certificates = load_certificates(path);
+  if (!certificates.ok()) return certificates.error();
+  return std::make_shared<const Roots>(Roots{path, sha256(*text), std::move(*certificates)});
+}
+
+conf::Status TlsServerContext::load_roots(const std::string& path, const Before& before) {
+  conf::Result<std::shared_ptr<const Roots>> loaded = read_roots(path);
+  if (loaded.ok()) {
+    roots_ = std::move(*loaded);
+    return conf::Done{};
+  }
+  if (before.broken == Broken::is_refused || before.context == nullptr) return loaded.error();
+  roots_ = before.context->roots_;
+  if (roots_ == nullptr || roots_->path != path) return loaded.error();
+  problems_.push_back(loaded.error().detail + kStays);
+  unused_.insert(path);
+  whole_ = false;
+  return conf::Done{};
+}
+
+conf::Status TlsServerContext::ask_for_certificates(SSL_CTX* context, bool required) const {
   bssl::UniquePtr<STACK_OF(X509_NAME)> names(sk_X509_NAME_new_null());
-  for (const auto& one : *trusted) {
+  for (const auto& one : roots_->certificates) {
     bssl::UniquePtr<X509_NAME> name(X509_NAME_dup(X509_get_subject_name(one.get())));
     const bool added = X509_STORE_add_cert(SSL_CTX_get_cert_store(context), one.get()) == 1 &&
                        bssl::PushToStack(names.get(), std::move(name));
-    if (!added) return refused(settings.client_ca + " cannot be used");
+    if (!added) return refused(roots_->path + " cannot be used");
   }
   SSL_CTX_set_client_CA_list(context, names.release());
-  SSL_CTX_set_verify(
-      context, SSL_VERIFY_PEER | (settings.client_required ? SSL_VERIFY_FAIL_IF_NO_PEER_CERT : 0), nullptr);
+  SSL_CTX_set_verify(context, SSL_VERIFY_PEER | (required ? SSL_VERIFY_FAIL_IF_NO_PEER_CERT : 0), nullptr);
   return conf::Done{};
 }
 

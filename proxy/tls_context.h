@@ -71,7 +71,7 @@ class TlsServerContext {
   bool uses(const std::string& path) const { return unused_.find(path) == unused_.end(); }
   // When the first of the staples ends, since the epoch.
   int64_t staples_until_s() const { return staples_until_s_; }
-  bool asks_for_certificates() const { return asks_; }
+  bool asks_for_certificates() const { return roots_ != nullptr; }
   uint32_t handshake_timeout_ms() const { return handshake_timeout_ms_; }
   // May another handshake begin?
   bool has_room() const {
@@ -86,6 +86,12 @@ class TlsServerContext {
     std::shared_ptr<const KeyPair> pair;
     std::shared_ptr<const Staple> staple;  // null without
     uint16_t scheme;  // of its signatures under TLS 1.3, SSL_SIGN_*; 0: RSA's, which everybody knows
+  };
+  // Whom clients' certificates are verified by.
+  struct Roots {
+    std::string path;
+    std::string digest;  // of the file
+    std::vector<bssl::UniquePtr<X509>> certificates;
   };
   using Candidates = std::vector<size_t>;  // indices of identities_, in the order of the configuration
   struct Before {
@@ -102,7 +108,9 @@ class TlsServerContext {
   // Null where nothing is to be stapled.
   conf::Result<std::shared_ptr<const Staple>> choose_staple(const std::string& path, const X509* certificate,
                                                             const Before& before);
-  conf::Status ask_for_certificates(SSL_CTX* context, const conf::TlsServer& settings) const;
+  static conf::Result<std::shared_ptr<const Roots>> read_roots(const std::string& path);
+  conf::Status load_roots(const std::string& path, const Before& before);
+  conf::Status ask_for_certificates(SSL_CTX* context, bool required) const;
   // Null where no identity has these files.
   std::shared_ptr<const KeyPair> pair_of(const conf::TlsServer::KeyPair& files) const;
   // Null where none is of use to the certificate any more.
@@ -114,6 +122,7 @@ class TlsServerContext {
   static ssl_select_cert_result_t on_client_hello(const SSL_CLIENT_HELLO* hello);
 
   std::vector<Identity> identities_;
+  std::shared_ptr<const Roots> roots_;  // null: nobody is asked
   std::map<std::string, Candidates, std::less<>> exact_;
   std::map<std::string, Candidates, std::less<>> wildcard_;  // by what follows "*."
   Candidates fallback_;                                      // for names that no certificate has
@@ -127,7 +136,6 @@ class TlsServerContext {
   std::shared_ptr<TlsCounters> counters_;
   uint32_t handshake_timeout_ms_ = 0;
   uint32_t max_handshakes_ = 0;
-  bool asks_ = false;
 };
 
 class TlsClientContext {

@@ -233,22 +233,49 @@ TEST_CASE("tls_store: a broken pair does not keep the others from being renewed"
   }
 }
 
-TEST_CASE("tls_store: what could not be told of broken roots is told when they are whole again") {
+TEST_CASE("tls_store: broken roots do not keep a pair from being renewed, and are told of when whole again") {
   Store world;
   world.use_pair();
   world.tls().client_ca = world.folder.write("clients.crt", world.root.pem());
   world.load();
+  const auto context = [&] { return world.store.server(world.config.listeners.front()); };
   world.folder.write("clients.crt", "nonsense");
   world.put("second");
   auto changes = world.settle();
   REQUIRE(changes.size() == 1);
-  CHECK_FALSE(changes[0].loaded);
-  CHECK(world.subject() == "CN=first");
+  CHECK(changes[0].renewed == std::vector{world.tls().pairs[0].cert, world.tls().pairs[0].key});
+  REQUIRE(changes[0].problems.size() == 1);
+  CHECK(contains(changes[0].problems[0], "clients.crt"));
+  CHECK(contains(changes[0].problems[0], "what was loaded before stays in force"));
+  CHECK(world.subject() == "CN=second");
+  CHECK(context()->asks_for_certificates());
+  CHECK(world.poll().empty());
+  CHECK(contains(world.refusal(), "clients.crt"));
   world.folder.write("clients.crt", world.root.pem());
   changes = world.settle();
   REQUIRE(changes.size() == 1);
-  CHECK(changes[0].renewed.size() == 3);
-  CHECK(world.subject() == "CN=second");
+  CHECK(changes[0].renewed == std::vector{world.tls().client_ca});
+  CHECK(changes[0].problems.empty());
+}
+
+TEST_CASE("tls_store: a staple that ends goes, and is told of once, whatever else is broken then") {
+  Store world;
+  const Certificate one({.common_name = "one"}, &world.root);
+  world.tls().pairs = {write_pair(world.folder, "pair", one)};
+  world.tls().pairs[0].ocsp = world.folder.write("ocsp", ocsp_response(one, world.now_s + 10));
+  world.tls().client_ca = world.folder.write("clients.crt", world.root.pem());
+  world.load();
+  fs::remove(world.tls().client_ca);
+  REQUIRE(world.settle().size() == 1);
+  world.now_s += 10;
+  const auto changes = world.poll();
+  REQUIRE(changes.size() == 1);
+  CHECK_FALSE(changes[0].loaded);
+  REQUIRE(changes[0].problems.size() == 2);
+  CHECK(contains(changes[0].problems[0], "clients.crt"));
+  CHECK(contains(changes[0].problems[1], "out of date; nothing is stapled"));
+  CHECK(world.store.server(world.config.listeners.front())->staples_until_s() == Staple::kForever);
+  CHECK(world.poll().empty());
 }
 
 TEST_CASE("tls_store: a staple whose file breaks stays while it is of use") {

@@ -122,6 +122,22 @@ def test_what_was_renewed_is_told_and_nothing_else():
             equal(sluice.admin.show("events", type="certificates_loaded"), [], "what was told to be in force")
 
 
+def test_a_key_of_a_kind_that_cannot_be_used_holds_back_no_other_pair():
+    with authority() as root:
+        pairs = [root.issue("a"), root.issue("b", "DNS:b.test")]
+        with tls_sluice(root, tls=[pair.tls() for pair in pairs]) as sluice:
+            before = [certificate_of(sluice.address, root, name) for name in ("a.test", "b.test")]
+            parameters = Path(root.folder, "dsa.params")
+            openssl("dsaparam", "-out", parameters, 1024)
+            openssl("req", "-x509", "-newkey", f"dsa:{parameters}", "-nodes", "-subj", "/CN=a.test",
+                    "-keyout", pairs[0].key, "-out", pairs[0].cert)
+            root.issue("b", "DNS:b.test")
+            wait_until(lambda: certificate_of(sluice.address, root, "b.test") != before[1], what="the new certificate")
+            equal(certificate_of(sluice.address, root), before[0], "the certificate of the pair that broke")
+            told = wait_until(lambda: sluice.admin.show("events", type="certificates_not_loaded"), what="the event")
+            expect("keys of its kind cannot be used" in told[-1]["message"], f"the event is {told}")
+
+
 def test_reload_changes_tls_and_keeps_the_socket():
     with authority() as root, Origin() as origin, tls_sluice(root, origin) as sluice:
         with TlsClient(sluice.address, root.trusting()) as old:
