@@ -77,13 +77,20 @@ const TlsServerContext* TlsStore::before(const std::string& listener) const {
   return found == set_.servers.end() ? nullptr : found->context.get();
 }
 
+std::shared_ptr<TlsCounters> TlsStore::counters_for(const std::string& listener, const Set& next) const {
+  for (const std::vector<Server>* servers : {&next.servers, &set_.servers}) {
+    for (const Server& one : *servers) {
+      if (one.listener == listener) return one.counters;
+    }
+  }
+  return std::make_shared<TlsCounters>();
+}
+
 conf::Status TlsStore::load_server(Server& server, int64_t now_s, const TlsServerContext* before,
                                    bool lenient) {
-  std::shared_ptr<TlsCounters>& counters = counters_[server.listener];
-  if (counters == nullptr) counters = std::make_shared<TlsCounters>();
   using Broken = TlsServerContext::Broken;
-  auto context = TlsServerContext::make(server.listener, server.settings, tickets_, counters, now_s, before,
-                                        lenient ? Broken::is_replaced : Broken::is_refused);
+  auto context = TlsServerContext::make(server.listener, server.settings, tickets_, server.counters, now_s,
+                                        before, lenient ? Broken::is_replaced : Broken::is_refused);
   if (!context.ok()) return with_place("the listener " + server.listener, context.error());
   server.context = std::move(*context);
   return conf::Done{};
@@ -101,8 +108,9 @@ conf::Result<TlsStore::Set> TlsStore::load(const conf::Config& config, int64_t n
   for (const conf::Listener& listener : config.listeners) {
     if (!listener.tls) continue;
     const FileStates files = look_at(paths_of(*listener.tls));
+    const std::string name = listener.bind.to_string();
     Server& one = set.servers.emplace_back(
-        Server{listener.bind.to_string(), *listener.tls, nullptr, {files, files}, files});
+        Server{name, *listener.tls, nullptr, {files, files}, files, counters_for(name, set)});
     if (const Server* const same = unchanged(set_.servers, one, &Server::listener); same != nullptr) {
       one.context = same->context;
       one.files.usable = same->files.usable;
@@ -226,8 +234,10 @@ std::vector<TlsStore::Shown> TlsStore::certificates() const {
 }
 
 std::vector<TlsStore::Counted> TlsStore::counters() const {
+  std::map<std::string, std::shared_ptr<const TlsCounters>> by_listener;
+  for (const Server& one : set_.servers) by_listener.emplace(one.listener, one.counters);
   std::vector<Counted> result;
-  for (const auto& [name, counters] : counters_) result.push_back({name, counters});
+  for (const auto& [name, counters] : by_listener) result.push_back({name, counters});
   return result;
 }
 

@@ -8,8 +8,8 @@
 // anew. A set of files is read when it has changed and then stood still from
 // one poll to the next, so that a certificate and its key are not read half
 // replaced. A set that cannot be used leaves the one before in force, and so does
-// one pair of a listener that has several, or its staple. What the process may read no more,
-// since it gave up its rights, stays as it was loaded; a reload does not mind.
+// one pair of a listener that has several, or its staple, or its `client_ca`. What the process may read no
+// more, since it gave up its rights, stays as it was loaded; a reload does not mind.
 //
 // Thread: the control thread's. Owner: Control. The contexts are shared.
 #pragma once
@@ -47,6 +47,7 @@ class TlsStore {
     std::shared_ptr<const TlsServerContext> context;
     FileWatch files;
     FileStates in_force;  // of each file, as it was when it was last of use
+    std::shared_ptr<TlsCounters> counters;
   };
   struct Client {
     std::string upstream;  // "web/green", or another user
@@ -104,12 +105,16 @@ class TlsStore {
     std::string listener;
     std::shared_ptr<const TlsCounters> counters;
   };
+  // Of the listeners in force; those of one address are counted together, and go on
+  // where a reload keeps one of them.
   std::vector<Counted> counters() const;
 
  private:
   // Null when the listener is not in force with TLS.
   const TlsServerContext* before(const std::string& listener) const;
   // `lenient`: what `before` has loaded stands in for what cannot be used.
+  // Those that a listener of `next` counts on with, or new ones.
+  std::shared_ptr<TlsCounters> counters_for(const std::string& listener, const Set& next) const;
   conf::Status load_server(Server& server, int64_t now_s, const TlsServerContext* before, bool lenient);
   void refresh(Server& server, int64_t now_s, std::vector<Change>& changes);
   static void refresh(Client& client, std::vector<Change>& changes);
@@ -117,7 +122,6 @@ class TlsStore {
   conf::Status add_client(Set& set, const std::string& user, const conf::TlsClient& settings) const;
 
   const std::shared_ptr<TicketKeys> tickets_;
-  std::map<std::string, std::shared_ptr<TlsCounters>> counters_;  // by listener; they survive it
   Set set_;
   uint64_t polled_ms_ = 0;
 };

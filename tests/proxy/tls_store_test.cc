@@ -278,6 +278,44 @@ TEST_CASE("tls_store: a staple that ends goes, and is told of once, whatever els
   CHECK(world.poll().empty());
 }
 
+TEST_CASE("tls_store: handshakes are counted at the listeners in force, through reloads") {
+  Store world;
+  world.use_pair();
+  world.load();
+  const auto at = [&](size_t listener) { return world.store.counters().at(listener); };
+  const auto counted = at(0).counters;
+  conf::Listener second = world.config.listeners.front();
+  second.bind.port = 444;
+  second.tls->pairs[0].cert = world.folder.path("missing");
+  world.config.listeners.push_back(second);
+  CHECK(contains(world.refusal(), "missing"));
+  CHECK(world.store.counters().size() == 1);
+  world.config.listeners.back().tls = world.tls();
+  world.load();
+  REQUIRE(world.store.counters().size() == 2);
+  CHECK(at(0).counters == counted);
+  CHECK(at(1).listener == "127.0.0.1:444");
+  world.tls().min_version = "1.3";
+  world.load();
+  CHECK(at(0).counters == counted);
+  CHECK(&world.store.server(world.config.listeners.front())->counters() == counted.get());
+  world.config.listeners.pop_back();
+  world.load();
+  REQUIRE(world.store.counters().size() == 1);
+  CHECK(at(0).counters == counted);
+}
+
+TEST_CASE("tls_store: listeners of one address are counted together") {
+  Store world;
+  world.use_pair();
+  world.config.listeners.push_back(world.config.listeners.front());
+  world.tls().min_version = "1.3";
+  world.load();
+  REQUIRE(world.store.counters().size() == 1);
+  for (const conf::Listener& one : world.config.listeners)
+    CHECK(&world.store.server(one)->counters() == world.store.counters()[0].counters.get());
+}
+
 TEST_CASE("tls_store: a staple whose file breaks stays while it is of use") {
   const bool reload_comes_first = GENERATE(false, true);
   Store world;
