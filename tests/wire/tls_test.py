@@ -453,6 +453,20 @@ def test_our_certificate_is_shown_to_an_origin():
                 equal((got.status, proxy_error(got)), (502, "tls_alert_received"), "without a certificate")
 
 
+def test_an_origin_that_misses_a_certificate_says_so_before_the_request_or_behind_it():
+    """Under TLS 1.3 our handshake is over before the origin looks at what we show."""
+    with authority() as root:
+        for version, outcome in ((ssl.TLSVersion.TLSv1_2, "connect"), (ssl.TLSVersion.TLSv1_3, "reset")):
+            context = serving(root.issue("o", "IP:127.0.0.1"), client_ca=root)
+            context.maximum_version = version
+            with Origin(secured(context)) as origin, through(origin, {"ca": root.cert}) as sluice:
+                got = sluice.get()
+                equal((got.status, proxy_error(got)), (502, "tls_alert_received"), f"the answer under {version}")
+                (record,) = wait_until(sluice.access_log, what="the access log")
+                expect(outcome in record["attempts"], f"{version}: the log has {record}")
+                equal(origin.requests, [], "the requests that arrived")
+
+
 def test_an_answer_cut_without_close_notify_is_not_taken_for_whole():
     def script(connection):
         connection.request()
