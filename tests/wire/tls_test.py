@@ -3,6 +3,7 @@
 
 import os
 import signal
+import socket
 import ssl
 import sys
 import threading
@@ -188,19 +189,49 @@ def test_a_session_is_resumed_under_no_other_name():
                             expect(client.sock.session_reused, f"{version}: {first} was not resumed as {name}")
 
 
-def test_close_notify_after_a_request_lets_the_answer_through():
-    def script(connection):
-        connection.request()
-        connection.origin.wait_for(lambda: True)
-        connection.reply(body=b"late")
+def half_closing(address, root, version, request):
+    """What a client reads that sends a request and close_notify behind it, and how that ends."""
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    client = root.trusting(minimum=version, maximum=version).wrap_bio(incoming, outgoing, server_hostname="a.test")
+    with socket.create_connection(address, 30) as sock:
+        def carry(step):
+            """Until the step needs nothing more of the other side."""
+            while True:
+                try:
+                    return step()
+                except ssl.SSLWantReadError:
+                    sock.sendall(outgoing.read())
+                    octets = sock.recv(65536)
+                    incoming.write(octets) if octets else incoming.write_eof()
 
-    with authority() as root, Origin(script) as origin, tls_sluice(root, origin) as sluice:
-        with TlsClient(sluice.address, root.trusting()) as client:
-            client.ask(fields=[("Connection", "close")])
-            equal(client.answer().body, b"late", "the body")
-            expect(client.at_end(), "the connection goes on")
-            # read() of an orderly end; SSLEOFError would be a truncation.
-            equal(client.sock.recv(1), b"", "the end")
+        carry(client.do_handshake)
+        client.write(request)
+        try:
+            client.unwrap()
+        except ssl.SSLWantReadError:
+            pass  # the other side has not said its own yet
+        said = b""
+        try:
+            while True:
+                said += carry(lambda: client.read(65536))
+        except ssl.SSLZeroReturnError:  # an orderly end; SSLEOFError would be a truncation
+            return said, sock.recv(1)
+
+
+def test_close_notify_after_a_request_lets_the_answer_through_where_tls_does():
+    """RFC 8446, 6.1: it ends one direction; RFC 5246, 7.2.1: it ends both."""
+    body = pattern(300_000)
+    request = b"GET / HTTP/1.1\r\nHost: a.test\r\n\r\n"
+
+    def script(connection):
+        if connection.request() is not None:
+            connection.reply(body=body)
+
+    with authority() as root, Origin(script) as origin, tls_sluice(root, origin, service=CALM) as sluice:
+        said, rest = half_closing(sluice.address, root, ssl.TLSVersion.TLSv1_3, request)
+        equal((said[:15], said[-len(body):] == body, rest), (b"HTTP/1.1 200 OK", True, b""), "under TLS 1.3")
+        said, rest = half_closing(sluice.address, root, ssl.TLSVersion.TLSv1_2, request)
+        equal((said, rest), (b"", b""), "under TLS 1.2")
 
 
 def test_clients_that_say_nothing_or_leave_do_no_harm():
