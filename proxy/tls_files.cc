@@ -223,7 +223,10 @@ conf::Result<std::string> read_tls_file(const std::string& path) {
   }
   const int error = got < 0 ? errno : 0;
   close(fd);
-  if (error != 0) return unreadable(path, error);
+  if (error != 0) {
+    OPENSSL_cleanse(text.data(), text.size());
+    return unreadable(path, error);
+  }
   if (!fits) return invalid(path + " is too large, or no regular file");
   text.resize(filled);
   return text;
