@@ -332,9 +332,12 @@ void Exchange::settle_attempt(Outcome outcome, uint16_t status) {
   mine.counters.attempts[static_cast<size_t>(outcome)].add();
   const uint64_t duration_ns = (context_.loop.now_us() - attempt_us_) * 1000;
   mine.upstream_duration.record(duration_ns);
-  const bool failed = outcome != Outcome::ok && outcome != Outcome::cancelled;
-  endpoint_->shared->count(context_.number, failed, duration_ns);
-  if (!failed) return;
+  if (outcome == Outcome::cancelled) {
+    endpoint_->shared->count_given_up(context_.number, duration_ns);
+    return;
+  }
+  endpoint_->shared->count(context_.number, outcome != Outcome::ok, duration_ns);
+  if (outcome == Outcome::ok) return;
   context_.reporter.attempt_failed({service_->plan->state.get(), &pool_->state(), endpoint_->state, outcome,
                                     status, request_id(), downstream_->client_ip(), head_.path(), compared,
                                     attempt_us_, context_.loop.now_us()});

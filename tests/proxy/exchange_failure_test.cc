@@ -183,6 +183,63 @@ TEST_CASE("exchange_failure: want of descriptors or ports is ours, and no failur
   }
 }
 
+TEST_CASE("exchange_failure: what ended for no reason of the endpoint's counts neither for nor against it") {
+  DataPath path(one_service());
+  balancer::EndpointState& endpoint = *path.service().endpoints[0].front().state;
+  const auto fail = [&] {
+    auto client = path.connect();
+    CHECK(status_of(path.ask(*client, kGet, answer(500))) == 500);
+    client->end();
+    path.run();
+  };
+  for (int i = 0; i < 4; ++i) fail();
+  SECTION("a client that left") {
+    auto client = path.connect();
+    client->send(kGet);
+    path.run();
+    client->fail(UV_ECONNRESET);
+    path.run();
+  }
+  SECTION("a body that stopped arriving") {
+    auto client = path.connect();
+    client->send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nhal");
+    path.run();
+    path.pass_ms(conf::Timeouts{}.client_body_ms + 100);
+    CHECK(status_of(client->received()) == 408);
+  }
+  SECTION("a connection that went stale") {
+    auto client = path.connect();
+    client->send(kGet);
+    path.network.step();
+    path.origin(path.dials() - 1).end();
+    path.run();
+    path.origin(path.dials() - 1).send(answer(500));
+    path.run();
+    CHECK(path.reporter.finished.back().attempts == "cancelled,5xx");
+    CHECK(endpoint.tally().failed == 5);
+    CHECK(endpoint.take_longest_row() == 5);
+    return;
+  }
+  SECTION("no descriptors") {
+    path.dialer.connects = false;
+    auto held = path.connect();
+    held->send(kGet);  // has the idle connection
+    auto client = path.connect();
+    client->send(kGet);
+    path.run();
+    path.origin(path.dials() - 1).connect(UV_EMFILE);
+    path.run();
+    CHECK(status_of(client->received()) == 503);
+    held->fail(UV_ECONNRESET);
+    path.run();
+    path.dialer.connects = true;
+  }
+  CHECK(endpoint.tally().failed == 4);
+  CHECK(endpoint.tally().succeeded == 0);
+  fail();
+  CHECK(endpoint.take_longest_row() == 5);
+}
+
 TEST_CASE("exchange_failure: a reset before the answer is retried for what may be sent twice") {
   for (const bool idempotent : {true, false}) {
     CAPTURE(idempotent);
