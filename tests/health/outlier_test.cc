@@ -1,7 +1,9 @@
 #include "health/outlier.h"
 
 #include <catch2/catch.hpp>
+#include <utility>
 
+#include "balancer/endpoint.h"
 #include "health/slow_start.h"
 
 namespace sluice::health {
@@ -66,6 +68,55 @@ TEST_CASE("outlier: a row that one observer saw counts, whatever others saw mean
   CHECK(event->ejected);
   CHECK(event->reason == "23 failures in a row");
   CHECK(!outlier.polled(0, 0, 50, 50, 300));  // under way when it was taken out
+}
+
+// An endpoint as workers count at it, and an Outlier that polls it as the control
+// thread does.
+struct Polled {
+  Outlier outlier = with_endpoints(2);
+  std::shared_ptr<balancer::EndpointState> state =
+      std::make_shared<balancer::EndpointState>(conf::Address{}, "e", "e", 2);
+  balancer::EndpointState::Tally before;
+
+  void fail(uint32_t worker, int times = 1) {
+    for (int i = 0; i < times; ++i) state->count(worker, true, 1000);
+  }
+  void succeed(uint32_t worker) { state->count(worker, false, 1000); }
+  void set_ejected(bool ejected) {
+    state->set_condition({.health = balancer::EndpointHealth::up, .ejected = ejected});
+  }
+
+  std::optional<OutlierEvent> poll(uint64_t now_ms) {
+    const auto now = state->tally();
+    const auto then = std::exchange(before, now);
+    auto event = outlier.polled(0, now.succeeded - then.succeeded, now.failed - then.failed,
+                                state->take_longest_row(), now_ms);
+    if (event) set_ejected(event->ejected);
+    return event;
+  }
+  void bring_back(uint64_t now_ms) {
+    for (const OutlierEvent& event : outlier.advance(now_ms)) set_ejected(event.ejected);
+  }
+};
+
+TEST_CASE("outlier: after an ejection every worker's row begins anew") {
+  Polled one;
+  one.fail(0, 3);
+  one.fail(1, 9);
+  REQUIRE(one.poll(100).has_value());
+  one.fail(1, 2);  // were under way, and are looked at only when it is back
+  one.bring_back(30'100);
+  REQUIRE(!one.outlier.is_ejected(0));
+  for (uint32_t worker : {0U, 1U}) {
+    one.fail(worker);
+    one.succeed(worker);
+  }
+  CHECK(!one.poll(30'200));
+  one.fail(1, 5);
+  one.succeed(0);
+  const auto event = one.poll(30'300);
+  REQUIRE(event.has_value());
+  CHECK(event->reason == "5 failures in a row");
 }
 
 TEST_CASE("outlier: ejections grow, up to a limit, and are forgotten") {
