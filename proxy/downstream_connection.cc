@@ -238,6 +238,9 @@ bool DownstreamConnection::is_behind() const {
 void DownstreamConnection::await() {
   const conf::Timeouts& timeouts = context_.plan->plan->client_timeouts;
   const bool blocked = exchange_ == nullptr ? is_behind() : !exchange_->accepts_input();
+  const bool stalled =
+      blocked && exchange_ != nullptr && exchange_->blocked_on_upstream() && exchange_->wants_input();
+  const bool full = blocked && exchange_ != nullptr && !stalled && stash_.size() > kMostAhead;
   if (drain_wanted_ || stream_->pending() > 0) {
     if (waiting_ != Waiting::drain) expect_progress(Waiting::drain);
   } else if (exchange_ == nullptr) {
@@ -250,18 +253,19 @@ void DownstreamConnection::await() {
     }
   } else if (!blocked && exchange_->awaits_body()) {
     expect(Waiting::body, exchange_->client_body_ms());
+  } else if (full && !read_ended_) {
+    if (waiting_ != Waiting::upstream) expect(Waiting::upstream, kWatchMs);
   } else {
     waiting_ = Waiting::nothing;
     timer_.disarm();
   }
   if (read_ended_) return;
   // What must wait for its upstream is left to the kernel; a little may come
-  // ahead, which is how the client's leaving is noticed. What is not blocked is a
-  // piece of a head or of trailers, which the codec bounds.
-  const bool stalled =
-      blocked && exchange_ != nullptr && exchange_->blocked_on_upstream() && exchange_->wants_input();
+  // ahead, which is how the client's leaving is noticed; above that the socket is
+  // asked. What is not blocked is a piece of a head or of trailers, which the codec
+  // bounds.
   if (stalled) exchange_->watch_upstream();
-  if (blocked && (exchange_ == nullptr || stalled || stash_.size() > kMostAhead)) {
+  if (blocked && (exchange_ == nullptr || stalled || full)) {
     stream_->stop_reading();
   } else {
     stream_->start_reading();
@@ -309,6 +313,13 @@ void DownstreamConnection::on_deadline() {
       }
       gone();
       return;
+    case Waiting::upstream:
+      if (has_left()) {
+        gone();
+      } else {
+        await();
+      }
+      return;
     case Waiting::linger:
       if (stream_->pending() > 0 && taken() > taken_at_check_) {
         expect_progress(Waiting::linger);
@@ -341,6 +352,14 @@ void DownstreamConnection::tell_half_close() {
     return;
   }
   if (!exchange_->on_downstream_half_closed()) gone();
+}
+
+// What reading would tell, were it not stopped. An end alone is leaving only where
+// it is when it is read.
+bool DownstreamConnection::has_left() const {
+  const Stream::FarEnd client = stream_->far_end();
+  return client == Stream::FarEnd::gone ||
+         (client == Stream::FarEnd::ended && exchange_ != nullptr && exchange_->waits_for_a_place());
 }
 
 void DownstreamConnection::on_stream_error(int) {

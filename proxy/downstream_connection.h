@@ -4,8 +4,9 @@
 //
 // It drives its codec (proxy/codec.h) event by event and holds the exchanges
 // that it began; HTTP/1 has one at most, and what a client sends ahead of its
-// turn waits in the stash, up to kMostAhead octets, then reading stops. A client
-// that does not read its answers gets no further ones.
+// turn waits in the stash, up to kMostAhead octets, then reading stops, and the
+// socket is asked every kWatchMs whether the client is still there. A client that
+// does not read its answers gets no further ones.
 //
 // An end that the client may not have seen coming is lingering: we say that we
 // are done, then read and throw away what still comes for a moment, since a
@@ -69,6 +70,7 @@ class DownstreamConnection final : public Downstream, public Stream::Handler {
   static constexpr uint64_t kDrainIdleMs = 1000;
   // One client too many has so long to ask and to be told so.
   static constexpr uint64_t kShedMs = 1000;
+  static constexpr uint64_t kWatchMs = 200;
 
   // The connection owns itself from here on, as part of `set`.
   static DownstreamConnection& start(WorkerContext& context, ConnectionSet& set,
@@ -112,7 +114,7 @@ class DownstreamConnection final : public Downstream, public Stream::Handler {
 
  private:
   friend class ConnectionSet;
-  enum class Waiting : uint8_t { nothing, head, idle, body, drain, linger };
+  enum class Waiting : uint8_t { nothing, head, idle, body, drain, linger, upstream };
 
   DownstreamConnection(WorkerContext& context, ConnectionSet& set,
                        std::shared_ptr<const ListenerTraits> traits, std::unique_ptr<Stream> stream,
@@ -135,6 +137,7 @@ class DownstreamConnection final : public Downstream, public Stream::Handler {
   void on_deadline();
   void end();
   void tell_half_close();
+  bool has_left() const;
   void close();
 
   WorkerContext& context_;

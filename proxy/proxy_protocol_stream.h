@@ -37,6 +37,7 @@ class ProxyProtocolStream final : public Stream, public Stream::Handler {
   void shutdown_write() override { below_->shutdown_write(); }
   void close() override { below_->close(); }
   void reset() override { below_->reset(); }
+  FarEnd far_end() const override { return below_->far_end(); }
 
   void on_read(char* data, size_t size) override;
   void on_read_end() override { handler_->on_read_end(); }

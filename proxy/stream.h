@@ -84,6 +84,15 @@ class Stream {
   // later: octets, its end, a failure?
   virtual bool has_news() const { return false; }
 
+  // What is known of the peer while nothing is read, ahead of what it has sent that
+  // was not read yet.
+  enum class FarEnd : uint8_t {
+    open,
+    ended,  // it will send no more; it may still read
+    gone,   // it has closed or reset: there is nobody to answer
+  };
+  virtual FarEnd far_end() const { return FarEnd::open; }
+
   // Of secured streams: who the peer is, if it proved that.
   virtual const PeerCertificate* peer_certificate() const { return nullptr; }
   // What on_connected() or on_stream_error() was about, where that is TLS.

@@ -75,6 +75,7 @@ class TlsStream final : public Stream, private Stream::Handler {
   void reset() override;
   bool is_reached() const override { return state_ == State::handshaking; }
   bool has_news() const override;
+  FarEnd far_end() const override { return inner_->far_end(); }
   const PeerCertificate* peer_certificate() const override { return peer_certificate_.get(); }
   const TlsFailure* tls_failure() const override { return failure_.error == nullptr ? nullptr : &failure_; }
 

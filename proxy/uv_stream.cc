@@ -1,5 +1,6 @@
 #include "proxy/uv_stream.h"
 
+#include <poll.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -242,6 +243,14 @@ bool UvStream::has_news() const {
   char octet = 0;
   const ssize_t size = recv(fd, &octet, 1, MSG_PEEK | MSG_DONTWAIT);
   return size >= 0 || (errno != EAGAIN && errno != EINTR);
+}
+
+UvStream::FarEnd UvStream::far_end() const {
+  pollfd query{-1, POLLRDHUP, 0};
+  if (closing() || uv_fileno(reinterpret_cast<const uv_handle_t*>(&handle_), &query.fd) != 0)
+    return FarEnd::gone;
+  if (poll(&query, 1, 0) != 1) return FarEnd::open;
+  return (query.revents & (POLLHUP | POLLERR)) != 0 ? FarEnd::gone : FarEnd::ended;
 }
 
 void UvStream::discard(std::unique_ptr<UvStream> stream) {

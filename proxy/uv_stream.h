@@ -36,6 +36,7 @@ class UvStream final : public Stream {
   void close() override;
   void reset() override;
   bool has_news() const override;
+  FarEnd far_end() const override;
 
   // Closes a stream that nobody handles and destroys it when that is done.
   static void discard(std::unique_ptr<UvStream> stream);

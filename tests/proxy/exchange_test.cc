@@ -576,6 +576,72 @@ TEST_CASE("exchange: a client may leave at any moment, and the upstream is given
   }
 }
 
+TEST_CASE("exchange: a client that leaves more behind than is read ahead is missed all the same") {
+  conf::Config config = one_service();
+  blue(config).max_connections = 1;
+  blue(config).queue_timeout_ms = 60'000;
+  DataPath path(config);
+  const std::string body = pattern(300'000);
+  const std::string put = "PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 300000\r\n\r\n";
+  const auto waiting = [&path] { return path.service().upstreams[0]->queued().load(); };
+  SECTION("while it waits for a place") {
+    auto first = path.connect();
+    first->send(kGet);
+    path.run();
+    auto client = path.connect();
+    client->send(put + body);
+    path.run();
+    REQUIRE_FALSE(client->reading());
+    REQUIRE(waiting() == 1);
+    SECTION("and stays") {
+      path.pass_ms(5 * DownstreamConnection::kWatchMs);
+      CHECK(waiting() == 1);
+      path.origin(0).send(kOk);
+      path.run();
+      CHECK(path.origin(0).received().ends_with(body));
+      path.origin(0).send(kOk);
+      path.run();
+      CHECK(client->received() == kOk);
+      return;
+    }
+    SECTION("and resets") {
+      client->fail(UV_ECONNRESET);
+    }
+    SECTION("and ends, as one that closes does") {
+      client->end();
+    }
+    path.pass_ms(DownstreamConnection::kWatchMs + 50);
+    CHECK(client->was_closed());
+    CHECK(waiting() == 0);
+    CHECK(path.refusals(Colour::blue, balancer::Refusal::client_gone) == 1);
+  }
+  SECTION("while its upstream is being connected to") {
+    path.dialer.connects = false;
+    auto client = path.connect();
+    client->send(put + body);
+    path.run();
+    REQUIRE_FALSE(client->reading());
+    client->fail(UV_ECONNRESET);
+    path.pass_ms(DownstreamConnection::kWatchMs + 50);
+    CHECK(client->was_closed());
+    CHECK(path.attempts(Colour::blue, Outcome::cancelled) == 1);
+  }
+  SECTION("while its answer is awaited, which one that only ends still wants") {
+    auto client = path.connect();
+    std::string many;
+    for (int i = 0; i < 10'000; ++i) many += kGet;
+    client->send(many);
+    path.run();
+    REQUIRE_FALSE(client->reading());
+    client->end();
+    path.pass_ms(DownstreamConnection::kWatchMs + 50);
+    CHECK(client->open());
+    client->fail(UV_ECONNRESET);
+    path.pass_ms(DownstreamConnection::kWatchMs + 50);
+    CHECK(client->was_closed());
+  }
+}
+
 TEST_CASE("exchange: a client that shuts its side after its request still gets the whole answer") {
   DataPath path(one_service());
   auto client = path.connect();

@@ -138,6 +138,9 @@ class FakeStream final : public Stream {
   void close() override { peer_->closed_ = true; }
   void reset() override;
   bool has_news() const override { return !peer_->incoming_.empty() || peer_->end_ || peer_->error_ != 0; }
+  FarEnd far_end() const override {
+    return peer_->error_ != 0 ? FarEnd::gone : peer_->end_ ? FarEnd::ended : FarEnd::open;
+  }
 
  private:
   friend class FakeNetwork;

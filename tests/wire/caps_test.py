@@ -215,7 +215,7 @@ def test_a_retry_under_a_full_cap_goes_to_another_endpoint():
 
 
 def test_client_that_leaves_with_a_body_gives_up_its_place():
-    with behind_one_at_work(leave=5) as sluice:
+    with behind_one_at_work(leave=7) as sluice:
         for sent in (20000, 50000):
             for leave in ("close", "reset"):
                 gone = sluice.client(timeout=20)
@@ -223,6 +223,12 @@ def test_client_that_leaves_with_a_body_gives_up_its_place():
                 queue_of(sluice, 1)
                 getattr(gone, leave)()
                 queue_of(sluice, 0)
+        for leave in ("close", "reset"):  # more ahead than is read
+            gone = sluice.client(timeout=20)
+            gone.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 120000\r\n\r\n" + b"x" * 119000)
+            queue_of(sluice, 1)
+            getattr(gone, leave)()
+            queue_of(sluice, 0)
         chunked = sluice.client(timeout=20)
         chunked.send(b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n")
         queue_of(sluice, 1)
