@@ -191,6 +191,12 @@ void collect_process(const proxy::Control& control, std::vector<MetricFamily>& f
     unrouted.samples.push_back({{{"code", std::to_string(status)}}, static_cast<double>(count), {}});
   }
   families.push_back(std::move(unrouted));
+  const proxy::Control::Shed shed = control.shed();
+  families.push_back({"sluice_shed_total",
+                      "What [overload] has refused, by the key that it was too much for.",
+                      Type::counter,
+                      {{{{"reason", "max_connections"}}, static_cast<double>(shed.connections), {}},
+                       {{{"reason", "max_queued"}}, static_cast<double>(shed.requests), {}}}});
   const proxy::AccessLog::Stats lines = control.access_log().stats();
   families.push_back(
       {"sluice_access_log_lines_total",
@@ -205,10 +211,11 @@ void collect_process(const proxy::Control& control, std::vector<MetricFamily>& f
                       Type::counter,
                       {{{{"outcome", "sent"}}, static_cast<double>(spans.sent), {}},
                        {{{"outcome", "dropped"}}, static_cast<double>(spans.dropped), {}}}});
-  families.push_back({"sluice_notes_dropped_total",
-                      "Failed attempts, samples and exemplars that were left out since too many waited to be looked at.",
-                      Type::counter,
-                      {{{}, static_cast<double>(control.notes_dropped()), {}}}});
+  families.push_back(
+      {"sluice_notes_dropped_total",
+       "Failed attempts, samples and exemplars that were left out since too many waited to be looked at.",
+       Type::counter,
+       {{{}, static_cast<double>(control.notes_dropped()), {}}}});
 }
 
 void collect_services(proxy::Control& control, std::vector<MetricFamily>& families) {

@@ -50,6 +50,8 @@ Outcome show_info(const Call& call) {
                {"connections", control.client_connections()},
                {"max_connections", control.max_client_connections()},
                {"queued", control.queued()},
+               {"shed_connections", control.shed().connections},
+               {"shed_requests", control.shed().requests},
                {"services", control.registry().services().size()},
                {"frozen", control.freeze().on},
                {"freeze_reason", control.freeze().reason},
@@ -65,10 +67,10 @@ Outcome show_info(const Call& call) {
   }
   std::string text;
   for (const auto& [key, value] : info.items()) {
-    text += fmt::format("{:<15} {}\n", key, key == "uptime_s" ? as_duration(value) : plain(value));
+    text += fmt::format("{:<16} {}\n", key, key == "uptime_s" ? as_duration(value) : plain(value));
   }
   for (const Json& one : listeners) {
-    text += fmt::format("{:<15} {}\n", "listener", plain(one["address"]));
+    text += fmt::format("{:<16} {}\n", "listener", plain(one["address"]));
   }
   info["listeners"] = std::move(listeners);
   return either(call.format, {{"info", Json::array({info})}}, text);

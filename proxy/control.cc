@@ -236,6 +236,15 @@ uint64_t Control::unrouted(uint16_t status) const {
   return sum;
 }
 
+Control::Shed Control::shed() const {
+  Shed sum;
+  for (const auto& worker : workers_) {
+    sum.connections += worker->context().shed_connections.get();
+    sum.requests += worker->context().shed_requests.get();
+  }
+  return sum;
+}
+
 std::string Control::why_not_ready() const {
   if (state_ != RunState::running) return std::string("the process is ") + to_string(state_);
   for (const auto& [name, entry] : registry_.services()) {
@@ -269,6 +278,7 @@ void Control::tick() {
   accept_when_ready();
   health_.tick();
   watch_access_log();
+  watch_overload();
   daemon_log_.write_suppressed();
   traces_.tick();
   if (judges()) {

@@ -124,6 +124,13 @@ class Control {
   DaemonLog& daemon_log() { return daemon_log_; }
   // Requests that led to no service, by status, over all workers.
   uint64_t unrouted(uint16_t status) const;
+  // What [overload] has refused, over all workers.
+  struct Shed {
+    uint64_t connections = 0;  // by max_connections
+    uint64_t requests = 0;     // by max_queued
+    bool operator==(const Shed&) const = default;
+  };
+  Shed shed() const;
   uint32_t queued() const { return queued_.load(std::memory_order_relaxed); }
 
   // Ready: running, and every service has an endpoint that its requests may go to.
@@ -338,6 +345,7 @@ class Control {
                  const std::map<std::string, uint64_t>& warned, CapEvent event);
   void watch_clients();
   void watch_access_log();
+  void watch_overload();
   conf::Status divide_connections();
   conf::Result<TlsStore::Set> load_tls(const conf::Config& config);
   void watch_files();
@@ -359,6 +367,8 @@ class Control {
   std::shared_ptr<balancer::CapSet> client_caps_ =
       std::make_shared<balancer::CapSet>();  // one: places for clients
   bool clients_wait_ = false;
+  Shed told_shed_;  // by the latest event
+  uint64_t next_overload_event_us_ = 0;
   std::atomic<uint32_t> clients_{0};
   std::vector<std::unique_ptr<WorkerReporter>> reporters_;
   std::vector<std::unique_ptr<Worker>> workers_;

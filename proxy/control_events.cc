@@ -49,6 +49,7 @@ LogLevel level_of(std::string_view type) {
       "report_not_written",
       "rollout_not_restored",
       "clients_wait",
+      "overload",
       "upgrade_failed",
       "admin_failed",
       "traces_lost",

@@ -52,6 +52,22 @@ void Control::watch_access_log() {
              {"last_error", loss->last_error}});
 }
 
+// An event when [overload] begins to refuse, and while that goes on every
+// kOverloadEventUs with how many more there were.
+void Control::watch_overload() {
+  constexpr uint64_t kOverloadEventUs = 10'000'000;
+  const Shed now = shed();
+  if (now == told_shed_ || loop_.now_us() < next_overload_event_us_) return;
+  next_overload_event_us_ = loop_.now_us() + kOverloadEventUs;
+  const Shed before = std::exchange(told_shed_, now);
+  const std::string connections = std::to_string(now.connections - before.connections);
+  const std::string requests = std::to_string(now.requests - before.requests);
+  add_event("overload", "",
+            "[overload] has refused " + connections + " connections over max_connections and " + requests +
+                " requests over max_queued",
+            {{"connections", connections}, {"requests", requests}});
+}
+
 // An event when the use of a cap, or of an upstream's own max_connections,
 // reaches its warning line, and when it has been well below it for a while. A
 // burst between two looks counts.

@@ -64,6 +64,7 @@ DownstreamConnection::DownstreamConnection(WorkerContext& context, ConnectionSet
   set_.first_ = this;
   ++set_.size_;
   shed_ = context_.clients->fetch_add(1, std::memory_order_relaxed) >= context_.max_clients;
+  if (shed_) context_.shed_connections.add();
 }
 
 DownstreamConnection::~DownstreamConnection() {

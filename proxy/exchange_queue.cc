@@ -18,6 +18,7 @@ void Exchange::enqueue(balancer::Cap* blocking) {
   if (context_.queued != nullptr &&
       context_.queued->fetch_add(1, std::memory_order_relaxed) >= context_.max_queued) {
     context_.queued->fetch_sub(1, std::memory_order_relaxed);
+    context_.shed_requests.add();
     refuse(Refusal::overload, 503, "connection_limit_reached", "too many requests are waiting");
     return;
   }

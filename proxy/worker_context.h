@@ -88,6 +88,9 @@ struct WorkerContext {
   // are told so.
   std::atomic<uint32_t>* clients = nullptr;
   uint32_t max_clients = UINT32_MAX;
+  // What [overload] refused, on this worker.
+  balancer::Counter shed_connections;
+  balancer::Counter shed_requests;
 
  private:
   void sweep_pools();

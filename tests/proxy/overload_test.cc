@@ -1,4 +1,6 @@
+#include <memory>
 #include <string>
+#include <vector>
 
 #include "fixtures.h"
 
@@ -28,6 +30,24 @@ TEST_CASE("overload: one client too many is told so, and whoever is connected is
   CHECK(contains(surplus->received(), "Connection: close\r\n"));
   CHECK(path.dials() == 0);
   CHECK(path.ask(*first, kGet, kOk) == kOk);
+  CHECK(path.context.shed_connections.get() == 1);
+}
+
+TEST_CASE("overload: one request too many that waits is refused and counted as that") {
+  conf::Config config = one_service();
+  config.overload.max_queued = 1;
+  blue(config).max_connections = 1;
+  DataPath path(config);
+  std::vector<std::shared_ptr<Peer>> clients;
+  for (int i = 0; i < 3; ++i) {
+    clients.push_back(path.connect());
+    clients.back()->send(kGet);
+    path.run();
+  }
+  CHECK(status_of(clients[2]->received()) == 503);
+  CHECK(path.context.shed_requests.get() == 1);
+  CHECK(path.context.shed_connections.get() == 0);
+  CHECK(path.refusals(conf::Colour::blue, balancer::Refusal::overload) == 1);
 }
 
 TEST_CASE("overload: one client too many that asks for a head gets no body") {

@@ -7,7 +7,7 @@ import sys
 import threading
 
 from harness import CALM, Sluice, binary, equal, expect, main, refused
-from http1 import wait_until
+from http1 import Client, wait_until
 from origin import Origin, pair
 
 FILES = resource.RLIMIT_NOFILE
@@ -34,6 +34,26 @@ def test_descriptor_limit_makes_clients_wait_and_fails_none():
         expect("clients_wait" in event_types(sluice), "no event says that clients wait")
         wait_until(lambda: "clients_admitted" in event_types(sluice), what="the end of the crowd")
         equal(sluice.get("/").status, 200, "an answer afterwards")
+
+
+def test_clients_over_the_limit_are_counted_and_told_of_once():
+    config = {"overload": {"max_connections": 1}, "admin": {"http": "127.0.0.1:0"}}
+    with Origin() as origin, Sluice(origin, config=config, workers=1) as sluice:
+        with sluice.client() as client:
+            equal(client.get("/").status, 200, "the status of the only one")
+            for _ in range(5):
+                equal(sluice.get("/").status, 503, "the status of one too many")
+            wait_until(lambda: "overload" in event_types(sluice), what="the event")
+            equal(sluice.get("/").status, 503, "the status of a further one")
+        (info,) = sluice.admin.show("info")
+        equal((info["shed_connections"], info["shed_requests"]), (6, 0), "what was refused")
+        host, _, port = info["admin_http"].rpartition(":")
+        with Client((host, int(port))) as client:
+            text = client.get("/metrics", host="localhost").body.decode()
+        expect('sluice_shed_total{reason="max_connections"} 6\n' in text, "the metric")
+        (event,) = sluice.admin.show("events", type="overload")
+        expect(1 <= int(event["fields"]["connections"]) <= 5, f"the event is {event}")
+        expect('"overload"' in sluice.log() and '"warning"' in sluice.log(), "the log has no warning")
 
 
 def test_too_low_a_descriptor_limit_is_one_clear_line():
