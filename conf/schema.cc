@@ -306,7 +306,8 @@ constexpr Key kKeys[] = {
      "Whether the endpoint's certificate is verified. `false` leaves the connection open to interception."},
 
     {"service.*.health.tcp", member<&Health::tcp, FlagType>(), "false", kAny, reload,
-     "Only connect, send no request: `path`, `host`, `status` and `body` are not used."},
+     "Only connect, with the TLS handshake where the upstream has `tls`, and send no request: `path`, `host`, `status` "
+     "and `body` are not used."},
     {"service.*.health.path", member<&Health::path, RequestPathType>(), "/", kAny, reload,
      "The path that is asked for."},
     {"service.*.health.host", member<&Health::host, TextType>(), "", kAny, reload,

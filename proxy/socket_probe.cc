@@ -141,9 +141,7 @@ SocketProbe::~SocketProbe() {
 }
 
 void SocketProbe::start(Done done) {
-  // A mere connection says as much without a handshake.
-  attempt_ =
-      new Attempt(loop_, *endpoint_, settings_, settings_.tcp ? nullptr : tls_, session_, std::move(done));
+  attempt_ = new Attempt(loop_, *endpoint_, settings_, tls_, session_, std::move(done));
   attempt_->set_owner(this);
 }
 

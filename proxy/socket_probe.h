@@ -1,5 +1,6 @@
 // SocketProbe: one health check of one endpoint over a connection of its own,
-// as [service.X.health] says: HTTP or a mere TCP connection.
+// as [service.X.health] says: HTTP or a mere TCP connection. Where the upstream
+// has TLS, either begins with the handshake and what it verifies.
 //
 // Thread: the control thread. Owner: the CheckScheduler. What is in flight when
 // it is cancelled or destroyed closes by itself.

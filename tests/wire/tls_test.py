@@ -534,5 +534,22 @@ def test_health_checks_go_over_tls():
             expect("mismatch" in event["message"], f"the event is {event}")
 
 
+def test_checks_that_only_connect_make_the_handshake_too():
+    health = {"health": {"tcp": True, "interval": "50ms", "timeout": "500ms", "rise": 1, "fall": 2}}
+    with authority() as root:
+        context = serving(root.issue("o", "IP:127.0.0.1"))
+        with Origin(secured(context)) as origin, through(origin, {"ca": root.cert}, **health) as sluice:
+            equal(sluice.get().status, 200, "the status")
+            wrong = root.issue("b", "DNS:b.test")
+            context.load_cert_chain(wrong.cert, wrong.key)
+            wait_until(lambda: sluice.admin.show("endpoints")[0]["health"] == "down", what="the endpoint's fall")
+            (event,) = sluice.admin.show("events", type="endpoint_down")
+            expect("mismatch" in event["message"], f"the event is {event}")
+    service = {**CALM, "blue": {"tls": {"verify": False}}, **health}
+    with Origin() as plain, Sluice(plain, service=service, ready=False) as sluice:
+        wait_until(lambda: sluice.admin.show("endpoints")[0]["check_failure"], what="the first check's failure")
+        equal(sluice.admin.show("endpoints")[0]["health"], "unknown", "an endpoint that speaks no TLS")
+
+
 if __name__ == "__main__":
     sys.exit(main(globals()))
