@@ -317,7 +317,8 @@ constexpr Key kKeys[] = {
      "2s",
      {10, kHour},
      reload,
-     "From one check of an endpoint to the next."},
+     "From one check of an endpoint to the next, a tenth more or less. While the endpoint is not up, or its latest check "
+     "failed, it is a quarter of that, but no less than 50ms where that is shorter than `interval`."},
     {"service.*.health.timeout",
      member<&Health::timeout_ms, DurationType>(),
      "1s",

@@ -30,7 +30,7 @@ std::optional<CheckTransition> ActiveCheck::finish(const ProbeResult& result, ui
     failures_ = 0;
     if (health_ == EndpointHealth::unknown) {
       transition = move_to(EndpointHealth::up, "the first check succeeded");
-      due_ms_ = now_ms + 1 + random.below(std::max(settings_.interval_ms, kLeastIntervalMs));
+      due_ms_ = now_ms + 1 + random.below(std::max(settings_.interval_ms, 1U));
       return transition;
     }
     if (health_ == EndpointHealth::down && successes_ >= settings_.rise) {
@@ -57,8 +57,9 @@ std::optional<CheckTransition> ActiveCheck::move_to(EndpointHealth health, std::
 
 uint64_t ActiveCheck::next_interval_ms(balancer::Random& random) const {
   const bool healthy = health_ == EndpointHealth::up && failures_ == 0;
-  const uint32_t interval_ms =
-      std::max(healthy ? settings_.interval_ms : settings_.interval_ms / kUnhealthyDivisor, kLeastIntervalMs);
+  const uint32_t unhealthy_ms =
+      std::max(settings_.interval_ms / kUnhealthyDivisor, std::min(kLeastUnhealthyMs, settings_.interval_ms));
+  const uint32_t interval_ms = healthy ? settings_.interval_ms : unhealthy_ms;
   return static_cast<uint64_t>(interval_ms * (1 - kJitter + 2 * kJitter * random.unit()));
 }
 

@@ -40,7 +40,8 @@ class ActiveCheck {
  public:
   static constexpr double kJitter = 0.1;
   static constexpr uint32_t kUnhealthyDivisor = 4;
-  static constexpr uint32_t kLeastIntervalMs = 50;
+  // What dividing does not go below; a shorter interval stays as it is.
+  static constexpr uint32_t kLeastUnhealthyMs = 50;
   // First probes are spread over this: readiness should not wait for more.
   static constexpr uint32_t kFirstSpreadMs = 10;
   static constexpr uint64_t kNever = UINT64_MAX;

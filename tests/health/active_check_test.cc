@@ -2,6 +2,7 @@
 
 #include <catch2/catch.hpp>
 #include <set>
+#include <utility>
 
 #include "health/check_scheduler.h"
 #include "tests/health/fixtures.h"
@@ -85,6 +86,30 @@ TEST_CASE("active check: keeps its interval within the jitter, and is faster whi
     run(check, failure(), random);
     CHECK(check.due_ms() - begin_ms >= 450);
     CHECK(check.due_ms() - begin_ms <= 550);
+  }
+}
+
+TEST_CASE("active check: a short interval is kept, and is no longer while something is wrong") {
+  Random random(5);
+  conf::Health settings = settings_of(2, 3);
+  const auto gap = [&](ActiveCheck& check, const ProbeResult& result) {
+    const uint64_t begin_ms = check.due_ms();
+    check.start(begin_ms);
+    check.finish(result, begin_ms, random);
+    return static_cast<double>(check.due_ms() - begin_ms);
+  };
+  for (const auto& [interval_ms, unhealthy_ms] :
+       {std::pair{10U, 10U}, std::pair{40U, 40U}, std::pair{60U, 50U}, std::pair{400U, 100U}}) {
+    CAPTURE(interval_ms);
+    settings.interval_ms = interval_ms;
+    ActiveCheck check(settings, 500, random);
+    CHECK(gap(check, kOk) <= interval_ms);
+    for (int i = 0; i < 20; ++i) {
+      CHECK(gap(check, kOk) <= interval_ms * 1.1);
+      CHECK(gap(check, failure()) <= unhealthy_ms * 1.1);
+      CHECK(gap(check, failure()) >= unhealthy_ms * 0.9 - 1);
+      CHECK(gap(check, kOk) <= interval_ms * 1.1);
+    }
   }
 }
 
