@@ -366,7 +366,8 @@ constexpr Key kKeys[] = {
      "50",
      {0, 100},
      reload,
-     "How many of an upstream's endpoints may be ejected at once, in percent."},
+     "How many of an upstream's endpoints may be ejected at once, in percent, rounded down. Of two or more, one always "
+     "may be unless this is 0; the only one never is."},
     {"service.*.outlier.panic",
      member<&Outlier::panic_percent, CountType>(),
      "50",
