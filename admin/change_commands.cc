@@ -113,9 +113,8 @@ constexpr Command kCommands[] = {
      "it go as they end.",
      true, once_durable<set_max_connections>},
     {"set endpoint", "SVC/UPSTREAM/ADDRESS ready|drain|maint",
-     "Takes an endpoint out of service or puts it back. After drain and maint no new request goes there, and "
-     "those "
-     "under way finish.",
+     "Takes an endpoint out of service or puts it back. After drain and maint no new request goes there, those "
+     "under way finish, and checks go on: both do the same, and the word only says why.",
      true, once_durable<set_endpoint>},
     {"maintenance", "SVC on|off",
      "Answers all requests of a service with 503 and its maintenance page, or stops doing so. No endpoint is "
