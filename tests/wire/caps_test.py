@@ -109,7 +109,8 @@ def test_who_comes_while_idle_connections_leave_is_not_refused():
             connection.reply(200)
         connection.wait(let_go)
 
-    with Origin(slow_to_leave) as old, Origin() as new:
+    gate = Gate()  # none of green's is free for another before all are there
+    with Origin(slow_to_leave) as old, Origin(gate.script) as new:
         config = {"cap": {"db": {"members": ["web/blue", "web/green"], "max_connections": 4}}}
         service = {**CALM, "blue": {"max_queue": 0}, "green": {"max_queue": 0}}
         with Sluice(old, new, service=service, config=config, workers=1) as sluice:
@@ -122,6 +123,8 @@ def test_who_comes_while_idle_connections_leave_is_not_refused():
             wait_until(lambda: sluice.admin.show("caps")[0]["connections"] == 4, 10, "four idle connections")
             sluice.admin.do("set weight web green=100")
             waiting = [ask_from(sluice) for _ in range(4)]
+            new.wait_for_requests(4)
+            gate.go.set()
             for client in waiting:
                 equal(client.answer().status, 200, "green's answer")
                 client.close()
