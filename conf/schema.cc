@@ -209,7 +209,8 @@ constexpr Key kKeys[] = {
      "10s",
      {1, kHour},
      reload,
-     "From a new connection, or from a later request's first byte, to the end of the header."},
+     "From a new connection, under TLS from the end of its handshake, or from a later request's first byte, "
+     "to the end of the header."},
     {"service.*.timeouts.client_idle",
      member<&Timeouts::client_idle_ms, DurationType>(),
      "1m",

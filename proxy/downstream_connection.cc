@@ -26,13 +26,9 @@ DownstreamConnection& DownstreamConnection::start(WorkerContext& context, Connec
                                                   bool trusted, balancer::Permit place) {
   auto* const self = new DownstreamConnection(context, set, std::move(traits), std::move(stream),
                                               std::move(client_ip), trusted, std::move(place));
-  const uint32_t wait_ms = context.plan->plan->client_timeouts.client_header_ms;
   self->stream_->start_reading();
-  if (self->shed_) {
-    self->expect(Waiting::head, std::min<uint64_t>(wait_ms, kShedMs));
-  } else if (!self->stream_->is_reached()) {  // else on_connected() is to come
-    self->expect(Waiting::head, wait_ms);
-  }
+  // A handshake has a deadline of its own, until on_connected().
+  if (self->shed_ || !self->stream_->is_reached()) self->expect_first_head();
   return *self;
 }
 
@@ -74,10 +70,14 @@ DownstreamConnection::~DownstreamConnection() {
   context_.clients->fetch_sub(1, std::memory_order_relaxed);
 }
 
-// The handshake is done and had its own deadline.
 void DownstreamConnection::on_connected(int) {
   client_certificate_ = stream_->peer_certificate();
-  expect(Waiting::head, context_.plan->plan->client_timeouts.client_header_ms);
+  expect_first_head();
+}
+
+void DownstreamConnection::expect_first_head() {
+  const uint64_t wait_ms = context_.plan->plan->client_timeouts.client_header_ms;
+  expect(Waiting::head, shed_ ? std::min(wait_ms, kShedMs) : wait_ms);
 }
 
 void DownstreamConnection::on_read(char* data, size_t size) {

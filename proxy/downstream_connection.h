@@ -134,6 +134,7 @@ class DownstreamConnection final : public Downstream, public Stream::Handler {
   int64_t taken() const {
     return static_cast<int64_t>(out_.bytes()) - static_cast<int64_t>(stream_->pending());
   }
+  void expect_first_head();
   void on_deadline();
   void end();
   void tell_half_close();

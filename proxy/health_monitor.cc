@@ -63,7 +63,9 @@ void HealthMonitor::configure(Upstream& upstream) {
     watched->second.last_seen = configured_;
     if (!is_new) continue;
     watched->second.state = one.state;
+    // What was before is no news.
     watched->second.tallied = one.state->tally();
+    static_cast<void>(one.state->take_longest_row());
     upstream.monitor->add(key, one.state, now_ms);
     if (!wanted.health.enabled) continue;
     watched->second.check = scheduler_.add(

@@ -112,9 +112,9 @@ class TlsStore {
  private:
   // Null when the listener is not in force with TLS.
   const TlsServerContext* before(const std::string& listener) const;
-  // `lenient`: what `before` has loaded stands in for what cannot be used.
   // Those that a listener of `next` counts on with, or new ones.
   std::shared_ptr<TlsCounters> counters_for(const std::string& listener, const Set& next) const;
+  // `lenient`: what `before` has loaded stands in for what cannot be used.
   conf::Status load_server(Server& server, int64_t now_s, const TlsServerContext* before, bool lenient);
   void refresh(Server& server, int64_t now_s, std::vector<Change>& changes);
   static void refresh(Client& client, std::vector<Change>& changes);

@@ -15,6 +15,7 @@ import sys
 import tempfile
 import threading
 import time
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -183,17 +184,37 @@ class Life:
         self.states = {steady_state_of(sluice)}
 
     def live(self, seconds, commands):
-        killer = threading.Timer(seconds, self.sluice.process.kill)
-        killer.start()
-        try:
+        """Is killed so long after its begin."""
+        with self.killed_after(seconds) as timer:
+            timer.start()
             for one in commands:
                 self.give(one)
             while True:
-                self.look()  # until it is killed
+                self.look()
+
+    def live_for_steps(self, steps, seconds, commands):
+        """Is killed so long after its rollout has passed so many, or stands still."""
+        with self.killed_after(seconds) as timer:
+            for one in commands:
+                self.give(one)
+            while not all(state.step > steps or by_itself(state) == [state] for state in self.states):
+                self.look()
+            timer.start()
+            while True:
+                self.look()
+
+    @contextmanager
+    def killed_after(self, seconds):
+        timer = threading.Timer(seconds, self.sluice.process.kill)
+        try:
+            yield timer
         except (Incomplete, Silence, OSError, ValueError):
             pass
         finally:
-            killer.join()
+            if timer.ident is None:
+                self.sluice.process.kill()
+            else:
+                timer.join()
             self.sluice.process.wait()
 
     def give(self, one):
@@ -250,7 +271,7 @@ def die(times):
                 try:
                     life = Life(sluice, chance)
                     if number % 5 == 4:
-                        life.live(chance.uniform(0.05, 1.5), brief_life(chance))
+                        life.live_for_steps(chance.randrange(len(STEPS)), chance.uniform(0, 0.05), brief_life(chance))
                     else:
                         life.live(chance.uniform(0.0, 0.03), endless(chance))
                     sluice.start()

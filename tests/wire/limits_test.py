@@ -1,5 +1,6 @@
 """What the machine does not give: descriptors, and space on the disk."""
 
+import json
 import os
 import resource
 import subprocess
@@ -51,9 +52,10 @@ def test_clients_over_the_limit_are_counted_and_told_of_once():
         with Client((host, int(port))) as client:
             text = client.get("/metrics", host="localhost").body.decode()
         expect('sluice_shed_total{reason="max_connections"} 6\n' in text, "the metric")
-        (event,) = sluice.admin.show("events", type="overload")
+        event = sluice.admin.show("events", type="overload")[0]
         expect(1 <= int(event["fields"]["connections"]) <= 5, f"the event is {event}")
-        expect('"overload"' in sluice.log() and '"warning"' in sluice.log(), "the log has no warning")
+        lines = [json.loads(line) for line in sluice.log().splitlines()]
+        equal({line["level"] for line in lines if line["kind"] == "overload"}, {"warning"}, "the level in the log")
 
 
 def test_too_low_a_descriptor_limit_is_one_clear_line():

@@ -51,6 +51,27 @@ def test_an_endpoint_that_begins_to_fail_most_requests_is_ejected_and_comes_back
             wait_until(lambda: events("endpoint_returned"), 30, "the return")
 
 
+def test_failures_of_before_a_reload_that_turns_ejection_on_are_no_news():
+    sick = Sick()
+    with Origin(sick.script) as one, Origin() as other:
+        service = {**CALM, "blue": {"balance": "round-robin"}}
+        with Sluice([one, other], service=service, workers=1) as sluice:
+
+            def ask():
+                with sluice.client(timeout=30) as client:
+                    for _ in range(100):
+                        client.get("/")
+
+            sick.sick = True
+            ask()
+            sick.sick = False
+            ask()
+            sluice.tree["service"]["web"]["outlier"] = {"consecutive": 5}
+            sluice.reload()
+            run_at_once(ask, 4)
+            equal(sluice.admin.show("events", type="endpoint_ejected"), [], "ejections while all is well")
+
+
 class Checked:
     """Origins that serve well, of which some fail their checks."""
 

@@ -7,6 +7,7 @@ import socket
 import ssl
 import sys
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 from harness import CALM, Sluice, digest, equal, expect, main, pattern, refused
@@ -234,8 +235,18 @@ def test_close_notify_after_a_request_lets_the_answer_through_where_tls_does():
         equal((said, rest), (b"", b""), "under TLS 1.2")
 
 
+def test_one_client_too_many_has_a_moment_to_ask_behind_its_handshake():
+    with authority() as root, Origin() as origin:
+        config = {"overload": {"max_connections": 1}}
+        with tls_sluice(root, origin, config=config, service={"timeouts": {"client_header": "1h"}}) as sluice:
+            with TlsClient(sluice.address, root.trusting()) as first:
+                equal(first.get().status, 200, "the status of the only one")
+                with TlsClient(sluice.address, root.trusting()) as second:
+                    equal(second.sock.recv(1), b"", "what it hears that never asks")
+
+
 def test_clients_that_say_nothing_or_leave_do_no_harm():
-    tls = {"handshake_timeout": "2s", "max_handshakes": 3}
+    tls = {"handshake_timeout": "5s", "max_handshakes": 3}
     # The wait for a head begins when the handshake is done.
     service = {"timeouts": {"client_header": "1s"}}
     with authority() as root, tls_sluice(root, tls=root.issue("a").tls(**tls), service=service) as sluice:
@@ -408,13 +419,17 @@ def test_an_answer_that_ends_by_close_notify_holds_its_place_no_longer():
             context = serving(root.issue("o", "IP:127.0.0.1"))
             context.maximum_version = version
             with Origin(secured(context, script)) as origin:
-                # Shorter than what a place is held for while nobody hears of the end.
-                blue = {"endpoints": [origin.address], "max_connections": 1, "queue_timeout": "350ms",
+                blue = {"endpoints": [origin.address], "max_connections": 1, "queue_timeout": "1m",
                         "tls": {"ca": root.cert}}
                 with Sluice(origin, service={**CALM, "blue": blue}) as sluice:
-                    for _ in range(4):
+                    waits = []
+                    for _ in range(8):
+                        began = time.monotonic()
                         got = sluice.get()
+                        waits.append(time.monotonic() - began)
                         equal((got.status, got.body), (200, b"hello"), f"the answer under {version}")
+                    # So long each of them waits where nobody hears of the end before.
+                    expect(min(waits[1:]) < 0.4, f"each waited under {version}: {waits}")
 
 
 def test_a_connection_in_use_while_the_rules_change_is_not_kept():
