@@ -36,12 +36,13 @@ void Session::on_read(char* data, size_t size) {
   if (lingering_) return;
   input_.append(data, size);
   // More than a line ahead waits in the socket; an end of it is not seen then.
-  if ((answer_ != nullptr || in_line_) && input_.size() > kMaxLineBytes) {
+  const bool reads_nothing = waiting_ == Waiting::drain;
+  if ((answer_ != nullptr || in_line_ || reads_nothing) && input_.size() > kMaxLineBytes) {
     stream_->stop_reading();
     reading_held_ = true;
-    expect(Waiting::hang_up, kHangUpPollMs);
+    if (!reads_nothing) expect(Waiting::hang_up, kHangUpPollMs);
   }
-  advance();
+  if (!reads_nothing) advance();
 }
 
 void Session::on_read_end() {

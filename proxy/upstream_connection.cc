@@ -122,6 +122,7 @@ void UpstreamConnection::on_connected(int error) {
     return;
   }
   state_ = State::busy;
+  pool_.connected(*this);
   stream_->start_reading();
   exchange_->on_connected();
 }

@@ -77,7 +77,7 @@ void UpstreamPool::drop_unused_endpoints() {
       while (endpoint.first_idle != nullptr) endpoint.first_idle->end();
     }
     const bool unused = !endpoint.in_plan && endpoint.connections == 0 && endpoint.active == 0;
-    if (unused && swap_.to == &endpoint) swap_.to = nullptr;
+    if (unused && swap_.to == &endpoint) end_swap();
     it = unused ? endpoints_.erase(it) : std::next(it);
   }
 }
@@ -113,32 +113,53 @@ UpstreamConnection* UpstreamPool::take_any_idle(const Exchange& exchange) {
   return nullptr;
 }
 
+// Not where who waits would be refused before an origin has to have let go.
 bool UpstreamPool::may_swap() const {
-  return swap_.to == nullptr && context_.loop.now_us() >= swap_.next_us;
+  const bool is_begun = swap_.phase != Swap::Phase::none && swap_.phase != Swap::Phase::wanted;
+  return !is_begun && context_.loop.now_us() >= swap_.next_us &&
+         settings_.queue_timeout_ms > UpstreamConnection::kCloseWaitMs;
 }
 
 // A request that the balance had for `endpoint` goes elsewhere, for want of a place.
 void UpstreamPool::swap_to(PooledEndpoint& endpoint) {
-  if (may_swap()) swap_.to = &endpoint;
+  if (!may_swap()) return;
+  swap_.phase = Swap::Phase::wanted;
+  swap_.to = &endpoint;
 }
 
 // Is this one, which nobody uses now, to be ended for it?
 bool UpstreamPool::is_to_be_swapped(UpstreamConnection& connection) {
-  if (swap_.to == nullptr || swap_.ending != nullptr || swap_.place_free ||
-      &connection.endpoint() == swap_.to) {
+  if (swap_.phase != Swap::Phase::wanted || &connection.endpoint() == swap_.to) return false;
+  if (!swap_.to->in_plan || !picker_->may_use(*swap_.to->state, state_->epoch())) {
+    swap_.phase = Swap::Phase::none;
     return false;
   }
-  swap_.ending = &connection;
+  swap_.phase = Swap::Phase::ending;
+  swap_.connection = &connection;
   swap_.began_us = context_.loop.now_us();
   return true;
 }
 
 // Null where there is none, or where it may not be used any more.
 PooledEndpoint* UpstreamPool::take_swapped() {
-  if (!std::exchange(swap_.place_free, false)) return nullptr;
-  PooledEndpoint* const to = std::exchange(swap_.to, nullptr);
-  const bool usable = to != nullptr && to->in_plan && picker_->may_use(*to->state, state_->epoch());
-  return usable ? to : nullptr;
+  if (swap_.phase != Swap::Phase::free) return nullptr;
+  if (swap_.to->in_plan && picker_->may_use(*swap_.to->state, state_->epoch())) return swap_.to;
+  end_swap();
+  return nullptr;
+}
+
+void UpstreamPool::end_swap() {
+  const uint64_t now_us = context_.loop.now_us();
+  if (swap_.phase != Swap::Phase::none && swap_.phase != Swap::Phase::wanted) {
+    swap_.next_us = now_us + std::max(kSwapUs, kSwapShare * (now_us - swap_.began_us));
+  }
+  swap_.phase = Swap::Phase::none;
+  swap_.to = nullptr;
+  swap_.connection = nullptr;
+}
+
+void UpstreamPool::connected(const UpstreamConnection& connection) {
+  if (swap_.phase == Swap::Phase::dialling && swap_.connection == &connection) end_swap();
 }
 
 // Not for who has met a peer that had left, nor to an endpoint that has failed
@@ -193,6 +214,7 @@ UpstreamConnection* UpstreamPool::acquire(PooledEndpoint& endpoint, Exchange& ex
       endpoint.first_idle->close();
     }
     if (UpstreamConnection* const idle = take_idle(endpoint); idle != nullptr) {
+      if (swap_.phase == Swap::Phase::free && swap_.to == &endpoint) end_swap();
       idle->attach(&exchange);
       return idle;
     }
@@ -200,6 +222,7 @@ UpstreamConnection* UpstreamPool::acquire(PooledEndpoint& endpoint, Exchange& ex
   if (first_waiter_ != nullptr) return nullptr;  // they come first
   Permit permit = Permit::try_acquire(caps_, Cap::kNobody - 1, &blocking);
   if (!permit) {
+    if (swap_.phase == Swap::Phase::free) end_swap();  // another upstream had the place
     UpstreamConnection* const idle = take_any_idle(exchange);
     if (idle == nullptr) return nullptr;
     if (&idle->endpoint() != &endpoint) swap_to(endpoint);
@@ -233,13 +256,13 @@ void UpstreamPool::release(UpstreamConnection& connection, bool reusable) {
     PooledEndpoint* const chosen = pick(*first_waiter_);
     if (chosen != nullptr && chosen != &endpoint) swap_to(*chosen);
   }
+  // From here it is idle, if only for a moment.
+  link_idle(connection);
+  connection.become_idle(idle_timeout_ms_);
   if (is_to_be_swapped(connection)) {
     connection.end();
     return;
   }
-  // From here it is idle, if only for a moment.
-  link_idle(connection);
-  connection.become_idle(idle_timeout_ms_);
   if (!waiters) return;
   Exchange& next = *first_waiter_;
   leave_queue(next);
@@ -356,6 +379,12 @@ UpstreamConnection& UpstreamPool::dial(PooledEndpoint& endpoint, Exchange& excha
   auto connection = std::make_unique<UpstreamConnection>(context_, *this, endpoint, std::move(permit));
   UpstreamConnection& result = *connection;
   connections_.emplace(&result, std::move(connection));
+  if (swap_.to == &endpoint && swap_.phase == Swap::Phase::free) {
+    swap_.phase = Swap::Phase::dialling;
+    swap_.connection = &result;
+  } else if (swap_.to == &endpoint && swap_.phase == Swap::Phase::wanted) {
+    end_swap();  // it has a place without
+  }
   result.dial(&exchange, connect_timeout_ms_);
   return result;
 }
@@ -412,11 +441,13 @@ void UpstreamPool::close_all() {
 
 void UpstreamPool::forget(UpstreamConnection& connection) {
   const PooledEndpoint& endpoint = connection.endpoint();
-  if (swap_.ending == &connection) {
-    const uint64_t now_us = context_.loop.now_us();
-    swap_.ending = nullptr;
-    swap_.place_free = swap_.to != nullptr;
-    swap_.next_us = now_us + std::max(kSwapUs, kSwapShare * (now_us - swap_.began_us));
+  if (swap_.connection == &connection) {
+    swap_.connection = nullptr;
+    if (swap_.phase == Swap::Phase::ending) {
+      swap_.phase = Swap::Phase::free;
+    } else {
+      end_swap();  // it could not be connected
+    }
   }
   connections_.erase(&connection);
   if (retired_) {

@@ -46,10 +46,10 @@ struct PooledEndpoint : balancer::EndpointLoad {
 class UpstreamPool {
  public:
   static constexpr uint64_t kFairnessUs = 10'000;
-  // From one Swap to the next; longer, so that the place is out of use no more than
-  // one part in kSwapShare of the time.
+  // From one Swap to the next; longer, so that a place is out of use, from the end of
+  // one connection to the begin of the other, for one part in kSwapShare of the time.
   static constexpr uint64_t kSwapUs = 100'000;
-  static constexpr uint64_t kSwapShare = 20;
+  static constexpr uint64_t kSwapShare = 100;
   static constexpr uint32_t kLeastLetGoMs = 5000;
   static constexpr uint32_t kLeastRescues = 10;  // at once, however little goes on
 
@@ -132,9 +132,16 @@ class UpstreamPool {
 
   // A place that goes from one endpoint to another; one at a time.
   struct Swap {
-    PooledEndpoint* to = nullptr;  // null: none
-    const UpstreamConnection* ending = nullptr;
-    bool place_free = false;  // the next pick is `to`
+    enum class Phase : uint8_t {
+      none,
+      wanted,  // of the next connection that nobody uses, if it is not to `to`
+      ending,  // `connection`
+      free,    // the next pick is `to`
+      dialling,
+    };
+    Phase phase = Phase::none;
+    PooledEndpoint* to = nullptr;
+    const UpstreamConnection* connection = nullptr;
     uint64_t began_us = 0;
     uint64_t next_us = 0;
   };
@@ -146,6 +153,8 @@ class UpstreamPool {
   void swap_to(PooledEndpoint& endpoint);
   bool is_to_be_swapped(UpstreamConnection& connection);
   PooledEndpoint* take_swapped();
+  void end_swap();
+  void connected(const UpstreamConnection& connection);
   bool may_take(UpstreamConnection& connection, const Exchange& exchange) const;
   bool has_untried(const Exchange& exchange) const;
   void unlink_idle(UpstreamConnection& connection);

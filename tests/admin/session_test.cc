@@ -70,6 +70,11 @@ class Client {
       text.remove_prefix(static_cast<size_t>(sent));
     }
   }
+  // What of it the socket takes now.
+  size_t offer(std::string_view text) {
+    const ssize_t sent = ::send(fd_, text.data(), text.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
+    return sent < 0 ? 0 : static_cast<size_t>(sent);
+  }
   void end_sending() { shutdown(fd_, SHUT_WR); }
   void leave() {
     if (fd_ >= 0) close(std::exchange(fd_, -1));
@@ -341,6 +346,21 @@ TEST_CASE("session: a line of 16 KiB is read, a longer one refused, and so is on
   Client endless(served);
   endless.send(std::string(1 << 20, 'x'));
   CHECK(endless.to_the_end() == "error: usage: the line is longer than 16 KiB\n\n");
+}
+
+TEST_CASE("session: what a client sends on that reads nothing is left in its socket") {
+  Served served;
+  Client client(served);
+  std::string line;
+  while (line.size() < kMaxLineBytes - 10) line += "help; ";
+  client.send(line + "\n");
+  const std::string more(64 * 1024, 'x');
+  size_t sent = 0;
+  for (int refused = 0; refused < 1000; ++refused) {
+    for (size_t now = 0; (now = client.offer(more)) > 0; refused = 0) sent += now;
+    uv_run(served.proxy.control.loop().uv(), UV_RUN_NOWAIT);
+    REQUIRE(sent < (size_t{4} << 20));
+  }
 }
 
 TEST_CASE("session: octets that are no text are refused") {

@@ -397,27 +397,52 @@ TEST_CASE("upstream_pool: an endpoint that comes back where all places are taken
   }
 }
 
-TEST_CASE("upstream_pool: where origins are slow to end a connection few are given up for the balance") {
+TEST_CASE(
+    "upstream_pool: where origins are slow to end a connection few are given up, and nobody is refused") {
+  constexpr uint64_t kForMs = 200'000;
   conf::Config config = one_service(2);
   blue(config).max_connections = 1;
-  blue(config).max_queue = 100;
+  blue(config).max_queue = 0;
+  blue(config).balance = conf::Balance::round_robin;
   DataPath path(config);
-  auto clients = crowd(path, 1);
-  uint64_t idle_ms = 0;
-  for (uint64_t ms = 0; ms < 60'000; ms += 5) {
+  auto client = path.connect();
+  client->send(kGet);
+  uint64_t out_ms = 0;
+  for (uint64_t ms = 0; ms < kForMs; ms += 5) {
+    path.run();
     path.pass_ms(5);
     // Nobody ends what is ended here: it is reset after kCloseWaitMs.
     const auto& origin = path.dialer.dialled.back();
-    idle_ms += origin->saw_end() || !origin->alive() ? 5 : 0;
-    if (!origin->take_received().empty()) origin->send(kOk);
+    const bool asked = !origin->take_received().empty();
+    out_ms += asked ? 0 : 5;
+    if (asked) origin->send(kOk);
     path.run();
-    if (!clients[0]->take_received().empty()) clients[0]->send(kGet);
-    path.run();
+    const std::string answer = client->take_received();
+    if (answer.empty()) continue;
+    REQUIRE(status_of(answer) == 200);
+    client->send(kGet);
   }
   CHECK(path.dials() > 2);
   // The last one may not be over.
-  CHECK(idle_ms * UpstreamPool::kSwapShare <=
-        60'000 + UpstreamPool::kSwapShare * UpstreamConnection::kCloseWaitMs);
+  CHECK(out_ms * UpstreamPool::kSwapShare <=
+        kForMs + UpstreamPool::kSwapShare * UpstreamConnection::kCloseWaitMs);
+}
+
+TEST_CASE("upstream_pool: whoever was out meanwhile, each endpoint has its share of the places again") {
+  conf::Config config = one_service(2);
+  blue(config).max_connections = 1;
+  blue(config).balance = conf::Balance::round_robin;
+  DataPath path(config);
+  std::vector<std::shared_ptr<Peer>> clients{path.connect()};
+  for (uint64_t round = 0; round < 40; ++round) {
+    serve(path, clients, 5 + 5 * round);
+    const size_t out = round % 2;
+    path.set_mode(Colour::blue, out, balancer::EndpointMode::maint);
+    serve(path, clients, 20);
+    path.set_mode(Colour::blue, out, balancer::EndpointMode::ready);
+    auto requests = serve(path, clients, 2000);
+    for (const auto& [state, weight] : path.service().endpoints[0]) CHECK(requests[state->name()] > 80);
+  }
 }
 
 TEST_CASE("upstream_pool: endpoints that left the plan are let go with their connections") {

@@ -230,10 +230,10 @@ def test_questions_are_answered_across_an_upgrade():
 def test_a_drain_that_waits_for_its_turn_when_the_new_process_asks_for_the_state():
     blue, green = pair()
     with blue, green, Sluice(blue, green) as sluice:
-        clients = [sluice.admin.connect() for _ in range(40)]
-        sluice.signal(signal.SIGUSR2)
+        clients = [sluice.admin.connect() for _ in range(48)]
         for client in clients:
             client.send(b"show upstreams; " * 30 + b"drain\n")
+        sluice.signal(signal.SIGUSR2)
         equal(sluice.process.wait(40), 0, "the exit code")
         said = [line["kind"] for line in map(json.loads, sluice.log().splitlines())]
         expect("draining" in said and "upgraded" not in said, f"what the log says: {said}")
