@@ -151,7 +151,8 @@ PooledEndpoint* UpstreamPool::take_swapped() {
 void UpstreamPool::end_swap() {
   const uint64_t now_us = context_.loop.now_us();
   if (swap_.phase != Swap::Phase::none && swap_.phase != Swap::Phase::wanted) {
-    swap_.next_us = now_us + std::max(kSwapUs, kSwapShare * (now_us - swap_.began_us));
+    const uint64_t places = std::max<size_t>(1, connections_.size());
+    swap_.next_us = now_us + std::max(kSwapUs, kSwapShare * (now_us - swap_.began_us) / places);
   }
   swap_.phase = Swap::Phase::none;
   swap_.to = nullptr;

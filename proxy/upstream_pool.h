@@ -46,8 +46,8 @@ struct PooledEndpoint : balancer::EndpointLoad {
 class UpstreamPool {
  public:
   static constexpr uint64_t kFairnessUs = 10'000;
-  // From one Swap to the next; longer, so that a place is out of use, from the end of
-  // one connection to the begin of the other, for one part in kSwapShare of the time.
+  // From one Swap to the next; longer, so that of what the places can carry no more
+  // than one part in kSwapShare is lost from a connection's end to the other's begin.
   static constexpr uint64_t kSwapUs = 100'000;
   static constexpr uint64_t kSwapShare = 100;
   static constexpr uint32_t kLeastLetGoMs = 5000;
