@@ -152,7 +152,9 @@ void UpstreamPool::end_swap() {
   const uint64_t now_us = context_.loop.now_us();
   if (swap_.phase != Swap::Phase::none && swap_.phase != Swap::Phase::wanted) {
     const uint64_t places = std::max<size_t>(1, connections_.size());
-    swap_.next_us = now_us + std::max(kSwapUs, kSwapShare * (now_us - swap_.began_us) / places);
+    const uint64_t least_us = std::max(kSwapUs, kSwapShare * (now_us - swap_.began_us) / places);
+    // At random, or requests in a steady order would always meet the same endpoint's.
+    swap_.next_us = now_us + least_us + context_.loop.random().below(least_us);
   }
   swap_.phase = Swap::Phase::none;
   swap_.to = nullptr;
@@ -254,6 +256,9 @@ void UpstreamPool::release(UpstreamConnection& connection, bool reusable) {
     }
   }
   if (waiters && may_swap()) {
+    // Each request picks when it comes, too: taking turns, those here would always be
+    // the same endpoint's.
+    if (context_.loop.random().below(2) == 0) pick(*first_waiter_);
     PooledEndpoint* const chosen = pick(*first_waiter_);
     if (chosen != nullptr && chosen != &endpoint) swap_to(*chosen);
   }
