@@ -176,6 +176,8 @@ def command(chance):
 class Life:
     """One process from its start to its death."""
 
+    MOST_LOOKS = 200
+
     def __init__(self, sluice, chance):
         self.sluice = sluice
         self.chance = chance
@@ -197,7 +199,9 @@ class Life:
         with self.killed_after(seconds) as timer:
             for one in commands:
                 self.give(one)
-            while not all(state.step > steps or by_itself(state) == [state] for state in self.states):
+            for _ in range(self.MOST_LOOKS):  # it may be held
+                if all(state.step > steps or by_itself(state) == [state] for state in self.states):
+                    break
                 self.look()
             timer.start()
             while True:
