@@ -15,6 +15,8 @@ constexpr size_t kHeadBytes = 4 + 4 + 8;
 constexpr size_t kPayloadHeadBytes = 1 + 2;
 constexpr char kPut = '+';
 constexpr char kErase = '-';
+// No key of an owner's: says that something may be missing.
+constexpr std::string_view kUnsettledKey = "unsettled";
 // The number of records that can lie between two that are read, however much
 // of the file is damaged; rejects most garbage before its checksum is computed.
 constexpr uint64_t kMaxSequenceGap = uint64_t{1} << 32;
@@ -90,6 +92,8 @@ conf::Result<std::unique_ptr<Journal>> Journal::open(FileSystem& files, std::str
   }
   if (content) {
     journal->load(*content);
+    journal->recovery_.unsettled = journal->unsettled_;
+    journal->unsettled_ = journal->recovery_.lost_any();
   } else if (content.error().kind != conf::Error::Kind::not_found) {
     return content.error();
   }
@@ -110,7 +114,8 @@ conf::Status Journal::take_lock() {
 }
 
 conf::Status Journal::make_ready(const conf::Result<std::string>& content) {
-  const bool whole = content && recovery_.torn_bytes == 0 && !recovery_.lost_any();
+  const bool whole =
+      content && recovery_.torn_bytes == 0 && recovery_.damaged_bytes == 0 && !recovery_.other_version;
   if (!whole) {
     // For whoever looks into it; the repair does not depend on it.
     if (recovery_.damaged_bytes != 0) static_cast<void>(keep_copy("journal.damaged", *content));
@@ -165,7 +170,9 @@ bool Journal::apply_record_at(std::string_view content, size_t& offset) {
                           static_cast<size_t>(static_cast<unsigned char>(payload[2])) << 8;
   if (payload.size() < kPayloadHeadBytes + key_size) return false;
   const std::string key(payload.substr(kPayloadHeadBytes, key_size));
-  if (payload[0] == kPut) {
+  if (key == kUnsettledKey) {
+    unsettled_ = payload[0] == kPut;
+  } else if (payload[0] == kPut) {
     entries_[key] = std::string(payload.substr(kPayloadHeadBytes + key_size));
   } else {
     entries_.erase(key);
@@ -192,7 +199,7 @@ std::string Journal::encode(char op, std::string_view key, std::string_view valu
 }
 
 conf::Status Journal::put(const std::string& key, std::string_view value) {
-  assert(key.size() <= kMaxKeyBytes && value.size() <= kMaxValueBytes);
+  assert(key.size() <= kMaxKeyBytes && value.size() <= kMaxValueBytes && key != kUnsettledKey);
   return change(kPut, key, value);
 }
 
@@ -208,15 +215,26 @@ conf::Status Journal::change(char op, const std::string& key, std::string_view v
   } else {
     changed.erase(key);
   }
-  conf::Status written = end_in_doubt_ ? rewrite(changed) : append(encode(op, key, value));
-  failing_ = !written.ok();
-  if (failing_) {
-    end_in_doubt_ = true;
-    return written;
-  }
+  conf::Status written = note_written(end_in_doubt_ ? rewrite(changed) : append(encode(op, key, value)));
+  if (!written) return written;
   entries_ = std::move(changed);
   compact_if_worth_it();
   return conf::Done{};
+}
+
+conf::Status Journal::settle() {
+  if (!unsettled_) return conf::Done{};
+  unsettled_ = false;
+  conf::Status written =
+      note_written(end_in_doubt_ ? rewrite(entries_) : append(encode(kErase, kUnsettledKey, {})));
+  unsettled_ = !written.ok();
+  return written;
+}
+
+conf::Status Journal::note_written(conf::Status status) {
+  failing_ = !status.ok();
+  if (failing_) end_in_doubt_ = true;
+  return status;
 }
 
 conf::Status Journal::append(std::string_view record) {
@@ -243,6 +261,7 @@ conf::Status Journal::rewrite(const Entries& entries) {
   }
   const std::string fresh = path("journal.new");
   std::string content(kVersionLine);
+  if (unsettled_) content += encode(kPut, kUnsettledKey, {});
   for (const auto& [key, value] : entries) content += encode(kPut, key, value);
 
   auto file = files_.create(fresh);

@@ -26,7 +26,9 @@
 // renames it over journal and syncs the directory. After any failed write or
 // sync the file's end is in doubt, and so the next put() is a rewrite instead
 // of an append: a writer that met a full disk works again as soon as there is
-// room, without a restart. Behind the end of the journal room is kept for what
+// room, without a restart. A repair after which something may be missing leaves a
+// record that says so until settle(), since a crash may come before the owner has
+// put what he makes of it. Behind the end of the journal room is kept for what
 // has to be saved while the disk is full, above all a trip; it is taken off the
 // disk beforehand, where the file system can do that. What a folder has that cannot be written at open() is
 // read all the same; its lock is taken, or refused, when the first write succeeds.
@@ -68,8 +70,9 @@ class Journal {
     uint64_t damaged_bytes = 0;  // in front of valid records: the disk lost something
     uint64_t damaged_at = 0;     // offset of the first damage; 0: the version line is gone
     bool other_version = false;  // nothing was read
+    bool unsettled = false;      // an earlier open() found one of these, and no settle() followed
     // May a change that was acknowledged be missing?
-    bool lost_any() const { return damaged_bytes > 0 || torn_whole || other_version; }
+    bool lost_any() const { return damaged_bytes > 0 || torn_whole || other_version || unsettled; }
     // Set when the file could not be opened to be written, created or repaired:
     // what was read is in force, nothing new is kept until a put() succeeds.
     std::optional<conf::Error> write_error;
@@ -85,6 +88,9 @@ class Journal {
   // An error leaves entries() as it was, and the journal usable.
   conf::Status put(const std::string& key, std::string_view value);
   conf::Status erase(const std::string& key);
+  // What may be missing has been dealt with, and what follows from it has been
+  // put: the next open() need not know. Ok at once where nothing was lost.
+  conf::Status settle();
 
   // The last write failed: what is on the disk may be older than what was asked
   // to be kept.
@@ -103,6 +109,7 @@ class Journal {
   std::string encode(char op, std::string_view key, std::string_view value);
   conf::Status change(char op, const std::string& key, std::string_view value);
   conf::Status append(std::string_view record);
+  conf::Status note_written(conf::Status status);
   conf::Status rewrite(const Entries& entries);
   void compact_if_worth_it();
   void keep_room();
@@ -119,6 +126,7 @@ class Journal {
   size_t reserved_to_bytes_ = 0;  // the offset up to which there is room
   size_t compact_at_bytes_ = kCompactBytes;
   std::string other_version_;  // a file that must be kept before it is written over; empty: none
+  bool unsettled_ = false;     // something may be missing: each rewrite says so
   bool end_in_doubt_ = false;  // the next change is a rewrite
   bool failing_ = false;
 };

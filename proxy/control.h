@@ -399,6 +399,7 @@ class Control {
   bool handing_over_ = false;  // from letting go of the state until it is taken back
   balancer::SavedFreeze freeze_;
   std::set<std::string> unsaved_;
+  bool settle_again_ = false;  // the journal still says that something may be missing
   uint64_t save_again_ms_ = 0;
   FileWatch config_file_;
   uint64_t config_looked_ms_ = 0;

@@ -30,7 +30,8 @@ bool disk_fails(int error) {
 // A disk that is full, read-only or damaged is no reason to serve nobody.
 conf::Status Control::open_store() {
   if (config_.state_dir.empty()) return conf::Done{};
-  if (mkdir(config_.state_dir.c_str(), StateWriter::kFolderMode) != 0 && errno != EEXIST && !disk_fails(errno)) {
+  if (mkdir(config_.state_dir.c_str(), StateWriter::kFolderMode) != 0 && errno != EEXIST &&
+      !disk_fails(errno)) {
     return conf::Error{
         conf::Error::Kind::io, conf::Error::Source::system, false,
         "state_dir " + config_.state_dir + " is not there and cannot be made: " + std::strerror(errno)};
@@ -74,6 +75,9 @@ void Control::mind_recovery(const balancer::Journal::Recovery& recovery,
           " were unreadable; the file is kept as journal.damaged.");
   } else if (recovery.torn_whole) {
     doubt("The last record of " + journal + " is there but unreadable.");
+  } else if (recovery.unsettled) {
+    doubt("An earlier start found " + journal +
+          " damaged, and ended before what it did about that was saved.");
   } else if (recovery.torn_bytes > 0) {
     add_event("state_damaged", "",
               "the last record of " + journal + " was cut off after " + std::to_string(recovery.torn_bytes) +
@@ -127,9 +131,8 @@ void Control::begin_on_blue(const std::string& why) {
       put_split(name, 0, "recovery");
       rollouts_.split_changed(name, 0);
     }
-    save_service(name);
   }
-  save_freeze();
+  save_all();
 }
 
 // The journal that could not be read at the start can be read now.
@@ -245,12 +248,15 @@ void Control::save_freeze() {
 void Control::save_all() {
   for (const auto& [name, entry] : registry_.services()) save_service(name);
   save_freeze();
+  writer_.settle();
 }
 
 // One event for each thing that a restart would not know, and one when there is
 // none left.
 void Control::note_saved(const std::string& what, const conf::Status& status) {
-  if (status.ok()) {
+  if (what == StateWriter::kSettled) {
+    settle_again_ = !status.ok();  // which is told of what it waits for
+  } else if (status.ok()) {
     if (unsaved_.erase(what) > 0 && unsaved_.empty()) {
       add_event("state_saved_again", "", "the state is on the disk again, whole");
     }
@@ -265,7 +271,7 @@ void Control::note_saved(const std::string& what, const conf::Status& status) {
 
 // Nobody else may come by to save it.
 void Control::save_again() {
-  if (unsaved_.empty() || !writer_.keeps() || loop_.now_ms() < save_again_ms_) return;
+  if ((unsaved_.empty() && !settle_again_) || !writer_.keeps() || loop_.now_ms() < save_again_ms_) return;
   save_again_ms_ = loop_.now_ms() + kSaveAgainMs;
   for (const std::string& what : std::set<std::string>(unsaved_)) {
     if (what == StateWriter::kFreeze) {
@@ -276,6 +282,7 @@ void Control::save_again() {
       unsaved_.erase(what);  // the configuration has it no more
     }
   }
+  if (std::exchange(settle_again_, false)) writer_.settle();
 }
 
 conf::Status Control::freeze(const std::string& reason, const Actor& actor) {

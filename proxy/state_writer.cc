@@ -151,6 +151,10 @@ void StateWriter::save_freeze(balancer::SavedFreeze freeze) {
   ask(kFreeze, [freeze = std::move(freeze)](StateStore& store) { return store.save_freeze(freeze); });
 }
 
+void StateWriter::settle() {
+  ask(kSettled, [](StateStore& store) { return store.settle(); });
+}
+
 void StateWriter::write_report(std::string_view kind, const std::string& service, int64_t unix_ms,
                                std::string json, std::string text) {
   if (!thread_.joinable()) return;

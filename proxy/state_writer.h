@@ -39,7 +39,8 @@ class StateWriter {
   static constexpr uint32_t kFolderMode = 0750;  // of state_dir, where it is made
   static constexpr size_t kMostReports = 64;     // under way; more are refused
   static constexpr uint64_t kEndMs = 2000;
-  static constexpr const char* kFreeze = "";  // among the names of services
+  static constexpr const char* kFreeze = "";       // among the names of services
+  static constexpr const char* kSettled = "\x01";  // likewise: that nothing is missing any more
 
   struct Found {
     std::map<std::string, balancer::SavedService> services;
@@ -48,7 +49,7 @@ class StateWriter {
     std::vector<std::string> unreadable;  // as of StateStore
   };
   struct Hooks {
-    // How it went with `what`: a service, or kFreeze.
+    // How it went with `what`: a service, kFreeze or kSettled.
     std::function<void(const std::string& what, const conf::Status& status)> saved;
     std::function<void(const std::string& service, const conf::Result<std::string>& path)> reported;
     // begin() got no store, and now there is one that remembers this. States are
@@ -72,6 +73,8 @@ class StateWriter {
 
   void save(const std::string& service, balancer::SavedService state);
   void save_freeze(balancer::SavedFreeze freeze);
+  // What the journal may have lost has been answered by what was saved, all of it.
+  void settle();
   void write_report(std::string_view kind, const std::string& service, int64_t unix_ms, std::string json,
                     std::string text);
 

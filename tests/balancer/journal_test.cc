@@ -184,7 +184,48 @@ TEST_CASE("journal: a file of another version is kept aside before it is written
   journal.reset();
   journal = open_journal(files);
   CHECK(journal->entries().at("a") == "1");
+  CHECK(journal->recovery().unsettled);
+}
+
+TEST_CASE("journal: says that something may be missing until that is settled") {
+  MemoryFileSystem files(1);
+  {
+    auto journal = open_journal(files);
+    CHECK(journal->put("green", "50"));
+    CHECK(journal->put("green", "0"));
+    CHECK(journal->settle());
+  }
+  CHECK(!open_journal(files)->recovery().lost_any());
+  std::string damaged = files.content(kPath);
+  damaged.back() = static_cast<char>(damaged.back() ^ 0x01);
+  files.set_content(kPath, damaged);
+  CHECK(!open_journal(files)->recovery().unsettled);  // this opening found it
+  {
+    // The one before ended at once. Compactions keep it in mind.
+    auto journal = open_journal(files);
+    CHECK(journal->recovery().unsettled);
+    CHECK(journal->recovery().lost_any());
+    CHECK(journal->entries() == std::map<std::string, std::string>{{"green", "50"}});
+    const std::string large(Journal::kCompactBytes, 'x');
+    for (int i = 0; i < 8; ++i) CHECK(journal->put("large", large));
+    CHECK(journal->put("green", "0"));
+  }
+  {
+    auto journal = open_journal(files);
+    CHECK(journal->recovery().unsettled);
+    files.free_bytes = 0;
+    while (journal->put("filler", std::string(4096, 'x'))) continue;  // the room that was kept
+    CHECK(!journal->settle());
+  }
+  {
+    auto journal = open_journal(files);
+    CHECK(journal->recovery().unsettled);
+    files.free_bytes = MemoryFileSystem::kNever;
+    CHECK(journal->settle());
+  }
+  auto journal = open_journal(files);
   CHECK(!journal->recovery().lost_any());
+  CHECK(journal->entries().at("green") == "0");
 }
 
 TEST_CASE("journal: behind a damaged version line whole records count, and the file is kept") {
@@ -207,6 +248,7 @@ TEST_CASE("journal: behind a damaged version line whole records count, and the f
         journal->recovery().other_version ? "state/journal.other-version" : "state/journal.damaged";
     CHECK(files.content(copy) == damaged);
     CHECK(journal->put("b", "3"));
+    CHECK(journal->settle());
     journal.reset();
     CHECK(!open_journal(files)->recovery().lost_any());
   }
@@ -481,6 +523,24 @@ TEST_CASE("saved state: comes back whole, and a failed save changes nothing") {
   REQUIRE(store.ok());
   CHECK((*store)->services() == std::map<std::string, SavedService>{{"web", web}});
   CHECK((*store)->freeze() == freeze);
+}
+
+TEST_CASE("saved state: nothing is settled while a state is not saved") {
+  MemoryFileSystem files(1);
+  files.set_content(kPath, "not a journal at all");
+  auto opened = StateStore::open(files, "state");
+  REQUIRE(opened.ok());
+  files.free_bytes = 0;
+  CHECK(!(*opened)->save("web", SavedService{}));
+  files.free_bytes = MemoryFileSystem::kNever;
+  CHECK((*opened)->save_freeze({}));
+  CHECK(!(*opened)->settle());
+  CHECK((*opened)->save("web", SavedService{}));
+  CHECK((*opened)->settle());
+  opened->reset();
+  opened = StateStore::open(files, "state");
+  REQUIRE(opened.ok());
+  CHECK(!(*opened)->recovery().lost_any());
 }
 
 TEST_CASE("saved state: what another release wrote is left out and named") {

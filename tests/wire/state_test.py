@@ -4,6 +4,7 @@ or can be read or written no more."""
 
 import contextlib
 import os
+import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -308,6 +309,43 @@ def test_a_journal_with_a_damaged_head_is_kept_and_begins_on_blue():
             sluice.admin.do("set weight web green=5")
             revive(sluice)
             equal(sluice.admin.show("split")[0]["green"], 5.0, "the split after another start")
+
+
+def crc32c(octets):
+    crc = 0xFFFFFFFF
+    for octet in octets:
+        crc ^= octet
+        for _ in range(8):
+            crc = crc >> 1 ^ (0x82F63B78 if crc & 1 else 0)
+    return crc ^ 0xFFFFFFFF
+
+
+def a_mark_that_something_may_be_missing(content):
+    """The record that a repair leaves, behind those of `content`."""
+    last, at = 0, content.index(b"\n") + 1
+    while at < len(content):
+        size, _, last = struct.unpack_from("<IIQ", content, at)
+        at += 16 + size
+    payload = b"+" + struct.pack("<H", 9) + b"unsettled"
+    size, body = struct.pack("<I", len(payload)), struct.pack("<Q", last + 1) + payload
+    return size + struct.pack("<I", crc32c(size + body)) + body
+
+
+def test_a_damage_is_not_forgotten_by_who_died_before_all_was_on_blue():
+    blue, green = pair()
+    with blue, green, with_state(Sluice(blue, green, service=CALM)) as sluice:
+        sluice.admin.do("set weight web green=60")
+        die(sluice)
+        content = journal(sluice).read_bytes()
+        journal(sluice).write_bytes(content + a_mark_that_something_may_be_missing(content))
+        sluice.start()
+        equal(sluice.admin.show("split")[0]["green"], 0.0, "the split")
+        expect("An earlier start found" in "".join(events(sluice, "state_damaged")), "no event says so")
+        await_saved(sluice)
+        sluice.admin.do("set weight web green=20")
+        revive(sluice)
+        equal(sluice.admin.show("split")[0]["green"], 20.0, "the split after another start")
+        expect(not events(sluice, "state_damaged"), "the damage is told again")
 
 
 def test_a_rollout_does_not_go_on_where_a_trip_may_be_lost():
