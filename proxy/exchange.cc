@@ -258,6 +258,13 @@ void Exchange::on_response() {
     }
     return;
   }
+  // A peer that was tired of a kept-alive connection said so as our request was on
+  // its way: this answers the silence before it (RFC 9110, 15.5.9).
+  if (head.status == 408 && upstream_->reused() && forgives_stale()) {
+    settle_attempt(Outcome::cancelled, head.status);
+    begin_on_fresh();
+    return;
+  }
   first_byte_us_ = context_.loop.now_us() - attempt_us_;
   stats().first_byte_duration.record(first_byte_us_ * 1000);
   if (!traced_attempts_.empty()) traced_attempts_.back().status = head.status;

@@ -141,6 +141,9 @@ class Exchange {
   // exchange_failure.cc: what to do when an attempt fails.
   bool try_again(const UpstreamFailure& failure, uint16_t status);
   bool may_replay() const;
+  // May the end of a kept-alive connection be nobody's failure?
+  bool forgives_stale() const;
+  void begin_on_fresh();
   bool retry_permitted(const UpstreamFailure& failure, uint16_t status) const;
   bool rescue_permitted(uint16_t status) const;
   void restart(conf::Colour colour);

@@ -26,19 +26,27 @@ void Exchange::on_upstream_failed(const UpstreamFailure& failure) {
   }
   // A kept-alive connection that its peer closed while our request was on its
   // way says nothing about the peer's health, if the request can go elsewhere.
-  const bool harmless = failure.stale && !stale_retried_ && may_replay() && is_idempotent(head_.method);
+  const bool harmless = failure.stale && forgives_stale();
   settle_attempt(harmless ? Outcome::cancelled : failure.outcome, 0);
   if (response_started_) {
     abort();
     return;
   }
   if (harmless) {
-    stale_retried_ = true;
-    fresh_only_ = true;
-    restart(colour_);
+    begin_on_fresh();
     return;
   }
   if (!try_again(failure, 0)) answer_failure(failure);
+}
+
+bool Exchange::forgives_stale() const {
+  return !stale_retried_ && !interim_sent_ && may_replay() && is_idempotent(head_.method);
+}
+
+void Exchange::begin_on_fresh() {
+  stale_retried_ = true;
+  fresh_only_ = true;
+  restart(colour_);
 }
 
 // Is all of the request that went out still in hand?

@@ -49,6 +49,35 @@ TEST_CASE("exchange_failure: a pooled connection that went stale costs a request
   }
 }
 
+TEST_CASE("exchange_failure: the 408 of an idle connection is not the answer to the next request") {
+  const std::string kTimeout =
+      "HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+  DataPath path(one_service());
+  auto client = warmed(path);
+  client->send(kGet);
+  path.origin(0).send(kTimeout);  // lies there unread when the request comes
+  path.origin(0).end();
+  path.run();
+  REQUIRE(path.dials() == 2);
+  path.origin(1).send(kOk);
+  path.run();
+  CHECK(client->received() == kOk);
+  CHECK(path.reporter.failures.empty());
+  CHECK(path.counters(Colour::blue).retries.get() == 0);
+  CHECK(path.reporter.finished.back().attempts == "cancelled,ok");
+
+  // Who says it again on a connection that is new means the request.
+  client->take_received();
+  client->send(kGet);
+  path.run();
+  path.origin(1).send(kTimeout);
+  path.run();
+  REQUIRE(path.dials() == 3);
+  path.origin(2).send(kTimeout);
+  path.run();
+  CHECK(status_of(client->received()) == 408);
+}
+
 TEST_CASE("exchange_failure: a stale connection is retried on a fresh one only, and once") {
   DataPath path(one_service());
   auto first = path.connect();

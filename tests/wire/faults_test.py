@@ -55,6 +55,10 @@ def closes_at_once(connection):
     return
 
 
+def tires(connection):
+    connection.send(b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+
+
 def resets_at_first_octet(connection):
     connection.fill()
     connection.reset()
@@ -152,6 +156,7 @@ FAULTS = [
     Fault("stalls_in_body_until_close", sends(BARE, stall), 0, "", "timeout", 1, SHORT),
     Fault("closes_kept_alive_at_request", at_second_request(closes_at_once), 200, "", "cancelled, ok", 2, kept=True),
     Fault("resets_kept_alive_at_request", at_second_request(reset), 200, "", "cancelled, ok", 2, kept=True),
+    Fault("tires_of_waiting_kept_alive_at_request", at_second_request(tires), 200, "", "cancelled, ok", 2, kept=True),
 ]
 
 
@@ -168,7 +173,7 @@ def page():
         "answer has begun: then the connection to the client is cut so that a part cannot be taken for the whole. A",
         "body that comes a little at a time for ever is ended by `timeouts.request` alone, which is off unless it is",
         "set. A request that meets the end of a kept-alive connection is sent again on another where its method allows",
-        "that; this is no failure and no retry.",
+        "that; this is no failure and no retry. So is one that such a connection answers by 408.",
         "",
         "| the upstream … | the client sees | `Proxy-Status` error | counted as | attempts |",
         "| --- | --- | --- | --- | --- |",
