@@ -176,7 +176,7 @@ def command(chance):
 class Life:
     """One process from its start to its death."""
 
-    MOST_LOOKS = 200
+    MOST_SECONDS = 60
 
     def __init__(self, sluice, chance):
         self.sluice = sluice
@@ -199,10 +199,11 @@ class Life:
         with self.killed_after(seconds) as timer:
             for one in commands:
                 self.give(one)
-            for _ in range(self.MOST_LOOKS):  # it may be held
-                if all(state.step > steps or by_itself(state) == [state] for state in self.states):
-                    break
-                self.look()
+            latest = time.monotonic() + self.MOST_SECONDS
+            seen = self.look()
+            while seen.step <= steps and by_itself(seen) != [seen]:
+                expect(time.monotonic() < latest, f"nothing has become of {seen}")
+                seen = self.look()
             timer.start()
             while True:
                 self.look()
@@ -232,13 +233,13 @@ class Life:
         self.look()
 
     def look(self):
-        """Narrows down what is there to what may have led to what is seen."""
+        """Narrows down what may be on the disk to what may have led to what is seen, and returns that."""
         for _ in range(3):  # a step may fall into a look
             seen = state_of(self.sluice)
             states = {state for state in self.states if seen in by_itself(state)}
             if states:
                 self.states = states
-                return
+                return seen
         raise Failure(f"{seen} is there, which cannot have come from {self.states}")
 
     def check(self, found):
