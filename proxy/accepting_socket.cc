@@ -5,6 +5,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 
 namespace sluice::proxy {
@@ -55,6 +56,14 @@ void AcceptingSocket::unwatch() {
   if (poll_ == nullptr) return;
   uv_close(reinterpret_cast<uv_handle_t*>(&std::exchange(poll_, nullptr)->handle),
            [](uv_handle_t* closed) { delete static_cast<Poll*>(closed->data); });
+}
+
+// Of a socket that listens tcpi_unacked is the length of the queue.
+size_t AcceptingSocket::waiting() const {
+  tcp_info info{};
+  socklen_t size = sizeof(info);
+  if (getsockopt(fd_, IPPROTO_TCP, TCP_INFO, &info, &size) != 0) return kMostAtOnce;
+  return std::clamp<size_t>(info.tcpi_unacked, 1, kMostAtOnce);
 }
 
 // What else accept4() says is of one connection that came to nothing, and the

@@ -50,10 +50,15 @@ class AcceptingSocket {
   // caller's; -1 when none waits or none can be had now. `peer`: where it comes
   // from, if the caller wants to know.
   int accept(sockaddr_storage* peer = nullptr);
-  // Takes what waits, at most kMostAtOnce: take(descriptor) for each.
+  // How many may be taken, once Ready has said that there are some, without asking
+  // for one too many: an accept4() that finds none has made a file by then, and
+  // thrown it away, and costs more than two that read. At most kMostAtOnce, which
+  // it also is where the kernel does not say (tcp(7), TCP_INFO).
+  size_t waiting() const;
+  // Takes what waits: take(descriptor) for each.
   template <typename Take>
   void accept_some(Take take) {
-    for (size_t i = 0; i < kMostAtOnce; ++i) {
+    for (size_t left = waiting(); left > 0; --left) {
       const int client = accept();
       if (client < 0) return;
       take(client);

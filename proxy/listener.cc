@@ -17,7 +17,7 @@ Listener::Listener(WorkerContext& context, ConnectionSet& connections,
       connections_(connections),
       traits_(std::move(traits)),
       is_unix_(is_unix),
-      socket_(context.loop, [this] { accept(AcceptingSocket::kMostAtOnce); }) {
+      socket_(context.loop, [this] { accept(socket_.waiting()); }) {
   socket_.adopt(fd);
   socket_.begin();
 }

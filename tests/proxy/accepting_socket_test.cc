@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <catch2/catch.hpp>
+#include <vector>
 
 namespace sluice::proxy {
 namespace {
@@ -51,6 +52,51 @@ TEST_CASE("accepting socket: what it takes sends without delay, does not block, 
     CHECK(reinterpret_cast<const sockaddr_in&>(peer).sin_port == name_of(client).sin_port);
     close(taken);
     close(client);
+  }
+  CHECK(loop.close() == 0);
+}
+
+TEST_CASE("accepting socket: says how many wait, and to look where it is not known") {
+  Loop loop(1);
+  {
+    AcceptingSocket listening(loop, [] {});
+    const int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
+    listening.adopt(fd);
+    sockaddr_in address = loopback();
+    REQUIRE(bind(fd, reinterpret_cast<const sockaddr*>(&address), sizeof(address)) == 0);
+    REQUIRE(listen(fd, 2 * AcceptingSocket::kMostAtOnce) == 0);
+    CHECK(listening.waiting() == 1);  // whoever asks was told of one
+    address = name_of(fd);
+    std::vector<int> clients;
+    const auto connect_one = [&] {
+      clients.push_back(socket(AF_INET, SOCK_STREAM, 0));
+      REQUIRE(connect(clients.back(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)) == 0);
+    };
+    const auto await = [&](size_t count) {  // a handshake may end a moment after connect()
+      while (listening.waiting() < count) sched_yield();
+      CHECK(listening.waiting() == count);
+    };
+    for (int i = 0; i < 3; ++i) connect_one();
+    await(3);
+    size_t taken = 0;
+    const auto take = [&](int client) {
+      ++taken;
+      close(client);
+    };
+    listening.accept_some(take);
+    CHECK(taken == 3);
+    for (size_t i = 0; i < AcceptingSocket::kMostAtOnce + 5; ++i) connect_one();
+    await(AcceptingSocket::kMostAtOnce);
+    listening.accept_some(take);
+    await(5);
+    listening.accept_some(take);
+    CHECK(taken == 3 + AcceptingSocket::kMostAtOnce + 5);
+    for (const int client : clients) close(client);
+  }
+  {
+    AcceptingSocket local(loop, [] {});
+    local.adopt(socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0));
+    CHECK(local.waiting() == AcceptingSocket::kMostAtOnce);
   }
   CHECK(loop.close() == 0);
 }
