@@ -162,40 +162,21 @@ conf::Status StateStore::save(const std::string& service, const SavedService& st
       kept != services_.end() && kept->second == state && !failing()) {
     return conf::Done{};
   }
-  if (conf::Status kept = put(key_of(service), encode(state)); !kept) return kept;
+  if (conf::Status kept = journal_->put(key_of(service), encode(state)); !kept) return kept;
   services_[service] = state;
   return conf::Done{};
 }
 
 conf::Status StateStore::forget(const std::string& service) {
   if (conf::Status kept = journal_->erase(key_of(service)); !kept) return kept;
-  unsaved_.erase(key_of(service));
   services_.erase(service);
   return conf::Done{};
 }
 
 conf::Status StateStore::save_freeze(const SavedFreeze& freeze) {
-  if (conf::Status kept = put(std::string(kFreezeKey), encode(freeze)); !kept) return kept;
+  if (conf::Status kept = journal_->put(std::string(kFreezeKey), encode(freeze)); !kept) return kept;
   freeze_ = freeze;
   return conf::Done{};
-}
-
-conf::Status StateStore::put(const std::string& key, const std::string& value) {
-  conf::Status kept = journal_->put(key, value);
-  if (kept.ok()) {
-    unsaved_.erase(key);
-  } else {
-    unsaved_.insert(key);
-  }
-  return kept;
-}
-
-conf::Status StateStore::settle() {
-  if (!unsaved_.empty()) {
-    return conf::Error{conf::Error::Kind::unavailable, conf::Error::Source::system, true,
-                       "'" + *unsaved_.begin() + "' is not saved yet"};
-  }
-  return journal_->settle();
 }
 
 }  // namespace sluice::balancer

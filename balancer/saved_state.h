@@ -14,7 +14,6 @@
 #include <map>
 #include <memory>
 #include <optional>
-#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -82,19 +81,16 @@ class StateStore {
   conf::Status save(const std::string& service, const SavedService& state);
   conf::Status forget(const std::string& service);
   conf::Status save_freeze(const SavedFreeze& freeze);
-  // As Journal::settle(). An error also while the last save() of anything failed.
-  conf::Status settle();
+  // As Journal::settle().
+  conf::Status settle() { return journal_->settle(); }
 
  private:
   explicit StateStore(std::unique_ptr<Journal> journal) : journal_(std::move(journal)) {}
-
-  conf::Status put(const std::string& key, const std::string& value);
 
   std::unique_ptr<Journal> journal_;
   std::map<std::string, SavedService> services_;
   SavedFreeze freeze_;
   std::vector<std::string> unreadable_;
-  std::set<std::string> unsaved_;  // keys
 };
 
 }  // namespace sluice::balancer

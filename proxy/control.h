@@ -322,6 +322,7 @@ class Control {
   balancer::SavedService saved_of(const std::string& service) const;
   void restore_states();
   void begin_on_blue(const std::string& why);
+  static balancer::SavedService begun_on_blue(balancer::SavedService saved);
   void take_found(const StateWriter::Found& found);
   void restore_by_hand_late(ServiceEntry& entry, const balancer::ByHand& by_hand);
   void join(const InForce& journalled);
@@ -333,6 +334,7 @@ class Control {
   void save_all();
   void note_saved(const std::string& what, const conf::Status& status);
   void save_again();
+  void settle_journal();
   void tick();
   void watch_caps();
   // What events of a cap say beside their message.
@@ -399,7 +401,7 @@ class Control {
   bool handing_over_ = false;  // from letting go of the state until it is taken back
   balancer::SavedFreeze freeze_;
   std::set<std::string> unsaved_;
-  bool settle_again_ = false;  // the journal still says that something may be missing
+  bool settle_when_saved_ = false;  // the journal may say that something is missing
   uint64_t save_again_ms_ = 0;
   FileWatch config_file_;
   uint64_t config_looked_ms_ = 0;

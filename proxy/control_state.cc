@@ -98,8 +98,12 @@ void Control::restore_states() {
     if (ServiceEntry* const entry = registry_.find(name); entry != nullptr) {
       put_in_force(*entry, saved);
       registry_.restore_by_hand(service_conf(name), saved.by_hand, resolver_.names());
-    } else {
+    } else if (in_doubt_.empty()) {
       restore_absent(name, saved);
+    } else {
+      const balancer::SavedService on_blue = begun_on_blue(saved);
+      restore_absent(name, on_blue);
+      writer_.save(name, on_blue);
     }
   }
   judge_.configure();
@@ -123,12 +127,20 @@ void Control::restore_absent(const std::string& service, const balancer::SavedSe
   }
 }
 
+// A service that the file lacks: when it comes back, it begins as the others did.
+balancer::SavedService Control::begun_on_blue(balancer::SavedService saved) {
+  saved.green = 0;
+  ++saved.generation;
+  saved.source = kRecovery;
+  return saved;
+}
+
 // Never with more green than before the end, also not by a rollout that goes on.
 void Control::begin_on_blue(const std::string& why) {
   for (const auto& [name, entry] : registry_.services()) {
     rollouts_.hold_back(name, why);
     if (entry.state->split().get().green != 0) {
-      put_split(name, 0, "recovery");
+      put_split(name, 0, kRecovery);
       rollouts_.split_changed(name, 0);
     }
   }
@@ -248,15 +260,17 @@ void Control::save_freeze() {
 void Control::save_all() {
   for (const auto& [name, entry] : registry_.services()) save_service(name);
   save_freeze();
-  writer_.settle();
+  settle_when_saved_ = true;
 }
 
 // One event for each thing that a restart would not know, and one when there is
 // none left.
 void Control::note_saved(const std::string& what, const conf::Status& status) {
   if (what == StateWriter::kSettled) {
-    settle_again_ = !status.ok();  // which is told of what it waits for
-  } else if (status.ok()) {
+    settle_when_saved_ = !status.ok();
+    return look_at_settling();
+  }
+  if (status.ok()) {
     if (unsaved_.erase(what) > 0 && unsaved_.empty()) {
       add_event("state_saved_again", "", "the state is on the disk again, whole");
     }
@@ -266,12 +280,21 @@ void Control::note_saved(const std::string& what, const conf::Status& status) {
                   (what == StateWriter::kFreeze ? "of the freeze" : "the last changes") +
                   " until the disk takes them, which is tried again each second");
   }
+  settle_journal();
   look_at_settling();
+}
+
+// Only when all is on the disk that follows from what may be missing.
+void Control::settle_journal() {
+  if (!settle_when_saved_ || !unsaved_.empty() || writer_.saving() || !writer_.keeps()) return;
+  settle_when_saved_ = false;
+  writer_.settle();
 }
 
 // Nobody else may come by to save it.
 void Control::save_again() {
-  if ((unsaved_.empty() && !settle_again_) || !writer_.keeps() || loop_.now_ms() < save_again_ms_) return;
+  if ((unsaved_.empty() && !settle_when_saved_) || !writer_.keeps() || loop_.now_ms() < save_again_ms_)
+    return;
   save_again_ms_ = loop_.now_ms() + kSaveAgainMs;
   for (const std::string& what : std::set<std::string>(unsaved_)) {
     if (what == StateWriter::kFreeze) {
@@ -282,7 +305,7 @@ void Control::save_again() {
       unsaved_.erase(what);  // the configuration has it no more
     }
   }
-  if (std::exchange(settle_again_, false)) writer_.settle();
+  settle_journal();
 }
 
 conf::Status Control::freeze(const std::string& reason, const Actor& actor) {

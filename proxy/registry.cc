@@ -71,12 +71,17 @@ void Registry::update_service(const conf::Service& service, uint64_t wall_us) {
     const auto back = services_.insert(std::move(before)).position;
     balancer::Split& split = back->second.state->split();
     const balancer::Split::Value now = split.get();
-    // Nobody would expect what was set by hand before it left.
-    const conf::BasisPoints green = !service.has_green || back->second.state->tripped() ? 0 : service.split;
+    // Nobody would expect what was set by hand before it left, nor green where a
+    // trip may be missing.
+    const bool in_doubt = back->second.split_source == kRecovery;
+    const bool no_green = !service.has_green || in_doubt || back->second.state->tripped();
+    const conf::BasisPoints green = no_green ? 0 : service.split;
     if (green != now.green) split.set({green, now.generation + 1});
     changed_.insert(service.name);
-    back->second.split_source = "config";
-    back->second.split_since_us = wall_us;
+    if (!in_doubt) {
+      back->second.split_source = "config";
+      back->second.split_since_us = wall_us;
+    }
     back->second.by_hand = {};
   }
   ServiceEntry& entry = services_[service.name];
@@ -151,6 +156,8 @@ void Registry::remember(const std::string& service, const balancer::SavedService
   if (entry.state == nullptr) {
     entry.state = std::make_shared<balancer::ServiceState>(
         service, balancer::Split::Value{saved.green, saved.generation});
+    entry.split_source = saved.source;
+    entry.split_since_us = static_cast<uint64_t>(saved.since_unix_ms) * 1000;
   } else {
     const balancer::Split::Value now = entry.state->split().get();
     entry.state->split().set({now.green, std::max(now.generation, saved.generation)});

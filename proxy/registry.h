@@ -28,6 +28,9 @@
 
 namespace sluice::proxy {
 
+// The source of a split that is blue's since a trip may be missing.
+inline constexpr const char* kRecovery = "recovery";
+
 // A service as the control thread sees it.
 struct ServiceEntry {
   std::shared_ptr<balancer::ServiceState> state;
@@ -35,7 +38,7 @@ struct ServiceEntry {
   // By address text, in the order of the configuration. Without green: empty.
   std::vector<balancer::EndpointPlan> endpoints[2];
   std::shared_ptr<const TlsClientContext> tls[2];  // null: plain
-  std::string split_source;                        // config, admin, rollout, trip, state
+  std::string split_source;                        // config, admin, rollout, trip, kRecovery
   uint64_t split_since_us = 0;                     // wall clock
   std::string trip_reason;                         // while tripped
   std::string tripped_by;                          // who asked for it by hand; may be empty

@@ -152,6 +152,7 @@ void StateWriter::save_freeze(balancer::SavedFreeze freeze) {
 }
 
 void StateWriter::settle() {
+  assert(!saving());
   ask(kSettled, [](StateStore& store) { return store.settle(); });
 }
 

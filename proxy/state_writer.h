@@ -73,7 +73,8 @@ class StateWriter {
 
   void save(const std::string& service, balancer::SavedService state);
   void save_freeze(balancer::SavedFreeze freeze);
-  // What the journal may have lost has been answered by what was saved, all of it.
+  // What the journal may have lost has been answered by what was saved, all of it:
+  // to be asked for while nothing is saving() and nothing failed.
   void settle();
   void write_report(std::string_view kind, const std::string& service, int64_t unix_ms, std::string json,
                     std::string text);

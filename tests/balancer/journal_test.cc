@@ -525,24 +525,6 @@ TEST_CASE("saved state: comes back whole, and a failed save changes nothing") {
   CHECK((*store)->freeze() == freeze);
 }
 
-TEST_CASE("saved state: nothing is settled while a state is not saved") {
-  MemoryFileSystem files(1);
-  files.set_content(kPath, "not a journal at all");
-  auto opened = StateStore::open(files, "state");
-  REQUIRE(opened.ok());
-  files.free_bytes = 0;
-  CHECK(!(*opened)->save("web", SavedService{}));
-  files.free_bytes = MemoryFileSystem::kNever;
-  CHECK((*opened)->save_freeze({}));
-  CHECK(!(*opened)->settle());
-  CHECK((*opened)->save("web", SavedService{}));
-  CHECK((*opened)->settle());
-  opened->reset();
-  opened = StateStore::open(files, "state");
-  REQUIRE(opened.ok());
-  CHECK(!(*opened)->recovery().lost_any());
-}
-
 TEST_CASE("saved state: what another release wrote is left out and named") {
   MemoryFileSystem files(1);
   SavedService state;

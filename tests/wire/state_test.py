@@ -348,6 +348,41 @@ def test_a_damage_is_not_forgotten_by_who_died_before_all_was_on_blue():
         expect(not events(sluice, "state_damaged"), "the damage is told again")
 
 
+def test_a_service_that_is_absent_when_a_trip_may_be_lost_comes_back_on_blue():
+    blue, green = pair()
+    with blue, green, with_state(Sluice(blue, green, service={**CALM, "split": 50})) as sluice:
+        sluice.admin.do("set weight web green=60")
+        die(sluice)
+        content = journal(sluice).read_bytes()
+        journal(sluice).write_bytes(content + a_mark_that_something_may_be_missing(content))
+
+        def starts_and_starts_again():
+            sluice.start()
+            await_saved(sluice)
+            revive(sluice)
+            expect(not events(sluice, "state_damaged"), "the damage is told again")
+        sluice.lack_web(starts_and_starts_again)
+        (split,) = sluice.admin.show("split")
+        equal((split["green"], split["source"]), (0.0, "recovery"), "the split")
+        sluice.admin.do("set weight web green=20")
+        sluice.lack_web(sluice.reload)
+        equal(sluice.admin.show("split")[0]["green"], 50.0, "the split once somebody has looked")
+
+
+def test_a_damage_that_is_found_late_is_told_once():
+    blue, green = pair()
+    with blue, green, with_state(Sluice(blue, green, service={**CALM, "split": 50})) as sluice:
+        sluice.admin.do("set weight web green=60")
+        content = journal(sluice).read_bytes()
+        with hidden_at_the_start(sluice):
+            found = content + a_mark_that_something_may_be_missing(content)
+            journal(sluice, "hidden").write_bytes(found)
+        wait_until(lambda: len(events(sluice, "state_damaged")) == 2, what="that it may miss something")
+        await_saved(sluice)
+        revive(sluice)
+        expect(not events(sluice, "state_damaged"), "the damage is told again")
+
+
 def test_a_rollout_does_not_go_on_where_a_trip_may_be_lost():
     blue, green = pair()
     plan = {**CALM, "rollout": {"steps": [30, 100], "hold": "100ms", "min_requests": 1000000}}
