@@ -108,6 +108,8 @@ class UpstreamCodec {
   virtual void consumed(StreamId stream, size_t octets) = 0;
   // After `end`: may the connection carry another request?
   virtual bool reusable() const = 0;
+  // Did the head of the response say that the peer closes behind it?
+  virtual bool peer_closes() const = 0;
   // It may not, whatever its messages said.
   virtual void retire() = 0;
   virtual void become_tunnel(StreamId stream) = 0;

@@ -258,9 +258,8 @@ void Exchange::on_response() {
     }
     return;
   }
-  // A peer that was tired of a kept-alive connection said so as our request was on
-  // its way: this answers the silence before it (RFC 9110, 15.5.9).
-  if (head.status == 408 && upstream_->reused() && forgives_stale()) {
+  if (head.status == 408 && answers_the_silence_before()) {
+    if (!traced_attempts_.empty()) traced_attempts_.back().status = head.status;
     settle_attempt(Outcome::cancelled, head.status);
     begin_on_fresh();
     return;

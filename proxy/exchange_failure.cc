@@ -43,6 +43,14 @@ bool Exchange::forgives_stale() const {
   return !stale_retried_ && !interim_sent_ && may_replay() && is_idempotent(head_.method);
 }
 
+// A peer that is tired of a kept-alive connection may say so, and close, as a
+// request is on its way (RFC 9110, 15.5.9). Whoever says 408 later, or goes on,
+// means the request.
+bool Exchange::answers_the_silence_before() const {
+  return upstream_->reused() && upstream_->codec().peer_closes() && request_complete_ && !attempt_settled_ &&
+         context_.loop.now_us() - attempt_us_ < kSaidBeforeUs && forgives_stale();
+}
+
 void Exchange::begin_on_fresh() {
   stale_retried_ = true;
   fresh_only_ = true;

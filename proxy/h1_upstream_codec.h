@@ -40,6 +40,7 @@ class H1UpstreamCodec final : public UpstreamCodec {
   const Problem& problem() const override { return *problem_; }
   void consumed(StreamId, size_t) override {}
   bool reusable() const override { return state_ == State::ready && keep_alive_ && request_ended_; }
+  bool peer_closes() const override { return !keep_alive_; }
   void retire() override { keep_alive_ = false; }
   void become_tunnel(StreamId) override { state_ = State::tunnel; }
 
