@@ -145,7 +145,14 @@ class Floor(Proxy):
 
 
 class Sluice(Proxy):
+    """`guarded`: with what it is for, split, caps, checks and the judge. `collector`:
+    the address that one request's spans of a hundred are sent to."""
+
     is_peer = False
+
+    def __init__(self, name, binary, guarded=True, collector=None):
+        super().__init__(name, binary)
+        self.guarded, self.collector = guarded, collector
 
     def arguments(self, folder, port, setup):
         tls = f'tls = {{ cert = "{setup.tls.cert}", key = "{setup.tls.key}" }}' if setup.tls else ""
@@ -153,7 +160,7 @@ class Sluice(Proxy):
         endpoints = ", ".join(f'"{origin}"' for origin in setup.origins)
         routes = "".join(
             f'[[route]]\npath = "/r{i}/"\nservice = "web"\n' for i in range(setup.routes)) if setup.routes > 1 else ""
-        upstream = f"endpoints = [{endpoints}]\nmax_connections = {setup.connections}\n"
+        trace = f'[trace]\nendpoint = "http://{self.collector}/v1/traces"\nsample = 0.01' if self.collector else ""
         config = write(folder, "sluice.toml", f"""
 workers = {setup.workers}
 [admin]
@@ -164,7 +171,22 @@ access = "{log}"
 [[listener]]
 bind = "127.0.0.1:{port}"
 {tls}
+{trace}
 {routes}
+{self._service(endpoints, setup.connections)}
+""")
+        return ["run", "-c", config]
+
+    def _service(self, endpoints, connections):
+        if not self.guarded:
+            return f"""
+[service.web.blue]
+endpoints = [{endpoints}]
+[service.web.trip]
+enabled = false
+"""
+        upstream = f"endpoints = [{endpoints}]\nmax_connections = {connections}\n"
+        return f"""
 [service.web]
 split = 25
 [service.web.blue]
@@ -176,8 +198,7 @@ path = "/health"
 interval = "2s"
 [service.web.trip]
 enabled = true
-""")
-        return ["run", "-c", config]
+"""
 
     def version(self):
         return self._first_line("version")

@@ -89,7 +89,7 @@ bool AccessLog::Writer::take_buffer() {
   }
   filling_ = spare_.back();
   spare_.pop_back();
-  filling_->size = 0;
+  filling_->size = filling_->lines = 0;
   return true;
 }
 
@@ -106,6 +106,7 @@ void AccessLog::Writer::record(const AccessRecord& record, uint64_t wall_us) {
   if (filling_ == nullptr && !take_buffer()) return dropped_.add();
   char* const bytes = filling_->bytes;
   filling_->size = static_cast<size_t>(write_access_line(bytes + filling_->size, record, wall_us) - bytes);
+  ++filling_->lines;
   lines_.add();
   if (filling_->size >= kBufferBytes) hand_over();
 }
@@ -121,7 +122,7 @@ void AccessLog::Writer::flush_aged(uint64_t now_us) {
 
 AccessLog::Core::Core(uint32_t workers, uint64_t seed)
     : wake_fd(eventfd(0, EFD_CLOEXEC)),
-      most_buffers(std::max<size_t>(2, kMostBytes / kBufferBytes / std::max<uint32_t>(workers, 1))) {
+      most_buffers(std::max<size_t>(3, kMostBytes / kBufferBytes / std::max<uint32_t>(workers, 1))) {
   // Fails but for want of descriptors, and then nothing can be done.
   if (wake_fd < 0) std::abort();
   balancer::Random seeds(seed);
@@ -214,11 +215,9 @@ void AccessLog::Core::write_out(const Writer::Buffer& buffer) {
   const std::string_view all(buffer.bytes, buffer.size);
   std::string_view left = all;
   if (!torn || write_all("\n").empty()) left = write_all(all);
-  const auto lines_of = [](std::string_view text) {
-    return static_cast<uint64_t>(std::count(text.begin(), text.end(), '\n'));
-  };
-  written.add(lines_of(all.substr(0, all.size() - left.size())));
-  lost.add(lines_of(left));
+  const auto not_written = static_cast<uint64_t>(std::count(left.begin(), left.end(), '\n'));
+  written.add(buffer.lines - not_written);
+  lost.add(not_written);
 }
 
 // Returns what could not be written.

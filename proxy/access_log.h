@@ -8,7 +8,7 @@
 // or kMostAgeUs old; the log's thread writes it with one write(2) and hands it
 // back. A buffer is full at kBufferBytes, and past that there is room to end any
 // line that began before. All buffers together are full at kMostBytes (but there
-// are two for each worker at least); with the room past that they may take 1.6
+// are three for each worker at least); with the room past that they may take 1.3
 // times as much.
 // When a slow disk holds all of a worker's buffers, its lines are dropped and
 // counted: a worker neither waits nor takes a lock nor, once it has its
@@ -44,7 +44,7 @@ namespace sluice::proxy {
 class AccessLog {
  public:
   static constexpr size_t kMostBytes = 8 * 1024 * 1024;
-  static constexpr size_t kBufferBytes = 64 * 1024;
+  static constexpr size_t kBufferBytes = 128 * 1024;
   static constexpr uint64_t kMostAgeUs = 200'000;
   static constexpr uint64_t kReportUs = 60'000'000;
   static constexpr uint64_t kFlushMs = 2000;
@@ -116,6 +116,7 @@ class AccessLog::Writer {
   friend struct AccessLog::Core;
   struct Buffer {
     size_t size = 0;
+    size_t lines = 0;
     char bytes[kBufferBytes + kMostLineBytes];
   };
 

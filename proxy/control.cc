@@ -37,7 +37,9 @@ class Control::WorkerReporter final : public Reporter {
   void attempt_sampled(const balancer::ServiceState& service, std::string_view client, std::string_view path,
                        uint64_t every) override {
     SampleNote note{service.name(), std::string(client), std::string(path), every};
-    control_.mailbox_.offer([this, note = std::move(note)] { control_.judge_.on_sample(note); });
+    // A failure, of whichever worker, takes along what waits.
+    control_.mailbox_.offer([this, note = std::move(note)] { control_.judge_.on_sample(note); },
+                            Mailbox::When::at_look);
   }
   void request_finished(const AccessRecord& record) override {
     const uint64_t wall_us = wall_.at(record.now_us);
@@ -272,6 +274,7 @@ bool Control::first_checks_over() const {
 
 void Control::tick() {
   loop_.arm(ticker_, Judge::kTickMs);
+  mailbox_.look();
   save_again();
   look_at_settling();
   if (state_ != RunState::running) return;

@@ -6,39 +6,41 @@
 namespace sluice::proxy {
 
 Mailbox::Mailbox(Loop& loop) : loop_(loop) {
-  if (uv_async_init(loop.uv(), &async_, on_wake) != 0) std::abort();
+  if (uv_async_init(loop.uv(), &async_,
+                    [](uv_async_t* handle) { static_cast<Mailbox*>(handle->data)->look(); }) != 0) {
+    std::abort();
+  }
   async_.data = this;
 }
 
-void Mailbox::post(Task task) {
+void Mailbox::post(Task task, When when) {
   const std::lock_guard<std::mutex> lock(mutex_);
-  post_locked(std::move(task));
+  post_locked(std::move(task), when);
 }
 
-void Mailbox::offer(Task task) {
+void Mailbox::offer(Task task, When when) {
   const std::lock_guard<std::mutex> lock(mutex_);
   if (tasks_.size() < kMostWaiting) {
-    post_locked(std::move(task));
+    post_locked(std::move(task), when);
   } else {
     dropped_.fetch_add(1, std::memory_order_relaxed);
   }
 }
 
-void Mailbox::post_locked(Task task) {
+void Mailbox::post_locked(Task task, When when) {
   if (closed_) return;
   tasks_.push_back(std::move(task));
   // Under the lock, so that the handle cannot be closed meanwhile.
-  uv_async_send(&async_);
+  if (when == When::soon || tasks_.size() >= kMostWaiting / 2) uv_async_send(&async_);
 }
 
-void Mailbox::on_wake(uv_async_t* handle) {
-  Mailbox& self = *static_cast<Mailbox*>(handle->data);
+void Mailbox::look() {
   std::vector<Task> tasks;
   {
-    const std::lock_guard<std::mutex> lock(self.mutex_);
-    tasks.swap(self.tasks_);
+    const std::lock_guard<std::mutex> lock(mutex_);
+    tasks.swap(tasks_);
   }
-  const Loop::Scope scope(self.loop_);
+  const Loop::Scope scope(loop_);
   for (const Task& task : tasks) task();
 }
 

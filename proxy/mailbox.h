@@ -3,7 +3,8 @@
 // post() and offer() may be called from any thread and never wait for the
 // receiver; the tasks run in the order of their posting, each once. They take a
 // lock, so they are for what is rare: plans, failures, commands. libuv joins
-// wake-ups, so each wake-up empties the box.
+// wake-ups, so each wake-up empties the box. Still one costs both threads as much
+// as a request: what comes with traffic and can wait wakes nobody.
 //
 // What comes with traffic is offered: where there is more of it than the receiver
 // can do, it must not pile up in memory.
@@ -28,6 +29,10 @@ class Mailbox {
  public:
   using Task = std::function<void()>;
 
+  // When a task is done that nothing hangs on: with the next that wakes the
+  // receiver, or when that calls look(), which it then has to do now and then.
+  enum class When : uint8_t { soon, at_look };
+
   // As many tasks as may wait when one more is offered.
   static constexpr size_t kMostWaiting = 16'384;
 
@@ -35,15 +40,16 @@ class Mailbox {
   Mailbox(const Mailbox&) = delete;
   Mailbox& operator=(const Mailbox&) = delete;
 
-  void post(Task task);
+  void post(Task task, When when = When::soon);
   // Posts unless kMostWaiting tasks wait already; then it is dropped and counted.
-  void offer(Task task);
+  void offer(Task task, When when = When::soon);
+  // Does what waits; on the loop's thread.
+  void look();
   uint64_t dropped() const { return dropped_.load(std::memory_order_relaxed); }
   void close();
 
  private:
-  static void on_wake(uv_async_t* handle);
-  void post_locked(Task task);
+  void post_locked(Task task, When when);
 
   Loop& loop_;
   uv_async_t async_{};

@@ -67,12 +67,14 @@ void TraceExporter::configure(const conf::Trace& settings) {
 
 void TraceExporter::offer(Span span) {
   const size_t weight = span.weight();
-  if (room_taken_.fetch_add(weight, std::memory_order_relaxed) + weight > kMostSpans) {
+  const size_t taken = room_taken_.fetch_add(weight, std::memory_order_relaxed) + weight;
+  if (taken > kMostSpans) {
     room_taken_.fetch_sub(weight, std::memory_order_relaxed);
     overflowed_.fetch_add(weight, std::memory_order_relaxed);
     return;
   }
-  mailbox_.post([this, span = std::move(span)]() mutable { take(std::move(span)); });
+  const auto when = taken < kHurrySpans ? Mailbox::When::at_look : Mailbox::When::soon;
+  mailbox_.post([this, span = std::move(span)]() mutable { take(std::move(span)); }, when);
 }
 
 void TraceExporter::take(Span span) {
@@ -110,6 +112,7 @@ void TraceExporter::on_answer(size_t count, const HttpAnswer& answer) {
     sent_ += count;
     room_taken_.fetch_sub(count, std::memory_order_relaxed);
     say(false, "the collector of traces takes spans again");
+    send_if_due();
     return;
   }
   lose(count);

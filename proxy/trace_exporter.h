@@ -80,6 +80,9 @@ class TraceExporter {
  public:
   static constexpr size_t kMostSpans = 4096;
   static constexpr size_t kBatch = 512;  // requests
+  // With so many in memory the control thread is woken for more; below that it
+  // looks in time.
+  static constexpr size_t kHurrySpans = kMostSpans / 4;
   static constexpr uint64_t kMostAgeMs = 1000;
   static constexpr uint64_t kPauseMs = 5000;
 

@@ -32,6 +32,30 @@ TEST_CASE("mailbox: what is posted is done in its order, each once") {
   CHECK(box.mailbox.dropped() == 0);
 }
 
+TEST_CASE("mailbox: what can wait is done in its order, with what cannot or when somebody looks") {
+  Box box;
+  std::vector<int> done;
+  box.mailbox.offer([&done] { done.push_back(0); }, Mailbox::When::at_look);
+  box.mailbox.post([&done] { done.push_back(1); }, Mailbox::When::at_look);
+  uv_run(box.loop.uv(), UV_RUN_NOWAIT);
+  CHECK(done.empty());  // it woke nobody
+  box.mailbox.look();
+  CHECK(done == std::vector<int>{0, 1});
+  box.mailbox.offer([&done] { done.push_back(2); }, Mailbox::When::at_look);
+  box.mailbox.offer([&done] { done.push_back(3); });
+  uv_run(box.loop.uv(), UV_RUN_NOWAIT);
+  CHECK(done == std::vector<int>{0, 1, 2, 3});
+
+  // Before the box is full nobody waits any more.
+  size_t count = 0;
+  for (size_t i = 0; i < Mailbox::kMostWaiting / 2; ++i) {
+    CHECK(count == 0);
+    box.mailbox.offer([&count] { ++count; }, Mailbox::When::at_look);
+  }
+  uv_run(box.loop.uv(), UV_RUN_NOWAIT);
+  CHECK(count == Mailbox::kMostWaiting / 2);
+}
+
 TEST_CASE("mailbox: what is offered to a full box is dropped and counted, what is posted is not") {
   Box box;
   size_t offered = 0;
