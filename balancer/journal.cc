@@ -102,6 +102,7 @@ conf::Result<std::unique_ptr<Journal>> Journal::open(FileSystem& files, std::str
     journal->recovery_.write_error = ready.error();
     journal->end_in_doubt_ = true;
     journal->failing_ = true;
+    journal->unsettled_ = true;  // what was to be kept meanwhile was not
   }
   return journal;
 }

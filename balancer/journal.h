@@ -26,7 +26,8 @@
 // renames it over journal and syncs the directory. After any failed write or
 // sync the file's end is in doubt, and so the next put() is a rewrite instead
 // of an append: a writer that met a full disk works again as soon as there is
-// room, without a restart. A repair after which something may be missing leaves a
+// room, without a restart. A repair after which something may be missing, and the
+// first rewrite of what could not be written at open(), leaves a
 // record that says so until settle(), since a crash may come before the owner has
 // put what he makes of it. Behind the end of the journal room is kept for what
 // has to be saved while the disk is full, above all a trip; it is taken off the

@@ -322,7 +322,7 @@ class Control {
   balancer::SavedService saved_of(const std::string& service) const;
   void restore_states();
   void begin_on_blue(const std::string& why);
-  static balancer::SavedService begun_on_blue(balancer::SavedService saved);
+  void leave_absent_on_blue();
   void take_found(const StateWriter::Found& found);
   void restore_by_hand_late(ServiceEntry& entry, const balancer::ByHand& by_hand);
   void join(const InForce& journalled);
@@ -397,8 +397,9 @@ class Control {
   std::deque<Settling> settling_;
   // The journal may lack a trip: why, until that has been minded; empty: no.
   std::string in_doubt_;
-  bool parts_paused_ = false;  // for a new process that wants the state
-  bool handing_over_ = false;  // from letting go of the state until it is taken back
+  std::vector<std::string> unreadable_services_;  // of the journal
+  bool parts_paused_ = false;                     // for a new process that wants the state
+  bool handing_over_ = false;                     // from letting go of the state until it is taken back
   balancer::SavedFreeze freeze_;
   std::set<std::string> unsaved_;
   bool settle_when_saved_ = false;  // the journal may say that something is missing

@@ -94,6 +94,7 @@ conf::Status Control::reset(const std::string& service, const Actor& actor) {
   if (conf::Status status = judge_.reset(service); !status.ok()) return status;
   (*found)->trip_reason.clear();
   (*found)->tripped_at_us = 0;
+  if ((*found)->split_source == kRecovery) (*found)->split_source = actor.source;  // somebody has looked
   rollouts_.reset(service);
   save_service(service);
   add_event("trip_reset", service,

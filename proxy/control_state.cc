@@ -84,7 +84,11 @@ void Control::mind_recovery(const balancer::Journal::Recovery& recovery,
                   " octets: a change that nobody was told was saved");
   }
   const std::string foreign = " of " + journal + " is of another release.";
-  for (const std::string& record : unreadable) doubt("The record '" + record + "'" + foreign);
+  constexpr std::string_view kOfAService = "service/";
+  for (const std::string& record : unreadable) {
+    doubt("The record '" + record + "'" + foreign);
+    if (record.starts_with(kOfAService)) unreadable_services_.push_back(record.substr(kOfAService.size()));
+  }
   if (recovery.write_error) {
     doubt(journal + " cannot be written, perhaps for long: " + recovery.write_error->detail);
   }
@@ -98,12 +102,8 @@ void Control::restore_states() {
     if (ServiceEntry* const entry = registry_.find(name); entry != nullptr) {
       put_in_force(*entry, saved);
       registry_.restore_by_hand(service_conf(name), saved.by_hand, resolver_.names());
-    } else if (in_doubt_.empty()) {
-      restore_absent(name, saved);
     } else {
-      const balancer::SavedService on_blue = begun_on_blue(saved);
-      restore_absent(name, on_blue);
-      writer_.save(name, on_blue);
+      restore_absent(name, saved);
     }
   }
   judge_.configure();
@@ -127,15 +127,8 @@ void Control::restore_absent(const std::string& service, const balancer::SavedSe
   }
 }
 
-// A service that the file lacks: when it comes back, it begins as the others did.
-balancer::SavedService Control::begun_on_blue(balancer::SavedService saved) {
-  saved.green = 0;
-  ++saved.generation;
-  saved.source = kRecovery;
-  return saved;
-}
-
-// Never with more green than before the end, also not by a rollout that goes on.
+// Never with more green than before the end, also not by a rollout that goes on,
+// nor by a service that the file lacks until later.
 void Control::begin_on_blue(const std::string& why) {
   for (const auto& [name, entry] : registry_.services()) {
     rollouts_.hold_back(name, why);
@@ -143,8 +136,21 @@ void Control::begin_on_blue(const std::string& why) {
       put_split(name, 0, kRecovery);
       rollouts_.split_changed(name, 0);
     }
+    registry_.put_in_doubt(name);
   }
+  for (const std::string& name : std::exchange(unreadable_services_, {})) {
+    if (registry_.find_any(name) == nullptr) registry_.remember(name, {});
+  }
+  leave_absent_on_blue();
   save_all();
+}
+
+// Their rollouts are paused already.
+void Control::leave_absent_on_blue() {
+  for (const auto& [name, entry] : registry_.dropped()) {
+    registry_.put_in_doubt(name);
+    save_service(name);
+  }
 }
 
 // The journal that could not be read at the start can be read now.
@@ -152,6 +158,7 @@ void Control::take_found(const StateWriter::Found& found) {
   mind_recovery(found.recovery, found.unreadable);
   join({found.services, found.freeze});
   writer_.joined();
+  if (found.recovery.lost_any()) leave_absent_on_blue();
   save_all();
   changed();
 }
@@ -233,7 +240,7 @@ void Control::restore_rollout(const std::string& service, const std::string& sav
 }
 
 balancer::SavedService Control::saved_of(const std::string& service) const {
-  const ServiceEntry& entry = registry_.services().at(service);
+  const ServiceEntry& entry = *registry_.find_any(service);
   balancer::SavedService saved;
   const Split::Value split = entry.state->split().get();
   saved.green = split.green;
@@ -250,7 +257,7 @@ balancer::SavedService Control::saved_of(const std::string& service) const {
 }
 
 void Control::save_service(const std::string& service) {
-  if (registry_.find(service) != nullptr) writer_.save(service, saved_of(service));
+  if (registry_.find_any(service) != nullptr) writer_.save(service, saved_of(service));
 }
 
 void Control::save_freeze() {
@@ -267,7 +274,7 @@ void Control::save_all() {
 // none left.
 void Control::note_saved(const std::string& what, const conf::Status& status) {
   if (what == StateWriter::kSettled) {
-    settle_when_saved_ = !status.ok();
+    settle_when_saved_ |= !status.ok();
     return look_at_settling();
   }
   if (status.ok()) {
@@ -299,10 +306,8 @@ void Control::save_again() {
   for (const std::string& what : std::set<std::string>(unsaved_)) {
     if (what == StateWriter::kFreeze) {
       save_freeze();
-    } else if (registry_.find(what) != nullptr) {
-      save_service(what);
     } else {
-      unsaved_.erase(what);  // the configuration has it no more
+      save_service(what);  // also of one that the configuration has no more
     }
   }
   settle_journal();

@@ -143,6 +143,8 @@ class Exchange {
   bool may_replay() const;
   // May the end of a kept-alive connection be nobody's failure?
   bool forgives_stale() const;
+  // What was said as a request was on its way has arrived by then.
+  static constexpr uint64_t kSaidBeforeUs = 1'000'000;
   bool answers_the_silence_before() const;
   void begin_on_fresh();
   bool retry_permitted(const UpstreamFailure& failure, uint16_t status) const;
@@ -155,8 +157,6 @@ class Exchange {
   enum class Then : uint8_t { serve, close };
   // The seconds after which to ask again after a 503 of ours: a place may be free
   // soon, maintenance takes its time.
-  // What was said when a request was on its way has arrived by then.
-  static constexpr uint64_t kSaidBeforeUs = 1'000'000;
   static constexpr const char* kRetrySoon = "1";
   static constexpr const char* kRetryLater = "60";
   void reply(uint16_t status, const char* error, const char* detail, Then then = Then::serve,

@@ -151,6 +151,23 @@ void Registry::restore_by_hand(const conf::Service& service, balancer::ByHand by
   }
 }
 
+const ServiceEntry* Registry::find_any(const std::string& service) const {
+  const auto found = services_.find(service);
+  if (found != services_.end()) return &found->second;
+  const auto dropped = dropped_.find(service);
+  return dropped == dropped_.end() ? nullptr : &dropped->second;
+}
+
+void Registry::put_in_doubt(const std::string& service) {
+  const auto dropped = dropped_.find(service);
+  ServiceEntry& entry = dropped == dropped_.end() ? services_.at(service) : dropped->second;
+  balancer::Split& split = entry.state->split();
+  const balancer::Split::Value now = split.get();
+  if (now.green == 0 && entry.split_source == "config") return;
+  entry.split_source = kRecovery;
+  if (dropped != dropped_.end()) split.set({0, now.generation + 1});
+}
+
 void Registry::remember(const std::string& service, const balancer::SavedService& saved) {
   ServiceEntry& entry = dropped_[service];
   if (entry.state == nullptr) {
@@ -158,6 +175,7 @@ void Registry::remember(const std::string& service, const balancer::SavedService
         service, balancer::Split::Value{saved.green, saved.generation});
     entry.split_source = saved.source;
     entry.split_since_us = static_cast<uint64_t>(saved.since_unix_ms) * 1000;
+    entry.by_hand = saved.by_hand;
   } else {
     const balancer::Split::Value now = entry.state->split().get();
     entry.state->split().set({now.green, std::max(now.generation, saved.generation)});

@@ -91,6 +91,13 @@ class Registry {
   const std::map<std::string, ServiceEntry>& services() const { return services_; }
   std::map<std::string, ServiceEntry>& services() { return services_; }
   ServiceEntry* find(const std::string& service);
+  // Those that the configuration has no more, or lacked at the start.
+  const std::map<std::string, ServiceEntry>& dropped() const { return dropped_; }
+  // Of either kind; null: never heard of.
+  const ServiceEntry* find_any(const std::string& service) const;
+  // Marks the split of either kind as kRecovery's, unless it is the file's and 0:
+  // of one that was dropped it becomes 0.
+  void put_in_doubt(const std::string& service);
   // The shared budgets, by name.
   const std::map<std::string, std::shared_ptr<balancer::Cap>>& caps() const { return caps_; }
   uint32_t workers() const { return workers_; }

@@ -73,7 +73,8 @@ void TraceExporter::offer(Span span) {
     overflowed_.fetch_add(weight, std::memory_order_relaxed);
     return;
   }
-  const auto when = taken < kHurrySpans ? Mailbox::When::at_look : Mailbox::When::soon;
+  const bool crosses = taken >= kHurrySpans && taken - weight < kHurrySpans;
+  const auto when = crosses ? Mailbox::When::soon : Mailbox::When::at_look;
   mailbox_.post([this, span = std::move(span)]() mutable { take(std::move(span)); }, when);
 }
 

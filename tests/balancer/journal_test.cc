@@ -228,6 +228,26 @@ TEST_CASE("journal: says that something may be missing until that is settled") {
   CHECK(journal->entries().at("green") == "0");
 }
 
+TEST_CASE("journal: says that something may be missing when it could not be written at first") {
+  MemoryFileSystem files(1);
+  { CHECK(open_journal(files)->put("green", "50")); }
+  std::string torn = files.content(kPath) + "torn";  // which is to be cut off
+  files.set_content(kPath, torn);
+  files.free_bytes = 0;
+  {
+    auto journal = open_journal(files);
+    REQUIRE(journal->recovery().write_error.has_value());
+    files.free_bytes = MemoryFileSystem::kNever;
+    CHECK(journal->put("other", "1"));
+  }
+  {
+    auto journal = open_journal(files);
+    CHECK(journal->recovery().unsettled);
+    CHECK(journal->settle());
+  }
+  CHECK(!open_journal(files)->recovery().lost_any());
+}
+
 TEST_CASE("journal: behind a damaged version line whole records count, and the file is kept") {
   MemoryFileSystem files(1);
   {

@@ -11,6 +11,7 @@ latch, freeze, the rollout's position and a limit set by hand are all compared.
 """
 
 import random
+import signal
 import sys
 import tempfile
 import threading
@@ -220,7 +221,8 @@ class Life:
                 self.sluice.process.kill()
             else:
                 timer.join()
-            self.sluice.process.wait()
+            code = self.sluice.process.wait()
+        expect(code == -signal.SIGKILL, f"it ended by itself with {code}: {self.sluice.log()}")
 
     def give(self, one):
         self.asked = one

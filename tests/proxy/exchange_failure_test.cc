@@ -78,6 +78,32 @@ TEST_CASE("exchange_failure: the 408 of an idle connection is not the answer to 
   CHECK(status_of(client->received()) == 408);
 }
 
+TEST_CASE("exchange_failure: a 408 that goes on, comes late or before the request is whole is an answer") {
+  const std::string kCloses =
+      "HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+  DataPath path(one_service());
+  auto client = warmed(path);
+  SECTION("it goes on") {
+    client->send(kGet);
+    path.run();
+    path.origin(0).send("HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\n\r\n");
+  }
+  SECTION("it comes late") {
+    client->send(kGet);
+    path.run();
+    path.pass_ms(1000);
+    path.origin(0).send(kCloses);
+  }
+  SECTION("it comes before the request is whole") {
+    client->send("PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nhalf");
+    path.run();
+    path.origin(0).send(kCloses);
+  }
+  path.run();
+  CHECK(path.dials() == 1);
+  CHECK(status_of(client->received()) == 408);
+}
+
 TEST_CASE("exchange_failure: a stale connection is retried on a fresh one only, and once") {
   DataPath path(one_service());
   auto first = path.connect();

@@ -4,9 +4,11 @@ or can be read or written no more."""
 
 import contextlib
 import os
+import resource
 import struct
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 from harness import CALM, Sluice, equal, expect, main
@@ -367,6 +369,48 @@ def test_a_service_that_is_absent_when_a_trip_may_be_lost_comes_back_on_blue():
         sluice.admin.do("set weight web green=20")
         sluice.lack_web(sluice.reload)
         equal(sluice.admin.show("split")[0]["green"], 50.0, "the split once somebody has looked")
+
+
+def test_a_rollout_of_a_service_that_is_absent_when_a_trip_may_be_lost_stays_paused():
+    def green_script(connection):
+        while connection.request() is not None:
+            connection.reply(200 if well.is_set() else 500)
+
+    well = threading.Event()
+    plan = {**CALM, "rollout": {"steps": [30, 100], "hold": "1h", "smoke_requests": 5}, "override": "header:X-Colour"}
+    with Origin() as blue, Origin(green_script) as green, with_state(Sluice(blue, green, service=plan)) as sluice:
+        sluice.admin.do("rollout start web")
+        equal(sluice.admin.show("rollout")[0]["state"], "preflight", "the rollout")
+        await_saved(sluice)
+        die(sluice)
+        content = journal(sluice).read_bytes()
+        journal(sluice).write_bytes(content + a_mark_that_something_may_be_missing(content))
+        web = sluice.tree["service"].pop("web")
+        sluice.tree["service"]["other"] = {"blue": web["blue"]}
+        sluice.start()
+        await_saved(sluice)
+        die(sluice)
+        well.set()
+        sluice.tree["service"] = {"web": web}
+        sluice.start()
+        equal(sluice.admin.show("rollout")[0]["state"], "paused", "the rollout after a start with the service")
+        equal(sluice.admin.show("split")[0]["green"], 0.0, "the split")
+
+
+def test_what_a_full_disk_did_not_take_of_a_service_that_has_left_is_saved_later():
+    blue, green = pair()
+    with blue, green, with_state(Sluice(blue, green, service={**CALM, "split": 50})) as sluice:
+        sluice.admin.do("set weight web green=60")
+        resource.prlimit(sluice.process.pid, resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
+        equal(sluice.admin.do("trip web smells of smoke").get("saved"), False, "what the answer says")
+
+        def leaves_and_the_disk_has_room_again():
+            sluice.reload()
+            resource.prlimit(sluice.process.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY,) * 2)
+            wait_until(lambda: sluice.admin.show("info")[0]["state_saved"], what="another try")
+            revive(sluice)
+        sluice.lack_web(leaves_and_the_disk_has_room_again)
+        equal(sluice.admin.show("trip")[0]["state"], "tripped", "the trip")
 
 
 def test_a_damage_that_is_found_late_is_told_once():
