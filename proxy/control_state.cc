@@ -86,7 +86,7 @@ void Control::mind_recovery(const balancer::Journal::Recovery& recovery,
   const std::string foreign = " of " + journal + " is of another release.";
   constexpr std::string_view kOfAService = "service/";
   for (const std::string& record : unreadable) {
-    doubt("The record '" + record + "'" + foreign);
+    doubt(std::string("The record '").append(record).append("'").append(foreign));
     if (record.starts_with(kOfAService)) unreadable_services_.push_back(record.substr(kOfAService.size()));
   }
   if (recovery.write_error) {
