@@ -80,8 +80,8 @@ class TraceExporter {
  public:
   static constexpr size_t kMostSpans = 4096;
   static constexpr size_t kBatch = 512;  // requests
-  // With so many in memory the control thread is woken for more; below that it
-  // looks in time.
+  // When so many are in memory the control thread is woken; it looks now and then
+  // without that.
   static constexpr size_t kHurrySpans = kMostSpans / 4;
   static constexpr uint64_t kMostAgeMs = 1000;
   static constexpr uint64_t kPauseMs = 5000;

@@ -25,18 +25,23 @@ sockaddr_in name_of(int fd) {
   return name;
 }
 
+// Where it listens.
+sockaddr_in listen_on_loopback(AcceptingSocket& listening, int backlog) {
+  const int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
+  listening.adopt(fd);
+  const sockaddr_in address = loopback();
+  REQUIRE(bind(fd, reinterpret_cast<const sockaddr*>(&address), sizeof(address)) == 0);
+  REQUIRE(listen(fd, backlog) == 0);
+  return name_of(fd);
+}
+
 TEST_CASE("accepting socket: what it takes sends without delay, does not block, and says whence it comes") {
   Loop loop(1);
   {
     AcceptingSocket listening(loop, [] {});
-    const int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
-    listening.adopt(fd);
-    sockaddr_in address = loopback();
-    REQUIRE(bind(fd, reinterpret_cast<const sockaddr*>(&address), sizeof(address)) == 0);
-    REQUIRE(listen(fd, 8) == 0);
+    const sockaddr_in address = listen_on_loopback(listening, 8);
     CHECK(listening.accept() == -1);
 
-    address = name_of(fd);
     const int client = socket(AF_INET, SOCK_STREAM, 0);
     REQUIRE(connect(client, reinterpret_cast<const sockaddr*>(&address), sizeof(address)) == 0);
     sockaddr_storage peer{};
@@ -60,13 +65,8 @@ TEST_CASE("accepting socket: says how many wait, and to look where it is not kno
   Loop loop(1);
   {
     AcceptingSocket listening(loop, [] {});
-    const int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
-    listening.adopt(fd);
-    sockaddr_in address = loopback();
-    REQUIRE(bind(fd, reinterpret_cast<const sockaddr*>(&address), sizeof(address)) == 0);
-    REQUIRE(listen(fd, 2 * AcceptingSocket::kMostAtOnce) == 0);
+    const sockaddr_in address = listen_on_loopback(listening, 2 * AcceptingSocket::kMostAtOnce);
     CHECK(listening.waiting() == 1);  // whoever asks was told of one
-    address = name_of(fd);
     std::vector<int> clients;
     const auto connect_one = [&] {
       clients.push_back(socket(AF_INET, SOCK_STREAM, 0));

@@ -23,6 +23,20 @@ std::shared_ptr<Peer> warmed(DataPath& path) {
   return client;
 }
 
+// What an origin says that closes an idle connection.
+const std::string kTired = "HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+
+// The end of the kept connection was no failure and no retry.
+void check_served_by_a_fresh_one(DataPath& path, Peer& client) {
+  REQUIRE(path.dials() == 2);
+  path.origin(1).send(kOk);
+  path.run();
+  CHECK(client.received() == kOk);
+  CHECK(path.reporter.failures.empty());
+  CHECK(path.counters(Colour::blue).retries.get() == 0);
+  CHECK(path.reporter.finished.back().attempts == "cancelled,ok");
+}
+
 }  // namespace
 
 TEST_CASE("exchange_failure: a pooled connection that went stale costs a request nothing") {
@@ -39,48 +53,32 @@ TEST_CASE("exchange_failure: a pooled connection that went stale costs a request
       path.origin(0).end();
     }
     path.run();
-    REQUIRE(path.dials() == 2);
-    path.origin(1).send(kOk);
-    path.run();
-    CHECK(client->received() == kOk);
-    CHECK(path.reporter.failures.empty());
-    CHECK(path.counters(Colour::blue).retries.get() == 0);
-    CHECK(path.reporter.finished.back().attempts == "cancelled,ok");
+    check_served_by_a_fresh_one(path, *client);
   }
 }
 
 TEST_CASE("exchange_failure: the 408 of an idle connection is not the answer to the next request") {
-  const std::string kTimeout =
-      "HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
   DataPath path(one_service());
   auto client = warmed(path);
   client->send(kGet);
-  path.origin(0).send(kTimeout);  // lies there unread when the request comes
+  path.origin(0).send(kTired);  // lies there unread when the request comes
   path.origin(0).end();
   path.run();
-  REQUIRE(path.dials() == 2);
-  path.origin(1).send(kOk);
-  path.run();
-  CHECK(client->received() == kOk);
-  CHECK(path.reporter.failures.empty());
-  CHECK(path.counters(Colour::blue).retries.get() == 0);
-  CHECK(path.reporter.finished.back().attempts == "cancelled,ok");
+  check_served_by_a_fresh_one(path, *client);
 
   // Who says it again on a connection that is new means the request.
   client->take_received();
   client->send(kGet);
   path.run();
-  path.origin(1).send(kTimeout);
+  path.origin(1).send(kTired);
   path.run();
   REQUIRE(path.dials() == 3);
-  path.origin(2).send(kTimeout);
+  path.origin(2).send(kTired);
   path.run();
   CHECK(status_of(client->received()) == 408);
 }
 
 TEST_CASE("exchange_failure: a 408 that goes on, comes late or before the request is whole is an answer") {
-  const std::string kCloses =
-      "HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
   DataPath path(one_service());
   auto client = warmed(path);
   SECTION("it goes on") {
@@ -92,12 +90,12 @@ TEST_CASE("exchange_failure: a 408 that goes on, comes late or before the reques
     client->send(kGet);
     path.run();
     path.pass_ms(1000);
-    path.origin(0).send(kCloses);
+    path.origin(0).send(kTired);
   }
   SECTION("it comes before the request is whole") {
     client->send("PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nhalf");
     path.run();
-    path.origin(0).send(kCloses);
+    path.origin(0).send(kTired);
   }
   path.run();
   CHECK(path.dials() == 1);

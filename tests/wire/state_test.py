@@ -322,15 +322,16 @@ def crc32c(octets):
     return crc ^ 0xFFFFFFFF
 
 
-def a_mark_that_something_may_be_missing(content):
-    """The record that a repair leaves, behind those of `content`."""
+def mark_that_something_may_be_missing(path):
+    """Adds the record that a repair leaves."""
+    content = path.read_bytes()
     last, at = 0, content.index(b"\n") + 1
     while at < len(content):
         size, _, last = struct.unpack_from("<IIQ", content, at)
         at += 16 + size
     payload = b"+" + struct.pack("<H", 9) + b"unsettled"
     size, body = struct.pack("<I", len(payload)), struct.pack("<Q", last + 1) + payload
-    return size + struct.pack("<I", crc32c(size + body)) + body
+    path.write_bytes(content + size + struct.pack("<I", crc32c(size + body)) + body)
 
 
 def test_a_damage_is_not_forgotten_by_who_died_before_all_was_on_blue():
@@ -338,8 +339,7 @@ def test_a_damage_is_not_forgotten_by_who_died_before_all_was_on_blue():
     with blue, green, with_state(Sluice(blue, green, service=CALM)) as sluice:
         sluice.admin.do("set weight web green=60")
         die(sluice)
-        content = journal(sluice).read_bytes()
-        journal(sluice).write_bytes(content + a_mark_that_something_may_be_missing(content))
+        mark_that_something_may_be_missing(journal(sluice))
         sluice.start()
         equal(sluice.admin.show("split")[0]["green"], 0.0, "the split")
         expect("An earlier start found" in "".join(events(sluice, "state_damaged")), "no event says so")
@@ -355,8 +355,7 @@ def test_a_service_that_is_absent_when_a_trip_may_be_lost_comes_back_on_blue():
     with blue, green, with_state(Sluice(blue, green, service={**CALM, "split": 50})) as sluice:
         sluice.admin.do("set weight web green=60")
         die(sluice)
-        content = journal(sluice).read_bytes()
-        journal(sluice).write_bytes(content + a_mark_that_something_may_be_missing(content))
+        mark_that_something_may_be_missing(journal(sluice))
 
         def starts_and_starts_again():
             sluice.start()
@@ -383,8 +382,7 @@ def test_a_rollout_of_a_service_that_is_absent_when_a_trip_may_be_lost_stays_pau
         equal(sluice.admin.show("rollout")[0]["state"], "preflight", "the rollout")
         await_saved(sluice)
         die(sluice)
-        content = journal(sluice).read_bytes()
-        journal(sluice).write_bytes(content + a_mark_that_something_may_be_missing(content))
+        mark_that_something_may_be_missing(journal(sluice))
         web = sluice.tree["service"].pop("web")
         sluice.tree["service"]["other"] = {"blue": web["blue"]}
         sluice.start()
@@ -417,10 +415,8 @@ def test_a_damage_that_is_found_late_is_told_once():
     blue, green = pair()
     with blue, green, with_state(Sluice(blue, green, service={**CALM, "split": 50})) as sluice:
         sluice.admin.do("set weight web green=60")
-        content = journal(sluice).read_bytes()
         with hidden_at_the_start(sluice):
-            found = content + a_mark_that_something_may_be_missing(content)
-            journal(sluice, "hidden").write_bytes(found)
+            mark_that_something_may_be_missing(journal(sluice, "hidden"))
         wait_until(lambda: len(events(sluice, "state_damaged")) == 2, what="that it may miss something")
         await_saved(sluice)
         revive(sluice)
