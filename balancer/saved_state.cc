@@ -9,11 +9,10 @@
 namespace sluice::balancer {
 namespace {
 
-constexpr std::string_view kServicePrefix = "service/";
 constexpr std::string_view kFreezeKey = "freeze";
 
 std::string key_of(const std::string& service) {
-  return std::string(kServicePrefix) + service;
+  return std::string(StateStore::kServicePrefix) + service;
 }
 
 conf::Error unreadable(std::string what) {

@@ -67,6 +67,9 @@ conf::Result<SavedFreeze> decode_freeze(std::string_view bytes);
 
 class StateStore {
  public:
+  // The journal's key of a service is this and its name.
+  static constexpr std::string_view kServicePrefix = "service/";
+
   // Records that cannot be understood, of another release perhaps, are left out:
   // unreadable() has their keys. Of a freeze it is assumed that it was on.
   static conf::Result<std::unique_ptr<StateStore>> open(FileSystem& files, std::string directory);

@@ -84,7 +84,7 @@ void Control::mind_recovery(const balancer::Journal::Recovery& recovery,
                   " octets: a change that nobody was told was saved");
   }
   const std::string foreign = " of " + journal + " is of another release.";
-  constexpr std::string_view kOfAService = "service/";
+  constexpr std::string_view kOfAService = balancer::StateStore::kServicePrefix;
   for (const std::string& record : unreadable) {
     doubt(std::string("The record '").append(record).append("'").append(foreign));
     if (record.starts_with(kOfAService)) unreadable_services_.push_back(record.substr(kOfAService.size()));
