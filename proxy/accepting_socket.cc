@@ -59,10 +59,15 @@ void AcceptingSocket::unwatch() {
 }
 
 // Of a socket that listens tcpi_unacked is the length of the queue.
-size_t AcceptingSocket::waiting() const {
+size_t AcceptingSocket::waiting() {
+  if (taken_for_alone_ > 0) {
+    --taken_for_alone_;
+    return 1;
+  }
   tcp_info info{};
   socklen_t size = sizeof(info);
   if (getsockopt(fd_, IPPROTO_TCP, TCP_INFO, &info, &size) != 0) return kMostAtOnce;
+  if (info.tcpi_unacked <= 1) taken_for_alone_ = kTakenForAlone;
   return std::clamp<size_t>(info.tcpi_unacked, 1, kMostAtOnce);
 }
 

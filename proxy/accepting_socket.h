@@ -53,8 +53,11 @@ class AcceptingSocket {
   // How many may be taken, once Ready has said that there are some, without asking
   // for one too many: an accept4() that finds none has made a file by then, and
   // thrown it away, and costs more than two that read. At most kMostAtOnce, which
-  // it also is where the kernel does not say (tcp(7), TCP_INFO).
-  size_t waiting() const;
+  // it also is where the kernel does not say (tcp(7), TCP_INFO). One that waits
+  // alone is taken for the rule: so many times the answer is 1 unasked, and
+  // whoever else waits has the next Ready.
+  static constexpr unsigned kTakenForAlone = 7;
+  size_t waiting();
   // Takes what waits: take(descriptor) for each.
   template <typename Take>
   void accept_some(Take take) {
@@ -78,7 +81,8 @@ class AcceptingSocket {
   const Ready ready_;
   int fd_ = -1;
   bool accepting_ = false;
-  Poll* poll_ = nullptr;  // null: not looking; deletes itself once closed
+  unsigned taken_for_alone_ = 0;  // how many times more
+  Poll* poll_ = nullptr;          // null: not looking; deletes itself once closed
   Timer rest_;
 };
 

@@ -206,6 +206,7 @@ void DownstreamConnection::exchange_finished(StreamId stream, bool last, uint32_
   drain_wanted_ = false;
   if (!codec_.finish_exchange(stream)) unclean_ = true;
   if (last || draining_ || !codec_.keeps_alive()) last_ = true;
+  if (last_) stream_->hold_for_end();  // resume() ends it
   context_.loop.defer(resume_);
 }
 

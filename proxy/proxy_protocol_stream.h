@@ -34,6 +34,7 @@ class ProxyProtocolStream final : public Stream, public Stream::Handler {
   void stop_reading() override { below_->stop_reading(); }
   void write(const iovec* slices, int count) override { below_->write(slices, count); }
   size_t pending() const override { return below_->pending(); }
+  void hold_for_end() override { below_->hold_for_end(); }
   void shutdown_write() override { below_->shutdown_write(); }
   void close() override { below_->close(); }
   void reset() override { below_->reset(); }

@@ -70,6 +70,9 @@ class Stream {
   virtual void stop_reading() = 0;
   virtual void write(const iovec* slices, int count) = 0;
   virtual size_t pending() const = 0;
+  // shutdown_write() or close() follows in this callback of the loop, after what is
+  // still written: the last octets may wait for the end and share its segment.
+  virtual void hold_for_end() {}
   // No more will be written; what is pending still goes out first.
   virtual void shutdown_write() = 0;
   virtual void close() = 0;

@@ -70,6 +70,7 @@ class TlsStream final : public Stream, private Stream::Handler {
   void stop_reading() override;
   void write(const iovec* slices, int count) override;
   size_t pending() const override { return inner_->pending(); }
+  void hold_for_end() override { inner_->hold_for_end(); }
   void shutdown_write() override;
   void close() override;
   void reset() override;

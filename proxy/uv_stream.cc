@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cassert>
+#include <cerrno>
 #include <utility>
 
 namespace sluice::proxy {
@@ -128,11 +129,9 @@ void UvStream::write(const iovec* slices, int count) {
   for (int i = 0; i < count; ++i) total += slices[i].iov_len;
   size_t written = 0;
   if (output_ == nullptr) {
-    static_assert(sizeof(uv_buf_t) == sizeof(iovec));
-    const int result =
-        uv_try_write(handle(), reinterpret_cast<const uv_buf_t*>(slices), static_cast<unsigned>(count));
+    const ssize_t result = write_now(slices, count);
     if (result < 0 && result != UV_EAGAIN) {
-      fail_write(result);
+      fail_write(static_cast<int>(result));
       return;
     }
     written = result > 0 ? static_cast<size_t>(result) : 0;
@@ -140,6 +139,22 @@ void UvStream::write(const iovec* slices, int count) {
   }
   keep(slices, count, written);
   if (!output_->in_flight) write_waiting();
+}
+
+// How many octets the kernel took, or a libuv error. MSG_MORE (send(2)) keeps
+// those that are less than a segment until more is sent, or the end.
+ssize_t UvStream::write_now(const iovec* slices, int count) {
+  uv_os_fd_t fd = -1;
+  if (!held_ || uv_fileno(reinterpret_cast<const uv_handle_t*>(&handle_), &fd) != 0) {
+    static_assert(sizeof(uv_buf_t) == sizeof(iovec));
+    return uv_try_write(handle(), reinterpret_cast<const uv_buf_t*>(slices), static_cast<unsigned>(count));
+  }
+  msghdr message{};
+  message.msg_iov = const_cast<iovec*>(slices);
+  message.msg_iovlen = static_cast<size_t>(count);
+  const ssize_t result = sendmsg(fd, &message, MSG_MORE | MSG_DONTWAIT | MSG_NOSIGNAL);
+  if (result >= 0) return result;
+  return errno == EINTR ? UV_EAGAIN : uv_translate_sys_error(errno);
 }
 
 // Copies all but the first `skip` octets to the end of what waits.
@@ -227,6 +242,9 @@ void UvStream::fail_now() {
 void UvStream::close() {
   if (closing()) return;
   reading_ = false;
+  // What is held goes out with the end here; where there is input that nobody read,
+  // close(2) would throw it away.
+  if (held_ && !shut_) shutdown_write();
   uv_close(reinterpret_cast<uv_handle_t*>(handle()), on_closed);
 }
 

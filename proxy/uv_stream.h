@@ -32,6 +32,7 @@ class UvStream final : public Stream {
   void stop_reading() override;
   void write(const iovec* slices, int count) override;
   size_t pending() const override;
+  void hold_for_end() override { held_ = kind_ == Kind::tcp; }
   void shutdown_write() override;
   void close() override;
   void reset() override;
@@ -54,6 +55,7 @@ class UvStream final : public Stream {
   const uv_stream_t* handle() const { return reinterpret_cast<const uv_stream_t*>(&handle_); }
   bool closing() const { return uv_is_closing(reinterpret_cast<const uv_handle_t*>(&handle_)) != 0; }
   int socket_error() const;
+  ssize_t write_now(const iovec* slices, int count);
   void halt_reading();
   void fail_write(int error);
   void keep(const iovec* slices, int count, size_t skip);
@@ -75,7 +77,8 @@ class UvStream final : public Stream {
   bool reading_ = false;
   bool shutdown_wanted_ = false;
   bool shut_ = false;
-  int error_ = 0;  // to be told by failure_
+  bool held_ = false;  // what is written waits for the end
+  int error_ = 0;      // to be told by failure_
   std::unique_ptr<Output> output_;
   std::unique_ptr<uv_connect_t> connecting_;
   Deferred failure_;

@@ -61,6 +61,25 @@ TEST_CASE("accepting socket: what it takes sends without delay, does not block, 
   CHECK(loop.close() == 0);
 }
 
+TEST_CASE("accepting socket: asks not each time how many wait where it was one alone") {
+  Loop loop(1);
+  {
+    AcceptingSocket listening(loop, [] {});
+    const sockaddr_in address = listen_on_loopback(listening, 8);
+    CHECK(listening.waiting() == 1);
+    std::vector<int> clients;
+    for (int i = 0; i < 3; ++i) {
+      clients.push_back(socket(AF_INET, SOCK_STREAM, 0));
+      REQUIRE(connect(clients.back(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)) == 0);
+    }
+    for (unsigned i = 0; i < AcceptingSocket::kTakenForAlone; ++i) CHECK(listening.waiting() == 1);
+    while (listening.waiting() < 3) sched_yield();  // a handshake may end a moment after connect()
+    CHECK(listening.waiting() == 3);                // and several are counted each time
+    for (const int client : clients) close(client);
+  }
+  CHECK(loop.close() == 0);
+}
+
 TEST_CASE("accepting socket: says how many wait, and to look where it is not known") {
   Loop loop(1);
   {

@@ -1,0 +1,120 @@
+#include "proxy/uv_stream.h"
+
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <catch2/catch.hpp>
+#include <functional>
+#include <string>
+#include <string_view>
+
+#include "proxy/accepting_socket.h"
+#include "tests/proxy/tcp_segments.h"
+
+namespace sluice::proxy {
+namespace {
+
+struct ClosingHandler final : Stream::Handler {
+  explicit ClosingHandler(Loop& its_loop) : loop(its_loop) {}
+  void on_read(char*, size_t) override {}
+  void on_read_end() override {}
+  void on_stream_error(int) override {}
+  void on_drained() override {}
+  void on_stream_closed() override {
+    closed = true;
+    loop.stop();
+  }
+  Loop& loop;
+  bool closed = false;
+};
+
+// What a client of a socket sees of a stream that `serve` answers and closes.
+struct Seen {
+  std::string text;
+  uint32_t segments = 0;
+};
+
+Seen seen_by_client(const std::function<void(Stream&)>& serve, std::string_view asked = "") {
+  Seen seen;
+  Loop loop(1);
+  {
+    AcceptingSocket listening(loop, [] {});
+    const int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
+    listening.adopt(fd);
+    sockaddr_in address{};
+    address.sin_family = AF_INET;
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    socklen_t size = sizeof(address);
+    REQUIRE(bind(fd, reinterpret_cast<const sockaddr*>(&address), size) == 0);
+    REQUIRE(listen(fd, 1) == 0);
+    REQUIRE(getsockname(fd, reinterpret_cast<sockaddr*>(&address), &size) == 0);
+    const int client = socket(AF_INET, SOCK_STREAM, 0);
+    REQUIRE(connect(client, reinterpret_cast<const sockaddr*>(&address), size) == 0);
+    REQUIRE(send(client, asked.data(), asked.size(), 0) == static_cast<ssize_t>(asked.size()));
+
+    auto stream = UvStream::of_accepted(loop, UvStream::Kind::tcp, listening.accept());
+    REQUIRE(stream != nullptr);
+    ClosingHandler handler(loop);
+    stream->set_handler(&handler);
+    serve(*stream);
+    loop.run();
+    CHECK(handler.closed);
+
+    char octets[4096];
+    ssize_t got = 0;
+    while ((got = recv(client, octets, sizeof(octets), 0)) > 0)
+      seen.text.append(octets, static_cast<size_t>(got));
+
+    seen.segments = test::segments_received(client);
+    close(client);
+  }
+  CHECK(loop.close() == 0);
+  return seen;
+}
+
+void write(Stream& stream, std::string_view text) {
+  const iovec slice{const_cast<char*>(text.data()), text.size()};
+  stream.write(&slice, 1);
+}
+
+TEST_CASE("uv stream: what is held for the end is one segment with it") {
+  const Seen apart = seen_by_client([](Stream& stream) {
+    write(stream, "an answer");
+    stream.close();
+  });
+  const Seen together = seen_by_client([](Stream& stream) {
+    stream.hold_for_end();
+    write(stream, "an ");
+    write(stream, "answer");
+    stream.close();
+  });
+  CHECK(apart.text == "an answer");
+  CHECK(together.text == "an answer");
+  CHECK(together.segments + 1 == apart.segments);
+}
+
+TEST_CASE("uv stream: what is held goes out with the end of writing") {
+  const Seen seen = seen_by_client([](Stream& stream) {
+    stream.hold_for_end();
+    write(stream, "an answer");
+    stream.shutdown_write();
+    stream.close();
+  });
+  CHECK(seen.text == "an answer");
+}
+
+TEST_CASE("uv stream: input that nobody read destroys nothing that was held") {
+  const Seen seen = seen_by_client(
+      [](Stream& stream) {
+        stream.hold_for_end();
+        write(stream, "an answer");
+        stream.close();
+      },
+      "never read");
+  CHECK(seen.text == "an answer");
+}
+
+}  // namespace
+}  // namespace sluice::proxy
