@@ -259,9 +259,9 @@ def read_body(wire, message, sink=None):
                 wire.buffer.clear()
             if wire.was_reset:
                 raise Incomplete("reset within a body that the end of the connection ends")
-        message.complete = True
     finally:
         message.body = b"".join(parts)
+    message.complete = True
 
 
 def _pass_on(wire, size, keep):
