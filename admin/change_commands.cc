@@ -47,7 +47,7 @@ Outcome set_max_connections(const Call& call) {
   const conf::Status set =
       call.control().set_max_connections(upstream.service, upstream.colour, value, call.actor);
   if (!set.ok()) return Refusal{set.error()};
-  const uint32_t most = call.control().registry().most_upstream_connections();
+  const uint32_t most = call.control().max_upstream_connections();
   std::string text = fmt::format("{}: max_connections is {}", call.arguments[0],
                                  value == 0 ? "unlimited" : std::to_string(value));
   if (value > most)

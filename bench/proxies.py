@@ -149,6 +149,7 @@ class Sluice(Proxy):
     the address that one request's spans of a hundred are sent to."""
 
     is_peer = False
+    UPSTREAM_CONNECTIONS = 1024  # of each colour: one to each of the most endpoints, and some
 
     def __init__(self, name, binary, guarded=True, collector=None):
         super().__init__(name, binary)
@@ -173,11 +174,11 @@ bind = "127.0.0.1:{port}"
 {tls}
 {trace}
 {routes}
-{self._service(endpoints, setup.connections)}
+{self._service(endpoints)}
 """)
         return ["run", "-c", config]
 
-    def _service(self, endpoints, connections):
+    def _service(self, endpoints):
         if not self.guarded:
             return f"""
 [service.web.blue]
@@ -185,7 +186,7 @@ endpoints = [{endpoints}]
 [service.web.trip]
 enabled = false
 """
-        upstream = f"endpoints = [{endpoints}]\nmax_connections = {connections}\n"
+        upstream = f"endpoints = [{endpoints}]\nmax_connections = {self.UPSTREAM_CONNECTIONS}\n"
         return f"""
 [service.web]
 split = 25

@@ -289,6 +289,7 @@ void Control::tick() {
     rollouts_.tick();
   }
   watch_caps();
+  share_connections();
   watch_clients();
   watch_files();
   watch_config();

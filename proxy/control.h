@@ -34,6 +34,7 @@
 #include "conf/result.h"
 #include "proxy/access_log.h"
 #include "proxy/daemon_log.h"
+#include "proxy/descriptors.h"
 #include "proxy/event_log.h"
 #include "proxy/file_watch.h"
 #include "proxy/health_monitor.h"
@@ -114,6 +115,8 @@ class Control {
   uint32_t client_connections() const;  // open now
   // What the descriptors and [overload] allow.
   uint32_t max_client_connections() const;
+  // What the limit of open files leaves for all upstreams together, at most.
+  uint32_t max_upstream_connections() const { return descriptors_.upstream; }
   std::vector<ListenerInfo> listeners() const;
   Registry& registry() { return registry_; }
   const Registry& registry() const { return registry_; }
@@ -349,6 +352,7 @@ class Control {
   void watch_access_log();
   void watch_overload();
   conf::Status divide_connections();
+  void share_connections();
   conf::Result<TlsStore::Set> load_tls(const conf::Config& config);
   void watch_files();
   void watch_config();
@@ -368,6 +372,8 @@ class Control {
   std::atomic<uint32_t> queued_{0};
   std::shared_ptr<balancer::CapSet> client_caps_ =
       std::make_shared<balancer::CapSet>();  // one: places for clients
+  DescriptorBudget descriptors_;
+  uint64_t next_share_us_ = 0;
   bool clients_wait_ = false;
   Shed told_shed_;  // by the latest event
   uint64_t next_overload_event_us_ = 0;

@@ -11,9 +11,18 @@ namespace sluice::proxy {
 conf::Status Control::divide_connections() {
   const conf::Result<DescriptorBudget> budget = budget_descriptors(config_, registry_.workers());
   if (!budget.ok()) return budget.error();
-  registry_.limit_upstream_connections(budget->upstream);
-  client_caps_->front()->set_max(budget->clients);
+  descriptors_ = *budget;
+  registry_.limit_upstream_connections(descriptors_.upstream);
+  client_caps_->front()->set_max(descriptors_.clients);
   return conf::Done{};
+}
+
+void Control::share_connections() {
+  constexpr uint64_t kShareUs = 1'000'000;
+  if (loop_.now_us() < next_share_us_) return;
+  next_share_us_ = loop_.now_us() + kShareUs;
+  share_descriptors(descriptors_, registry_.allowed_connections(config_), *client_caps_->front(),
+                    registry_.all_connections());
 }
 
 uint32_t Control::max_client_connections() const {

@@ -39,6 +39,21 @@ conf::Result<DescriptorBudget> divide_descriptors(uint64_t limit, const conf::Co
   return DescriptorBudget{limit, left / 2, left - left / 2};
 }
 
+// Each side is held to its part first, and grows only into what the other has left.
+void share_descriptors(const DescriptorBudget& budget, uint64_t upstreams_need, balancer::Cap& clients,
+                       balancer::Cap& upstream) {
+  const auto kept = static_cast<uint32_t>(
+      std::min<uint64_t>(budget.upstream, kKeptForUpstreams * upstreams_need + kKeptBesides));
+  const uint32_t left = budget.connections() - kept;
+  if (clients.max() > left) clients.set_max(left);
+  if (upstream.max() > kept) upstream.set_max(kept);
+  const auto beside = [&](const balancer::Cap& other) {
+    return budget.connections() - std::min(budget.connections(), std::max(other.max(), other.used()));
+  };
+  if (const uint32_t most = std::min(kept, beside(clients)); most > upstream.max()) upstream.set_max(most);
+  if (const uint32_t most = std::min(left, beside(upstream)); most > clients.max()) clients.set_max(most);
+}
+
 conf::Result<DescriptorBudget> budget_descriptors(const conf::Config& config, uint32_t workers) {
   rlimit files{};
   if (getrlimit(RLIMIT_NOFILE, &files) != 0) {

@@ -2,15 +2,19 @@
 //
 // Each request takes two descriptors, the client's and the upstream's; what the
 // process needs for itself is set aside first, so that neither side can take
-// the other's, nor the admin socket's. Clients beyond their half wait in the
+// the other's, nor the admin socket's. Clients beyond their part wait in the
 // kernel's queue of the listening socket, upstream connections in ours: with
 // the limit reached everything is slower, and nothing fails.
+//
+// Each side has half, so that every client may have a request under way. Where
+// caps say that upstreams can't need theirs, clients have more (share_descriptors).
 //
 // Source: getrlimit(2). Thread: the control thread's, before others start.
 #pragma once
 
 #include <cstdint>
 
+#include "balancer/cap.h"
 #include "conf/config.h"
 #include "conf/result.h"
 
@@ -20,7 +24,23 @@ struct DescriptorBudget {
   uint64_t limit = 0;  // open files of the process
   uint32_t clients = 0;
   uint32_t upstream = 0;
+
+  uint32_t connections() const { return clients + upstream; }
 };
+
+// What is kept for upstreams whose caps allow less than their half: so many times
+// what they allow, since connections of a reloaded service end after those of its
+// successor have begun, and some.
+inline constexpr uint64_t kKeptForUpstreams = 2;
+inline constexpr uint64_t kKeptBesides = 64;
+
+// Shares a budget anew, after what upstreams may need has changed: by a reload, by
+// hand, with the addresses of their names. `upstreams_need` is what the caps of all
+// upstreams together allow. A side that has more than its new part shrinks as its
+// connections end, and the other grows by as much: never have both together more
+// places than `budget` has.
+void share_descriptors(const DescriptorBudget& budget, uint64_t upstreams_need, balancer::Cap& clients,
+                       balancer::Cap& upstream);
 
 // Divides a limit; an error when it does not do for the least work.
 conf::Result<DescriptorBudget> divide_descriptors(uint64_t limit, const conf::Config& config,

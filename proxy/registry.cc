@@ -239,6 +239,23 @@ std::shared_ptr<const balancer::CapSet> Registry::caps_of(const conf::Config& co
   return caps;
 }
 
+uint64_t Registry::allowed_connections(const conf::Config& config) const {
+  uint64_t sum = 0;
+  for (const auto& [name, entry] : services_) {
+    for (const Colour colour : {Colour::blue, Colour::green}) {
+      const auto i = static_cast<size_t>(colour);
+      if (entry.upstreams[i] == nullptr || entry.endpoints[i].empty()) continue;
+      uint32_t most = balancer::Cap::kUnlimited;
+      const std::shared_ptr<const balancer::CapSet> caps = caps_of(config, entry, colour);
+      for (const auto& cap : *caps) {
+        if (cap != all_connections_) most = std::min(most, cap->max());
+      }
+      sum += most;
+    }
+  }
+  return sum;
+}
+
 namespace {
 
 std::string read_page(const std::string& path) {

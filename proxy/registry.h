@@ -71,9 +71,10 @@ class Registry {
   void limit_upstream_connections(uint32_t max) {
     all_connections_ = std::make_shared<balancer::Cap>("all connections", max, wake_);
   }
-
-  // What the limit of open files leaves for all upstreams together.
-  uint32_t most_upstream_connections() const { return all_connections_->max(); }
+  balancer::Cap& all_connections() { return *all_connections_; }
+  // How many the caps of all upstreams together allow; more than there can be where
+  // one has none. `config` is what was built last.
+  uint64_t allowed_connections(const conf::Config& config) const;
 
   // Services that the last builds brought back, or where they ended something set
   // by hand: their state is to be saved.

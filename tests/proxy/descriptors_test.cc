@@ -36,6 +36,59 @@ TEST_CASE("descriptors: too low a limit is an error that says how high it must b
   CHECK(contains(budget.error().detail, "ulimit -n"));
 }
 
+struct Sides {
+  balancer::Cap clients{"clients", 500, [](uint32_t) {}};
+  balancer::Cap upstream{"all connections", 500, [](uint32_t) {}};
+  const DescriptorBudget budget{1100, 500, 500};
+
+  void share(uint64_t upstreams_need) { share_descriptors(budget, upstreams_need, clients, upstream); }
+};
+
+void take(balancer::Cap& cap, int count) {
+  for (int i = 0; i < count; ++i) REQUIRE(cap.try_acquire(balancer::Cap::kNobody - 1));
+}
+
+void give_back(balancer::Cap& cap, int count) {
+  for (int i = 0; i < count; ++i) cap.release();
+}
+
+TEST_CASE("descriptors: clients have what the caps of upstreams can't need, and half otherwise") {
+  Sides sides;
+  sides.share(3 * uint64_t{balancer::Cap::kUnlimited});
+  CHECK(sides.clients.max() == 500);
+  CHECK(sides.upstream.max() == 500);
+  sides.share(10);
+  CHECK(sides.upstream.max() == 10 * kKeptForUpstreams + kKeptBesides);
+  CHECK(sides.clients.max() == 1000 - sides.upstream.max());
+  sides.share(300);
+  CHECK(sides.clients.max() == 500);
+  CHECK(sides.upstream.max() == 500);
+}
+
+TEST_CASE("descriptors: a side grows only into what the other has left") {
+  Sides sides;
+  sides.share(10);
+  const uint32_t most = sides.clients.max();
+  take(sides.clients, 800);
+  sides.share(1000);
+  CHECK(sides.clients.max() == 500);
+  CHECK(sides.upstream.max() == 200);
+  give_back(sides.clients, 200);
+  sides.share(1000);
+  CHECK(sides.upstream.max() == 400);
+  take(sides.upstream, 400);
+  give_back(sides.clients, 600);
+  sides.share(1000);
+  CHECK(sides.upstream.max() == 500);
+
+  sides.share(10);
+  CHECK(sides.upstream.max() < 100);
+  CHECK(sides.clients.max() == 600);
+  give_back(sides.upstream, 400);
+  sides.share(10);
+  CHECK(sides.clients.max() == most);
+}
+
 TEST_CASE("descriptors: without a limit there is room for whatever may be configured") {
   const auto budget = divide_descriptors(~uint64_t{0}, one_service(), 2);
   REQUIRE(budget.ok());

@@ -37,6 +37,22 @@ def test_descriptor_limit_makes_clients_wait_and_fails_none():
         equal(sluice.get("/").status, 200, "an answer afterwards")
 
 
+def test_descriptors_that_capped_upstreams_cannot_need_are_the_clients():
+    files, crowd = 400, 250
+    blue, green = pair()
+    config = {"service": {"web": {side: {"max_connections": 4} for side in ("blue", "green")}}}
+    with blue, green, Sluice(blue, green, config=config, limits={FILES: (files, files)}) as sluice:
+        wait_until(lambda: sluice.admin.show("info")[0]["max_connections"] > crowd, what="a place for each")
+        clients = [sluice.client(timeout=60) for _ in range(crowd)]
+        for client in clients:
+            equal(client.get("/").status, 200, "an answer beside all who stay")
+        sluice.admin.do("set maxconn web/blue 0")
+        wait_until(lambda: sluice.admin.show("info")[0]["max_connections"] < files / 2, what="half for the upstreams")
+        for client in clients:
+            equal(client.get("/").status, 200, "an answer to who was there")
+            client.close()
+
+
 def test_clients_over_the_limit_are_counted_and_told_of_once():
     config = {"overload": {"max_connections": 1}, "admin": {"http": "127.0.0.1:0"}}
     with Origin() as origin, Sluice(origin, config=config, workers=1) as sluice:
