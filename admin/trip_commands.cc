@@ -52,6 +52,8 @@ Json trip_json(const std::string& name, const proxy::ServiceEntry& entry, const 
           {"rise_threshold", detectors.rise_threshold},
           {"recent_log", detectors.recent},
           {"recent_log_threshold", detectors.recent_threshold},
+          {"only_green_log", detectors.only_green},
+          {"only_green_log_threshold", detectors.only_green_threshold},
           {"comparison_log", detectors.comparison},
           {"comparison_log_threshold", detectors.comparison_threshold},
           {"blue", counts_json(status.counts[0])},

@@ -76,6 +76,8 @@ struct DetectorSample {
   double blue_rise = 0;       // A of blue; holds A of green at Cusum::kThreshold
   double recent = 0;          // green against blue since green's rise began
   double recent_threshold = 0;
+  double only_green = 0;  // green alone against both alike since then, a logarithm
+  double only_green_threshold = 0;
   double comparison = 0;  // B
   double comparison_threshold = 0;
 };

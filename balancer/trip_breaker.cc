@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstdio>
 #include <utility>
 
 #include "balancer/hash.h"
@@ -18,14 +17,6 @@ using conf::Colour;
 constexpr double kRecentAttempts = 1000;
 constexpr double kUnknownRate = 0.003;
 constexpr uint64_t kSampleSpacingMs = 20;
-// Who makes at least this much of green's errors is named in a hold.
-constexpr double kMostErrors = 0.5;
-
-std::string percent_text(double rate) {
-  char text[32];
-  std::snprintf(text, sizeof text, "%.2f %%", 100 * rate);
-  return text;
-}
 
 size_t index(Colour colour) {
   return static_cast<size_t>(colour);
@@ -47,15 +38,6 @@ std::vector<Involved> involved(const HeavyHitters& table, double (Traffic::*shar
                     share == nullptr || !traffic.known() ? -1 : (traffic.*share)(entry.key)});
   }
   return list;
-}
-
-// "client 10.1.2.3" when one makes most of the errors, else empty.
-std::string heaviest(const HeavyHitters& table, const char* kind) {
-  const std::vector<HeavyHitters::Entry> ranking = table.ranking();
-  if (ranking.empty()) return {};
-  const auto guaranteed = static_cast<double>(ranking.front().guaranteed());
-  if (guaranteed < kMostErrors * static_cast<double>(table.total())) return {};
-  return std::string(kind) + " " + ranking.front().label;
 }
 
 }  // namespace
@@ -305,103 +287,6 @@ void TripBreaker::note_error(const FailedAttempt& attempt, uint64_t now_ms) {
                              std::string(attempt.path.label)});
 }
 
-const Verdict& TripBreaker::judge(uint64_t now_ms) {
-  if (!judging()) return verdict_;
-  keep_sample(now_ms);
-  Verdict verdict = judge_ceiling(now_ms);
-  if (!verdict.tripped()) verdict = judge_comparison();
-  if (!verdict.tripped()) verdict = judge_rise(now_ms);
-  if (verdict.tripped()) {
-    trip(std::move(verdict), now_ms);
-  } else {
-    verdict_ = std::move(verdict);
-  }
-  return verdict_;
-}
-
-Verdict TripBreaker::judge_ceiling(uint64_t now_ms) const {
-  if (settings_.max_error_rate <= 0) return {};
-  const ErrorWindow::Counts counts = window_.counts(now_ms);
-  if (counts.attempts < std::max<uint64_t>(1, settings_.min_requests)) return {};
-  const double rate = static_cast<double>(counts.errors) / static_cast<double>(counts.attempts);
-  if (rate <= settings_.max_error_rate) return {};
-  return {Verdict::Kind::trip, Detector::ceiling,
-          "green's error rate is " + percent_text(rate) + " over the last " +
-              std::to_string(settings_.window_ms) + " ms, above max_error_rate " +
-              percent_text(settings_.max_error_rate)};
-}
-
-Verdict TripBreaker::judge_comparison() const {
-  if (!comparing() || !comparison_.process().alarmed(settings_.false_trip_rate)) return {};
-  if (evidence_.counts[index(Colour::blue)].attempts == 0) return {};  // beside whom?
-  return {Verdict::Kind::trip, Detector::comparison,
-          "green fails more than blue at the same time: " + rates_text()};
-}
-
-Verdict TripBreaker::judge_rise(uint64_t now_ms) const {
-  const bool alone = !comparing() || blue_is_silent(now_ms);
-  if (!normal().frozen() && !alone) return {};
-  if (green_rise_.value() < rise_threshold()) {
-    if (!uncapped_rise_.alarmed()) return {};
-    std::string who = heaviest(clients_, "client");
-    if (who.empty()) who = heaviest(paths_, "path");
-    return {Verdict::Kind::hold, Detector::rise,
-            "green's errors rose, but most come from " + (who.empty() ? "a few clients" : who)};
-  }
-  const std::string against = normal().frozen()
-                                  ? "against " + percent_text(normal().bounds().rate) + " normally"
-                                  : "above " + percent_text(normal().bounds().upper) +
-                                        ", the most that passes for normal while little is known of blue";
-  if (blue_rise_.alarmed()) {
-    return {Verdict::Kind::hold, Detector::rise,
-            "green's errors rose " + against + ", but blue's rose too: " + rates_text()};
-  }
-  if (alone) {
-    if (!green_rise_.alarmed()) return {};
-    return {Verdict::Kind::trip, Detector::rise, "green's errors rose " + against + ": " + rates_text()};
-  }
-  if (green_worse_recently()) {
-    return {Verdict::Kind::trip, Detector::rise,
-            "green's errors rose " + against + " and blue's did not: " + rates_text()};
-  }
-  if (!green_rise_.alarmed()) return {};
-  return {Verdict::Kind::hold, Detector::rise,
-          "green's errors rose " + against + "; waiting for blue to show whether it is green alone"};
-}
-
-// Where blue gets little anyway, it says nothing for that long by chance. One that
-// was never asked in this step is not there for whoever is, whatever the reason.
-bool TripBreaker::blue_is_silent(uint64_t now_ms) const {
-  const bool never_asked = evidence_.counts[index(Colour::blue)].attempts == 0;
-  const double share = never_asked ? share_.split() : share_.value();
-  const double odds = share / (1 - share);
-  return excursion_.blue() == 0 && now_ms >= excursion_.began_ms + kBlueSilenceMs &&
-         static_cast<double>(excursion_.green()) >= kBlueSilenceLog * odds;
-}
-
-double TripBreaker::caution() const {
-  return std::max(1.0, share_.value() / (1 - share_.value()));
-}
-
-double TripBreaker::recent_threshold() const {
-  const auto m = static_cast<double>(std::max<uint64_t>(1, suspicious_excursions_));
-  const auto attempts = static_cast<double>(std::max<uint64_t>(1, excursion_.attempts()));
-  const double haste = std::max(1.0, kPatientAttempts / attempts);
-  const auto fewer = static_cast<double>(2 * std::min(excursion_.green(), excursion_.blue()));
-  const double lateness = std::max(1.0, fewer / kTimelyAttempts);
-  return recent_.process().threshold(kSharedOutageRate / caution() * 2 / (m * (m + 1))) * haste * haste *
-         lateness * lateness;
-}
-
-bool TripBreaker::green_worse_recently() const {
-  if (excursion_.blue_oks == 0) return false;
-  if (recent_.process().value() >= recent_threshold()) return true;
-  return excursion_.green_errors == kBrokenAttempts && excursion_.green_oks == 0 &&
-         excursion_.blue_errors == 0 &&
-         recent_.process().broken_value() >=
-             kBrokenEvidence * caution() * (1 + std::log(static_cast<double>(excursions_)));
-}
-
 void TripBreaker::trip(Verdict verdict, uint64_t now_ms) {
   verdict_ = std::move(verdict);
   evidence_.tripped_ms = now_ms;
@@ -452,6 +337,8 @@ DetectorSample TripBreaker::sample(uint64_t now_ms) const {
           .blue_rise = blue_rise_.value(),
           .recent = std::log(recent_.process().value()),
           .recent_threshold = std::log(recent_threshold()),
+          .only_green = only_green(),
+          .only_green_threshold = only_green_threshold(),
           .comparison = std::log(comparison_.process().value()),
           .comparison_threshold = std::log(comparison_.process().threshold(settings_.false_trip_rate))};
 }

@@ -14,8 +14,9 @@
 //      Cusum::kThreshold only where blue cannot be asked: at split 100, or with
 //      no blue attempt for kBlueSilenceMs. Otherwise it needs rise_threshold()
 //      and the word of a second EProcess, `recent`, which begins when green's
-//      Cusum leaves rest and must find green worse than blue *since then*.
-//      Blue's own Cusum alarm holds A.
+//      Cusum leaves rest and must find green worse than blue *since then*, and
+//      only_green.h must find that blue is where it always was. Blue's own Cusum
+//      alarm holds A.
 //   B  an EProcess over the whole step; the chance that it ever trips a green
 //      that fails like blue is at most `false_trip_rate`.
 //   -  max_error_rate, a plain ceiling, if it is set.
@@ -46,6 +47,7 @@
 #include "balancer/green_share.h"
 #include "balancer/heavy_hitters.h"
 #include "balancer/influence.h"
+#include "balancer/only_green.h"
 #include "balancer/paced_eprocess.h"
 #include "conf/config.h"
 #include "conf/result.h"
@@ -91,16 +93,20 @@ class TripBreaker {
   // 2/(m(m+1)) of it, so all have twice that. Above 50 it is
   // smaller by (1-θ)/θ, since there patience costs little and few attempts of
   // blue decide.
-  static constexpr double kSharedOutageRate = 1.0 / 660;
-  // A word that comes sooner, counted in attempts of both colours, must weigh
-  // more: by the square of this over their number. A shared outage that is
-  // plain to see makes its false evidence at once or never, while green's own
-  // fault goes on making more.
-  static constexpr double kPatientAttempts = 1050;
-  // So must one that comes later than this, counted as twice the attempts of the
-  // colour that has fewer, by the square of their number over it: a fault that
-  // takes so long to show is for B, and chance has had its time.
+  static constexpr double kSharedOutageRate = 1.0 / 300;
+  // A word that comes later than this, counted as twice the attempts of the colour
+  // that has fewer, must weigh more, by the square of their number over it: a fault
+  // that takes so long to show is for B, and chance has had its time.
   static constexpr double kTimelyAttempts = 1800;
+  // What only_green_log() must reach, since green left rest; up to kSmallShareLog more
+  // where green has less than half, since patience costs less there; sooner than
+  // kPatientAttempts of both colours more, by kHaste times the logarithm of their
+  // number over that. A shared outage that is plain to see makes its false evidence
+  // at once or never, while green's own fault goes on making more.
+  static constexpr double kOnlyGreenLog = 5.7;
+  static constexpr double kSmallShareLog = 2;
+  static constexpr double kPatientAttempts = 1200;
+  static constexpr double kHaste = 3;
   // Green broken outright: its first kBrokenAttempts since it was at rest all
   // failed, blue answered, and `broken` is this many times as likely (above
   // a split of 50 more, as above; in the k-th excursion by 1 + ln k more).
@@ -187,6 +193,9 @@ class TripBreaker {
   double rise_threshold() const;
   double caution() const;
   double recent_threshold() const;
+  Tally blue_since_rest() const;
+  double only_green() const;
+  double only_green_threshold() const;
   bool green_worse_recently() const;
   void trip(Verdict verdict, uint64_t now_ms);
 

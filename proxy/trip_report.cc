@@ -55,6 +55,8 @@ Json detectors(const Evidence& evidence) {
                     {"blue_rise", sample.blue_rise},
                     {"recent_log", sample.recent},
                     {"recent_log_threshold", sample.recent_threshold},
+                    {"only_green_log", sample.only_green},
+                    {"only_green_log_threshold", sample.only_green_threshold},
                     {"comparison_log", sample.comparison},
                     {"comparison_log_threshold", sample.comparison_threshold}});
   }

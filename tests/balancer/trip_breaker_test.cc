@@ -276,7 +276,7 @@ TEST_CASE(
     };
     const auto threshold = [&] { return traffic.breaker.status().detectors.recent_threshold; };
     CAPTURE(split);
-    go_on_until(TripBreaker::kPatientAttempts / 2 + 1);
+    go_on_until(kTimely / 2);
     CHECK(threshold() == Approx(asked));
     go_on_until(kTimely);
     CHECK(threshold() == Approx(asked).margin(0.01));
@@ -287,6 +287,27 @@ TEST_CASE(
     }
     CHECK(traffic.breaker.status().detectors.green_rise >= Cusum::kThreshold);
     CHECK_FALSE(traffic.breaker.tripped());
+  }
+}
+
+TEST_CASE(
+    "trip_breaker: that only green has risen must be plainer the sooner it is said, and after blue's rise") {
+  for (const double blue_before : {0.003, 0.02}) {
+    CAPTURE(blue_before);
+    JudgedTraffic traffic(kSeed);
+    traffic.warm_up(0.003);
+    traffic.begin_step(5000);
+    traffic.run({blue_before, 0}, 2000);
+    const auto threshold = [&] { return traffic.breaker.status().detectors.only_green_threshold; };
+    fail(traffic, {});
+    const double at_once = threshold();
+    CHECK(at_once > TripBreaker::kOnlyGreenLog + TripBreaker::kHaste);
+    fail(traffic, {});
+    traffic.run({0, 0}, 100);
+    CHECK(threshold() < at_once);
+    const bool has_risen = blue_before > 0.01;
+    traffic.breaker.add_oks(800, 800, traffic.now_ms());
+    CHECK((threshold() > TripBreaker::kOnlyGreenLog + 1) == has_risen);
   }
 }
 
