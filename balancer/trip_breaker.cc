@@ -191,6 +191,8 @@ void TripBreaker::compare_oks(uint64_t blue, uint64_t green) {
   recent_.add_oks(blue, green, share_.value());
   excursion_.green_oks += green;
   excursion_.blue_oks += blue;
+  excursion_.by_lot[index(Colour::green)].attempts += static_cast<double>(green);
+  excursion_.by_lot[index(Colour::blue)].attempts += static_cast<double>(blue);
 }
 
 const Verdict& TripBreaker::add_oks(uint64_t blue, uint64_t green, uint64_t now_ms) {
@@ -243,8 +245,15 @@ void TripBreaker::judge_error(const FailedAttempt& attempt, uint64_t now_ms) {
   begin_excursion_if_at_rest(now_ms);
   if (green) uncapped_rise_.add_error();
   admitted = recent_influence_.admit(attempt.client.hash, attempt.path.hash);
-  if (admitted) add_to_rise(attempt);
   if (!admitted) ++evidence_.held_back;
+  const bool begins = admitted && green && green_rise_.at_rest();
+  if (attempt.by_lot && !begins) {
+    Tally& seen = excursion_.by_lot[index(attempt.colour)];
+    ++seen.attempts;
+    ++seen.errors;
+    if (admitted) recent_.add_error(attempt.colour);
+  }
+  if (admitted) add_to_rise(attempt.colour);
   if (attempt.by_lot) {
     note_share(green ? 0 : 1, green ? 1 : 0);
     if (comparing()) comparison_.note_error_ended(attempt.colour, share_.value());
@@ -253,12 +262,8 @@ void TripBreaker::judge_error(const FailedAttempt& attempt, uint64_t now_ms) {
   if (green) learn_green(0, 1, now_ms);
 }
 
-void TripBreaker::add_to_rise(const FailedAttempt& attempt) {
-  // The error with which an excursion begins is green's because it begins one:
-  // that says nothing about green and blue.
-  const bool begins = attempt.colour == Colour::green && green_rise_.at_rest();
-  if (attempt.by_lot && !begins) recent_.add_error(attempt.colour);
-  if (attempt.colour == Colour::blue) {
+void TripBreaker::add_to_rise(Colour colour) {
+  if (colour == Colour::blue) {
     blue_rise_.add_error();
     ++excursion_.blue_errors;
     return;

@@ -98,10 +98,11 @@ class TripBreaker {
   // that has fewer, must weigh more, by the square of their number over it: a fault
   // that takes so long to show is for B, and chance has had its time.
   static constexpr double kTimelyAttempts = 1800;
-  // What only_green_log() must reach, since green left rest; up to kSmallShareLog more
-  // where green has less than half, since patience costs less there; sooner than
-  // kPatientAttempts of both colours more, by kHaste times the logarithm of their
-  // number over that. A shared outage that is plain to see makes its false evidence
+  // What only_green_log() must reach, since green left rest. More, and each adds to it:
+  // up to kSmallShareLog where green has less than half, since patience costs less
+  // there, and above a half as for `recent`; what blue's rate spoke for a rise of blue
+  // before that; and sooner than kPatientAttempts of both colours kHaste times the
+  // logarithm of that over their number. A shared outage that is plain to see makes its false evidence
   // at once or never, while green's own fault goes on making more.
   static constexpr double kOnlyGreenLog = 5.7;
   static constexpr double kSmallShareLog = 2;
@@ -178,7 +179,7 @@ class TripBreaker {
   void clear_detectors();
   void clear_rise();
   void begin_excursion_if_at_rest(uint64_t now_ms);
-  void add_to_rise(const FailedAttempt& attempt);
+  void add_to_rise(conf::Colour colour);
   void note_suspicion();
   void expect_next();
   void learn_blue(uint64_t oks, uint64_t errors, uint64_t now_ms);
@@ -193,7 +194,6 @@ class TripBreaker {
   double rise_threshold() const;
   double caution() const;
   double recent_threshold() const;
-  Tally blue_since_rest() const;
   double only_green() const;
   double only_green_threshold() const;
   bool green_worse_recently() const;
@@ -226,10 +226,12 @@ class TripBreaker {
     uint64_t green_errors = 0;
     uint64_t blue_oks = 0;
     uint64_t blue_errors = 0;
+    // What the lot placed, by conf::Colour; all of it, whoever made the errors, but for
+    // the error with which green left rest, which is green's by that choice.
+    std::array<Tally, 2> by_lot;
     bool suspicious = false;  // green's rise has reached rise_threshold()
     uint64_t blue() const { return blue_oks + blue_errors; }
     uint64_t green() const { return green_oks + green_errors; }
-    uint64_t attempts() const { return blue() + green(); }
   } excursion_;
   uint64_t excursions_ = 0;             // of this step
   uint64_t suspicious_excursions_ = 0;  // of those

@@ -91,8 +91,11 @@ Verdict TripBreaker::judge_rise(uint64_t now_ms) const {
             "green's errors rose " + against + " and blue's did not: " + rates_text()};
   }
   if (!green_rise_.alarmed()) return {};
+  const bool blue_is_better = recent_.process().value() >= recent_threshold();
   return {Verdict::Kind::hold, Detector::rise,
-          "green's errors rose " + against + "; waiting for blue to show whether it is green alone"};
+          "green's errors rose " + against +
+              (blue_is_better ? ", by too little to tell it from a rise of both: " + rates_text()
+                              : "; waiting for blue to show whether it is green alone")};
 }
 
 // Where blue gets little anyway, it says nothing for that long by chance. One that
@@ -116,27 +119,20 @@ double TripBreaker::recent_threshold() const {
   return recent_.process().threshold(kSharedOutageRate / caution() * 2 / (m * (m + 1))) * lateness * lateness;
 }
 
-Tally TripBreaker::blue_since_rest() const {
-  return {static_cast<double>(excursion_.blue()), static_cast<double>(excursion_.blue_errors)};
-}
-
-// Without the error with which green left rest: it is green's by that choice.
 double TripBreaker::only_green() const {
-  if (excursion_.green_errors == 0) return 0;
   const RateBounds bounds = normal().bounds();
-  const Tally green{static_cast<double>(excursion_.green() - 1),
-                    static_cast<double>(excursion_.green_errors - 1)};
-  return only_green_log(green, blue_since_rest(), bounds.rate, least_risen_rate(bounds.upper));
+  const auto& [blue, green] = excursion_.by_lot;
+  return only_green_log(green, blue, bounds.rate, least_risen_rate(bounds.upper));
 }
 
 // A blue that had risen before green left rest says that something is wrong with both,
 // however well it did since.
 double TripBreaker::only_green_threshold() const {
   const double normal_rate = normal().bounds().rate;
+  const auto& [blue, green] = excursion_.by_lot;
   const double risen_before =
-      risen_log({blue_attempts_, blue_errors_}, normal_rate) - risen_log(blue_since_rest(), normal_rate);
-  const auto attempts = static_cast<double>(std::max<uint64_t>(1, excursion_.attempts()));
-  const double haste = kHaste * std::log(kPatientAttempts / attempts);
+      risen_log({blue_attempts_, blue_errors_}, normal_rate) - risen_log(blue, normal_rate);
+  const double haste = kHaste * std::log(kPatientAttempts / std::max(1.0, blue.attempts + green.attempts));
   const double patience = kSmallShareLog * std::max(0.0, 1 - 2 * share_.value());
   return kOnlyGreenLog + patience + std::log(caution()) + std::max(0.0, haste) + std::max(0.0, risen_before);
 }

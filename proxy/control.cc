@@ -155,6 +155,7 @@ conf::Status Control::start() {
     add_event("state_not_taken_over", "", taken.error().detail);
   }
   restore_states();
+  share_connections_anew();
   for (const auto& worker : workers_) worker->adopt(plan, config_.overload);
   for (const auto& worker : workers_) worker->start();
   health_.configure();
@@ -318,6 +319,7 @@ void Control::publish_plan(std::function<void()> done) {
   rollouts_.configure();
   health_.configure();
   for (const std::string& service : registry_.take_changed()) save_service(service);
+  share_connections_anew();
   apply_places();
   const auto countdown = std::make_shared<Countdown>(worker_count(), std::move(done));
   for (const auto& worker : workers_) {

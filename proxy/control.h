@@ -353,6 +353,7 @@ class Control {
   void watch_overload();
   conf::Status divide_connections();
   void share_connections();
+  void share_connections_anew();
   conf::Result<TlsStore::Set> load_tls(const conf::Config& config);
   void watch_files();
   void watch_config();
@@ -373,7 +374,7 @@ class Control {
   std::shared_ptr<balancer::CapSet> client_caps_ =
       std::make_shared<balancer::CapSet>();  // one: places for clients
   DescriptorBudget descriptors_;
-  uint64_t next_share_us_ = 0;
+  uint64_t upstreams_need_ = balancer::Cap::kUnlimited;
   bool clients_wait_ = false;
   Shed told_shed_;  // by the latest event
   uint64_t next_overload_event_us_ = 0;

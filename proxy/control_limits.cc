@@ -18,11 +18,13 @@ conf::Status Control::divide_connections() {
 }
 
 void Control::share_connections() {
-  constexpr uint64_t kShareUs = 1'000'000;
-  if (loop_.now_us() < next_share_us_) return;
-  next_share_us_ = loop_.now_us() + kShareUs;
-  share_descriptors(descriptors_, registry_.allowed_connections(config_), *client_caps_->front(),
-                    registry_.all_connections());
+  share_descriptors(descriptors_, upstreams_need_, *client_caps_->front(), registry_.all_connections());
+}
+
+// After what the caps of upstreams allow has changed; at every tick it goes on.
+void Control::share_connections_anew() {
+  upstreams_need_ = registry_.allowed_connections(config_);
+  share_connections();
 }
 
 uint32_t Control::max_client_connections() const {
@@ -38,10 +40,10 @@ void Control::watch_clients() {
   const balancer::Cap& places = *client_caps_->front();
   if (!clients_wait_ && places.has_waiters()) {
     clients_wait_ = true;
-    add_event(
-        "clients_wait", "",
-        "all " + std::to_string(places.max()) +
-            " places for clients that the limit of open files leaves are taken; others wait until one leaves");
+    add_event("clients_wait", "",
+              std::to_string(places.used()) +
+                  " clients are connected, and the limit of open files leaves places for " +
+                  std::to_string(places.max()) + "; others wait until one is free");
   } else if (clients_wait_ && !places.has_waiters() && places.used() < kCalmBelow * places.max()) {
     clients_wait_ = false;
     add_event("clients_admitted", "", "there are places for clients again");

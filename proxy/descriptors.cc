@@ -39,19 +39,22 @@ conf::Result<DescriptorBudget> divide_descriptors(uint64_t limit, const conf::Co
   return DescriptorBudget{limit, left / 2, left - left / 2};
 }
 
-// Each side is held to its part first, and grows only into what the other has left.
 void share_descriptors(const DescriptorBudget& budget, uint64_t upstreams_need, balancer::Cap& clients,
                        balancer::Cap& upstream) {
-  const auto kept = static_cast<uint32_t>(
-      std::min<uint64_t>(budget.upstream, kKeptForUpstreams * upstreams_need + kKeptBesides));
-  const uint32_t left = budget.connections() - kept;
-  if (clients.max() > left) clients.set_max(left);
-  if (upstream.max() > kept) upstream.set_max(kept);
-  const auto beside = [&](const balancer::Cap& other) {
-    return budget.connections() - std::min(budget.connections(), std::max(other.max(), other.used()));
+  const uint32_t all = budget.connections();
+  const uint64_t wanted = std::max(kKeptForUpstreams * upstreams_need, upstream.used() + upstreams_need);
+  const auto kept = static_cast<uint32_t>(std::min<uint64_t>(budget.upstream, wanted + kKeptBesides));
+  if (clients.max() > all - kept || upstream.max() > kept) {
+    if (clients.max() > all - kept) clients.set_max(all - kept);
+    if (upstream.max() > kept) upstream.set_max(kept);
+    return;
+  }
+  const auto grow = [&](balancer::Cap& side, uint32_t part, const balancer::Cap& other) {
+    const uint32_t left = all - std::min(all, std::max(other.max(), other.used()));
+    if (std::min(part, left) > side.max()) side.set_max(std::min(part, left));
   };
-  if (const uint32_t most = std::min(kept, beside(clients)); most > upstream.max()) upstream.set_max(most);
-  if (const uint32_t most = std::min(left, beside(upstream)); most > clients.max()) clients.set_max(most);
+  grow(upstream, kept, clients);
+  grow(clients, all - kept, upstream);
 }
 
 conf::Result<DescriptorBudget> budget_descriptors(const conf::Config& config, uint32_t workers) {

@@ -9,7 +9,7 @@
 // Each side has half, so that every client may have a request under way. Where
 // caps say that upstreams can't need theirs, clients have more (share_descriptors).
 //
-// Source: getrlimit(2). Thread: the control thread's, before others start.
+// Source: getrlimit(2). Thread: the control thread's.
 #pragma once
 
 #include <cstdint>
@@ -29,16 +29,18 @@ struct DescriptorBudget {
 };
 
 // What is kept for upstreams whose caps allow less than their half: so many times
-// what they allow, since connections of a reloaded service end after those of its
-// successor have begun, and some.
+// what they allow, and some; or that beside the connections that there are, whose
+// caps may have gone by now.
 inline constexpr uint64_t kKeptForUpstreams = 2;
 inline constexpr uint64_t kKeptBesides = 64;
 
 // Shares a budget anew, after what upstreams may need has changed: by a reload, by
 // hand, with the addresses of their names. `upstreams_need` is what the caps of all
-// upstreams together allow. A side that has more than its new part shrinks as its
-// connections end, and the other grows by as much: never have both together more
-// places than `budget` has.
+// upstreams together allow. A side that has more than its new part takes no more
+// until enough of its connections have ended, and the other grows by as much: both
+// together have no more places than `budget` has. To be called again and again, a
+// while apart: workers take places meanwhile, so a side that became smaller is
+// looked at in a later call, and only then the other grows.
 void share_descriptors(const DescriptorBudget& budget, uint64_t upstreams_need, balancer::Cap& clients,
                        balancer::Cap& upstream);
 

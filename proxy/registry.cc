@@ -242,7 +242,7 @@ std::shared_ptr<const balancer::CapSet> Registry::caps_of(const conf::Config& co
 uint64_t Registry::allowed_connections(const conf::Config& config) const {
   uint64_t sum = 0;
   for (const auto& [name, entry] : services_) {
-    for (const Colour colour : {Colour::blue, Colour::green}) {
+    for (const Colour colour : conf::kColours) {
       const auto i = static_cast<size_t>(colour);
       if (entry.upstreams[i] == nullptr || entry.endpoints[i].empty()) continue;
       uint32_t most = balancer::Cap::kUnlimited;

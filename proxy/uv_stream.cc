@@ -154,7 +154,7 @@ ssize_t UvStream::write_now(const iovec* slices, int count) {
   message.msg_iovlen = static_cast<size_t>(count);
   const ssize_t result = sendmsg(fd, &message, MSG_MORE | MSG_DONTWAIT | MSG_NOSIGNAL);
   if (result >= 0) return result;
-  return errno == EINTR ? UV_EAGAIN : uv_translate_sys_error(errno);
+  return errno == EINTR || errno == ENOBUFS ? UV_EAGAIN : uv_translate_sys_error(errno);
 }
 
 // Copies all but the first `skip` octets to the end of what waits.

@@ -121,31 +121,39 @@ bool false_trip_table(const Options& options) {
   return held;
 }
 
-// How often green is blamed for what both suffer. True when no cell has more
-// than one such trip in a thousand runs.
-bool outage_table(const Options& options) {
-  const std::vector<double> rates{0.01, 0.02, 0.042, 0.1, 0.5, 0.8, 0.9, 1};
-  const std::vector<conf::BasisPoints> splits{100, 1000, 5000, 9000, 9900};
-  const uint64_t allowed = std::max<uint64_t>(1, options.runs / 1000);
-  bool held = true;
+// How often green is blamed for what both suffer; the most of any cell.
+uint64_t print_outages(const std::vector<double>& rates, const std::vector<conf::BasisPoints>& splits,
+                       uint64_t runs) {
+  uint64_t most = 0;
   std::printf("\nTrips in %llu shared outages, from 0.3 %% to the rate, seen for 20 s\n%-8s",
-              static_cast<unsigned long long>(options.runs), "rate");
+              static_cast<unsigned long long>(runs), "rate");
   for (const conf::BasisPoints split : splits) std::printf("%7.0f %%", split / 100.0);
   std::printf("   split\n");
   for (const double rate : rates) {
     std::printf("%5.1f %% ", 100 * rate);
     for (const conf::BasisPoints split : splits) {
-      Scenario scenario = onset("outage", split, 0.003, rate, rate);
+      Scenario scenario = onset("shared", split, 0.003, rate, rate);
       scenario.clients = false;
       scenario.phases[1].seconds = 20;
-      const Summary summary = run_all(scenario, {"sluice", make_judge}, options.runs);
+      const Summary summary = run_all(scenario, {"sluice", make_judge}, runs);
       std::printf("%9llu", static_cast<unsigned long long>(summary.trips));
       std::fflush(stdout);
-      held = held && summary.trips <= allowed;
+      most = std::max(most, summary.trips);
     }
     std::printf("\n");
   }
-  return held;
+  return most;
+}
+
+// True when no cell of the first table has more than one such trip in a thousand
+// runs. The second, of outages that are hard to tell from a fault of green, is shown.
+bool outage_table(const Options& options) {
+  const uint64_t allowed = std::max<uint64_t>(1, options.runs / 1000);
+  const uint64_t most =
+      print_outages({0.01, 0.02, 0.042, 0.1, 0.5, 0.8, 0.9, 1}, {100, 1000, 5000, 9000, 9900}, options.runs);
+  if (!options.quick)
+    print_outages({0.01, 0.015, 0.02, 0.03}, {100, 500, 1000, 2500, 5000, 7500}, 10 * options.runs);
+  return most <= allowed;
 }
 
 struct Bound {
@@ -159,6 +167,8 @@ bool delay_table(const Options& options) {
       {onset("0.3 -> 4.2 %", 5000, 0.003, 0.003, 0.042), 400, 650},
       {onset("0.3 -> 4.2 %", 1000, 0.003, 0.003, 0.042)},
       {onset("0.3 -> 4.2 %", 9000, 0.003, 0.003, 0.042)},
+      {onset("0.3 -> 2 %", 5000, 0.003, 0.003, 0.02)},
+      {onset("0.3 -> 2 %", 9000, 0.003, 0.003, 0.02)},
       {onset("0.1 -> 2 %", 1000, 0.001, 0.001, 0.02)},
       {onset("0.1 -> 20 %", 5000, 0.001, 0.001, 0.2)},
       {onset("1 -> 5 %", 5000, 0.01, 0.01, 0.05)},

@@ -96,4 +96,12 @@ class JudgedTraffic {
   uint64_t attempts_ = 0;
 };
 
+inline void fail(JudgedTraffic& traffic, FailedAttempt attempt, int times = 1) {
+  for (int i = 0; i < times; ++i) traffic.breaker.add_error(attempt, traffic.now_ms());
+}
+
+inline bool mentions(const std::string& text, const char* words) {
+  return text.find(words) != std::string::npos;
+}
+
 }  // namespace sluice::balancer

@@ -13,14 +13,6 @@ using conf::Colour;
 
 constexpr uint64_t kSeed = 42;
 
-void fail(JudgedTraffic& traffic, FailedAttempt attempt, int times = 1) {
-  for (int i = 0; i < times; ++i) traffic.breaker.add_error(attempt, traffic.now_ms());
-}
-
-bool mentions(const std::string& text, const char* words) {
-  return text.find(words) != std::string::npos;
-}
-
 TEST_CASE("trip_breaker: a broken green trips, with its evidence, and stays so until reset") {
   JudgedTraffic traffic(kSeed);
   traffic.warm_up(0.003);
@@ -247,67 +239,6 @@ TEST_CASE(
     traffic.tell(Colour::blue, false);
     for (uint64_t i = 1; i < TripBreaker::kBrokenAttempts; ++i) traffic.tell(Colour::green, true);
     CHECK(traffic.breaker.tripped() == (stumbles == 0));
-  }
-}
-
-TEST_CASE(
-    "trip_breaker: a suspicion that lasts must weigh more, by the attempts of the colour that has fewer") {
-  constexpr double kTimely = TripBreaker::kTimelyAttempts / 2;
-  const double asked = -std::log(EProcess::kFirstShare * TripBreaker::kSharedOutageRate);
-  for (const conf::BasisPoints split : {5000U, 1000U}) {
-    JudgedTraffic traffic(kSeed);
-    traffic.warm_up(0.003);
-    traffic.begin_step(split);
-    // Retries' errors keep green's sum off its rest and say nothing of colours.
-    FailedAttempt retried;
-    retried.by_lot = false;
-    fail(traffic, retried, 2);
-    uint64_t green = 2;
-    uint64_t blue = 0;
-    const auto go_on_until = [&](double fewer) {
-      while (static_cast<double>(std::min(blue, green)) < fewer) {
-        const uint64_t oks = conf::kFullSplit / split - 1;
-        traffic.breaker.add_oks(oks, 1, traffic.now_ms());
-        blue += oks;
-        if (++green % 50 != 0) continue;
-        fail(traffic, retried);
-        ++green;
-      }
-    };
-    const auto threshold = [&] { return traffic.breaker.status().detectors.recent_threshold; };
-    CAPTURE(split);
-    go_on_until(kTimely / 2);
-    CHECK(threshold() == Approx(asked));
-    go_on_until(kTimely);
-    CHECK(threshold() == Approx(asked).margin(0.01));
-    for (const double times : {1.5, 2.0, 4.0}) {
-      go_on_until(times * kTimely);
-      CAPTURE(times);
-      CHECK(threshold() == Approx(asked + 2 * std::log(times)).margin(0.01));
-    }
-    CHECK(traffic.breaker.status().detectors.green_rise >= Cusum::kThreshold);
-    CHECK_FALSE(traffic.breaker.tripped());
-  }
-}
-
-TEST_CASE(
-    "trip_breaker: that only green has risen must be plainer the sooner it is said, and after blue's rise") {
-  for (const double blue_before : {0.003, 0.02}) {
-    CAPTURE(blue_before);
-    JudgedTraffic traffic(kSeed);
-    traffic.warm_up(0.003);
-    traffic.begin_step(5000);
-    traffic.run({blue_before, 0}, 2000);
-    const auto threshold = [&] { return traffic.breaker.status().detectors.only_green_threshold; };
-    fail(traffic, {});
-    const double at_once = threshold();
-    CHECK(at_once > TripBreaker::kOnlyGreenLog + TripBreaker::kHaste);
-    fail(traffic, {});
-    traffic.run({0, 0}, 100);
-    CHECK(threshold() < at_once);
-    const bool has_risen = blue_before > 0.01;
-    traffic.breaker.add_oks(800, 800, traffic.now_ms());
-    CHECK((threshold() > TripBreaker::kOnlyGreenLog + 1) == has_risen);
   }
 }
 

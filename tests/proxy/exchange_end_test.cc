@@ -348,11 +348,13 @@ TEST_CASE("exchange: HTTP/1.0 and Connection: close end the connection after the
     const std::string got = path.ask(*client, request, kOk);
     CHECK(contains(got, "Connection: close\r\n"));
     CHECK(client->was_closed());
+    CHECK(client->held_for_end());
   }
   auto client = path.connect();
   const std::string got = path.ask(*client, "GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n", kOk);
   CHECK(contains(got, "Connection: keep-alive\r\n"));
   CHECK(client->open());
+  CHECK_FALSE(client->held_for_end());
 }
 
 TEST_CASE("exchange: a bad request is answered and the connection closed") {

@@ -38,7 +38,7 @@ void FakeStream::write(const iovec* slices, int count) {
   for (int i = 0; i < count; ++i) {
     std::string_view slice(static_cast<const char*>(slices[i].iov_base), slices[i].iov_len);
     const size_t at_once = peer.pending_.empty() ? std::min(slice.size(), peer.room_) : 0;
-    peer.received_ += slice.substr(0, at_once);
+    (peer.holding_ ? peer.held_ : peer.received_) += slice.substr(0, at_once);
     if (peer.room_ != Peer::kAll) peer.room_ -= at_once;
     peer.pending_ += slice.substr(at_once);
   }
@@ -49,13 +49,20 @@ void FakeStream::write(const iovec* slices, int count) {
 void FakeStream::shutdown_write() {
   if (peer_->closed_) return;
   peer_->shutdown_wanted_ = true;
-  if (peer_->pending_.empty()) peer_->saw_end_ = true;
+  if (!peer_->pending_.empty()) return;
+  let_go_held();
+  peer_->saw_end_ = true;
+}
+
+void FakeStream::close() {
+  if (!peer_->closed_) let_go_held();
+  peer_->closed_ = true;
 }
 
 void FakeStream::reset() {
   if (peer_->closed_) return;
   peer_->reset_ = true;
-  close();
+  peer_->closed_ = true;
 }
 
 std::unique_ptr<Stream> FakeNetwork::make(std::shared_ptr<Peer>& peer) {
@@ -101,6 +108,7 @@ bool FakeNetwork::deliver(Peer& peer) {
 bool FakeNetwork::deliver_room(Peer& peer) {
   const size_t octets = std::min(peer.room_, peer.pending_.size());
   if (octets == 0 || peer.error_ != 0) return false;
+  peer.stream_->let_go_held();
   peer.received_.append(peer.pending_, 0, octets);
   peer.pending_.erase(0, octets);
   if (peer.room_ != Peer::kAll) peer.room_ -= octets;

@@ -13,7 +13,7 @@
 //
 // As with sockets: an end that was read is read again when reading starts
 // again, a write after the end of the output fails, and what is pending when
-// the stream is closed is lost.
+// the stream is closed is lost. What is held for the end does not arrive before it.
 #pragma once
 
 #include <deque>
@@ -60,6 +60,7 @@ class Peer {
   size_t pending() const { return pending_.size(); }
   size_t most_pending() const { return most_pending_; }
   bool reading() const { return reading_; }
+  bool held_for_end() const { return holding_; }     // the stream was told that the end follows
   const std::string& name() const { return name_; }  // of a dialled stream: the endpoint
 
   // For dialled streams: how the attempt ends.
@@ -76,6 +77,7 @@ class Peer {
   std::string name_;
   std::string incoming_;
   std::string received_;
+  std::string held_;
   std::string pending_;
   FakeStream* stream_ = nullptr;
   size_t room_ = kAll;
@@ -91,6 +93,7 @@ class Peer {
   bool shutdown_wanted_ = false;
   bool above_low_ = false;
   bool reading_ = false;
+  bool holding_ = false;
   bool closed_ = false;
   bool reset_ = false;
 };
@@ -134,8 +137,9 @@ class FakeStream final : public Stream {
   void stop_reading() override;
   void write(const iovec* slices, int count) override;
   size_t pending() const override { return peer_->pending_.size(); }
+  void hold_for_end() override { peer_->holding_ = true; }
   void shutdown_write() override;
-  void close() override { peer_->closed_ = true; }
+  void close() override;
   void reset() override;
   bool has_news() const override { return !peer_->incoming_.empty() || peer_->end_ || peer_->error_ != 0; }
   FarEnd far_end() const override {
@@ -144,6 +148,8 @@ class FakeStream final : public Stream {
 
  private:
   friend class FakeNetwork;
+  void let_go_held() { peer_->received_ += std::exchange(peer_->held_, {}); }
+
   FakeNetwork& network_;
   const std::shared_ptr<Peer> peer_;
 };

@@ -176,6 +176,16 @@ TEST_CASE("proxy_protocol: a client's forwarding fields are believed when it is 
   CHECK(contains(balanced.forwarded(), "X-Forwarded-For: 6.6.6.6, 10.1.2.3\r\n"));
 }
 
+TEST_CASE("proxy_protocol: a last answer is held for the end") {
+  Balanced balanced;
+  balanced.client->send(kHeader + "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+  balanced.path.run();
+  balanced.path.origin(0).send(kOk);
+  balanced.path.run();
+  CHECK(balanced.client->held_for_end());
+  CHECK(status_of(balanced.client->received()) == 200);
+}
+
 TEST_CASE("proxy_protocol: a wrong header ends the connection without a word") {
   Balanced balanced;
   balanced.client->send(kGet);

@@ -151,6 +151,21 @@ TEST_CASE("tls_stream: reading stops when it is told to, and nothing is lost") {
   CHECK(pauses >= 6);
 }
 
+TEST_CASE("tls_stream: what is held for the end goes out with the close_notify") {
+  const World world;
+  TlsPair pair(world.server_side(), world.client_side());
+  pair.carry();
+  pair.server->hold_for_end();
+  pair.write(*pair.server, "last words");
+  pair.carry();
+  CHECK(pair.client_heard.text.empty());
+  pair.server->shutdown_write();
+  pair.carry();
+  CHECK(pair.client_heard.text == "last words");
+  CHECK(pair.client_heard.ended);
+  CHECK(pair.client_heard.stream_error == 0);
+}
+
 TEST_CASE("tls_stream: close_notify ends one direction, the other goes on") {
   const World world;
   TlsPair pair(world.server_side(), world.client_side());

@@ -30,13 +30,21 @@ struct ClosingHandler final : Stream::Handler {
   bool closed = false;
 };
 
+std::string read_all(int fd) {
+  std::string text;
+  char octets[4096];
+  ssize_t got = 0;
+  while ((got = recv(fd, octets, sizeof(octets), 0)) > 0) text.append(octets, static_cast<size_t>(got));
+  return text;
+}
+
 // What a client of a socket sees of a stream that `serve` answers and closes.
 struct Seen {
   std::string text;
   uint32_t segments = 0;
 };
 
-Seen seen_by_client(const std::function<void(Stream&)>& serve, std::string_view asked = "") {
+Seen seen_by_client(const std::function<void(Stream&, int client)>& serve, std::string_view asked = "") {
   Seen seen;
   Loop loop(1);
   {
@@ -58,15 +66,11 @@ Seen seen_by_client(const std::function<void(Stream&)>& serve, std::string_view 
     REQUIRE(stream != nullptr);
     ClosingHandler handler(loop);
     stream->set_handler(&handler);
-    serve(*stream);
+    serve(*stream, client);
     loop.run();
     CHECK(handler.closed);
 
-    char octets[4096];
-    ssize_t got = 0;
-    while ((got = recv(client, octets, sizeof(octets), 0)) > 0)
-      seen.text.append(octets, static_cast<size_t>(got));
-
+    seen.text = read_all(client);
     seen.segments = test::segments_received(client);
     close(client);
   }
@@ -80,11 +84,11 @@ void write(Stream& stream, std::string_view text) {
 }
 
 TEST_CASE("uv stream: what is held for the end is one segment with it") {
-  const Seen apart = seen_by_client([](Stream& stream) {
+  const Seen apart = seen_by_client([](Stream& stream, int) {
     write(stream, "an answer");
     stream.close();
   });
-  const Seen together = seen_by_client([](Stream& stream) {
+  const Seen together = seen_by_client([](Stream& stream, int) {
     stream.hold_for_end();
     write(stream, "an ");
     write(stream, "answer");
@@ -95,19 +99,21 @@ TEST_CASE("uv stream: what is held for the end is one segment with it") {
   CHECK(together.segments + 1 == apart.segments);
 }
 
-TEST_CASE("uv stream: what is held goes out with the end of writing") {
-  const Seen seen = seen_by_client([](Stream& stream) {
+TEST_CASE("uv stream: what is held goes out with the end of writing, before the stream is closed") {
+  std::string before_close;
+  seen_by_client([&before_close](Stream& stream, int client) {
     stream.hold_for_end();
     write(stream, "an answer");
     stream.shutdown_write();
+    before_close = read_all(client);
     stream.close();
   });
-  CHECK(seen.text == "an answer");
+  CHECK(before_close == "an answer");
 }
 
 TEST_CASE("uv stream: input that nobody read destroys nothing that was held") {
   const Seen seen = seen_by_client(
-      [](Stream& stream) {
+      [](Stream& stream, int) {
         stream.hold_for_end();
         write(stream, "an answer");
         stream.close();

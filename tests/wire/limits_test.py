@@ -51,6 +51,7 @@ def test_descriptors_that_capped_upstreams_cannot_need_are_the_clients():
         for client in clients:
             equal(client.get("/").status, 200, "an answer to who was there")
             client.close()
+        wait_until(lambda: sluice.get("/").status == 200, what="an answer to who comes then")
 
 
 def test_clients_over_the_limit_are_counted_and_told_of_once():
