@@ -24,11 +24,12 @@ bool Influence::over_allowance(const HeavyHitters& admitted, uint64_t hash, doub
   return static_cast<double>(entry->guaranteed() + 1) > allowed;
 }
 
-bool Influence::admit(uint64_t client, uint64_t path) {
+Influence::Admission Influence::weigh(uint64_t client, uint64_t path) {
   if (traffic_.known()) {
-    if (client != 0 && over_allowance(clients_, client, traffic_.client_share(client))) return false;
+    if (client != 0 && over_allowance(clients_, client, traffic_.client_share(client)))
+      return Admission::held;
     const bool heavy_path = path != 0 && over_allowance(paths_, path, traffic_.path_share(path));
-    if (heavy_path && ++thinned_ % kPathThinning != 0) return false;
+    if (heavy_path && ++thinned_ % kPathThinning != 0) return Admission::thinned;
   }
   ++admitted_;
   if (client != 0) clients_.add(client);
@@ -38,7 +39,7 @@ bool Influence::admit(uint64_t client, uint64_t path) {
     clients_.halve();
     paths_.halve();
   }
-  return true;
+  return Admission::counted;
 }
 
 void Influence::clear() {

@@ -72,8 +72,14 @@ class Influence {
   // `traffic` must outlive this.
   explicit Influence(const Traffic& traffic) : traffic_(traffic) {}
 
-  // May this error be counted? Counts it if so.
-  bool admit(uint64_t client, uint64_t path);
+  enum class Admission : uint8_t {
+    counted,
+    thinned,  // left out, to slow down what one path tells
+    held,     // left out, since its client has had its allowance
+  };
+  // What is to be done with this error; counts it if it is to be counted.
+  Admission weigh(uint64_t client, uint64_t path);
+  bool admit(uint64_t client, uint64_t path) { return weigh(client, path) == Admission::counted; }
   void clear();
 
  private:

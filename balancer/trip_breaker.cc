@@ -146,10 +146,14 @@ double TripBreaker::rise_threshold() const {
   return std::min(Cusum::kThreshold, kFirstRiseThreshold + 2 * std::log(excursions));
 }
 
-void TripBreaker::learn_blue(uint64_t oks, uint64_t errors, uint64_t now_ms) {
+// What is held back for its client is left out of the rate that blue has now, as it is
+// elsewhere.
+void TripBreaker::learn_blue(uint64_t oks, uint64_t errors, uint64_t now_ms, bool held) {
   baseline_.add(oks, errors, now_ms);
-  blue_attempts_ += static_cast<double>(oks + errors);
-  blue_errors_ += static_cast<double>(errors);
+  if (!held) {
+    blue_attempts_ += static_cast<double>(oks + errors);
+    blue_errors_ += static_cast<double>(errors);
+  }
   while (blue_attempts_ > 2 * kRecentAttempts) {
     blue_attempts_ /= 2;
     blue_errors_ /= 2;
@@ -224,30 +228,32 @@ const Verdict& TripBreaker::add_error(const FailedAttempt& attempt, uint64_t now
     return attempt.by_lot ? add_oks(green ? 0 : 1, green ? 1 : 0, now_ms)
                           : add_other_oks(green ? 0 : 1, green ? 1 : 0, now_ms);
   }
+  auto admission = Influence::Admission::counted;
   if (judging()) {
     note_error(attempt, now_ms);
     const bool in_step = attempt.begun_ms == 0 || attempt.begun_ms >= evidence_.step_began_ms;
-    if (in_step) judge_error(attempt, now_ms);
+    if (in_step) admission = judge_error(attempt, now_ms);
   }
-  if (!green) learn_blue(0, 1, now_ms);
+  if (!green) learn_blue(0, 1, now_ms, admission == Influence::Admission::held);
   return judge(now_ms);
 }
 
-void TripBreaker::judge_error(const FailedAttempt& attempt, uint64_t now_ms) {
+// How the rise took it.
+Influence::Admission TripBreaker::judge_error(const FailedAttempt& attempt, uint64_t now_ms) {
   const bool green = attempt.colour == Colour::green;
   expect_next();
   if (green) window_.add(0, 1, now_ms);
-  bool admitted = true;
-  if (attempt.by_lot && comparing()) {
-    admitted = comparison_influence_.admit(attempt.client.hash, attempt.path.hash);
-    if (admitted && comparison_.add_error(attempt.colour)) comparison_influence_.clear();
+  if (attempt.by_lot && comparing() && comparison_influence_.admit(attempt.client.hash, attempt.path.hash) &&
+      comparison_.add_error(attempt.colour)) {
+    comparison_influence_.clear();
   }
   begin_excursion_if_at_rest(now_ms);
   if (green) uncapped_rise_.add_error();
-  admitted = recent_influence_.admit(attempt.client.hash, attempt.path.hash);
+  const auto admission = recent_influence_.weigh(attempt.client.hash, attempt.path.hash);
+  const bool admitted = admission == Influence::Admission::counted;
   if (!admitted) ++evidence_.held_back;
   const bool begins = admitted && green && green_rise_.at_rest();
-  if (attempt.by_lot && !begins) {
+  if (attempt.by_lot && !begins && admission != Influence::Admission::held) {
     Tally& seen = excursion_.by_lot[index(attempt.colour)];
     ++seen.attempts;
     ++seen.errors;
@@ -260,6 +266,7 @@ void TripBreaker::judge_error(const FailedAttempt& attempt, uint64_t now_ms) {
     recent_.note_error_ended(attempt.colour, share_.value());
   }
   if (green) learn_green(0, 1, now_ms);
+  return admission;
 }
 
 void TripBreaker::add_to_rise(Colour colour) {

@@ -98,12 +98,12 @@ class TripBreaker {
   // that has fewer, must weigh more, by the square of their number over it: a fault
   // that takes so long to show is for B, and chance has had its time.
   static constexpr double kTimelyAttempts = 1800;
-  // What only_green_log() must reach, since green left rest. More, and each adds to it:
-  // up to kSmallShareLog where green has less than half, since patience costs less
-  // there, and above a half as for `recent`; what blue's rate spoke for a rise of blue
-  // before that; and sooner than kPatientAttempts of both colours kHaste times the
-  // logarithm of that over their number. A shared outage that is plain to see makes its false evidence
-  // at once or never, while green's own fault goes on making more.
+  // What only_green_log() must reach, since green left rest. These add to it: up to
+  // kSmallShareLog where green has less than half, since patience costs less there,
+  // and above a half as much as for `recent`; what blue's rate had spoken for a rise of
+  // blue before; and while both colours have had fewer than kPatientAttempts, kHaste
+  // times the logarithm of kPatientAttempts over their number. A shared outage that is plain to see makes its
+  // false evidence at once or never, while green's own fault goes on making more.
   static constexpr double kOnlyGreenLog = 5.7;
   static constexpr double kSmallShareLog = 2;
   static constexpr double kPatientAttempts = 1200;
@@ -182,8 +182,8 @@ class TripBreaker {
   void add_to_rise(conf::Colour colour);
   void note_suspicion();
   void expect_next();
-  void learn_blue(uint64_t oks, uint64_t errors, uint64_t now_ms);
-  void judge_error(const FailedAttempt& attempt, uint64_t now_ms);
+  void learn_blue(uint64_t oks, uint64_t errors, uint64_t now_ms, bool held = false);
+  Influence::Admission judge_error(const FailedAttempt& attempt, uint64_t now_ms);
   void note_error(const FailedAttempt& attempt, uint64_t now_ms);
 
   const Verdict& judge(uint64_t now_ms);
@@ -195,6 +195,7 @@ class TripBreaker {
   double caution() const;
   double recent_threshold() const;
   double only_green() const;
+  double least_only_green() const;
   double only_green_threshold() const;
   bool green_worse_recently() const;
   void trip(Verdict verdict, uint64_t now_ms);
@@ -226,8 +227,8 @@ class TripBreaker {
     uint64_t green_errors = 0;
     uint64_t blue_oks = 0;
     uint64_t blue_errors = 0;
-    // What the lot placed, by conf::Colour; all of it, whoever made the errors, but for
-    // the error with which green left rest, which is green's by that choice.
+    // What the lot placed, by conf::Colour, but for errors that are held back for their
+    // client and the one with which green left rest, which is green's by that choice.
     std::array<Tally, 2> by_lot;
     bool suspicious = false;  // green's rise has reached rise_threshold()
     uint64_t blue() const { return blue_oks + blue_errors; }

@@ -91,11 +91,12 @@ Verdict TripBreaker::judge_rise(uint64_t now_ms) const {
             "green's errors rose " + against + " and blue's did not: " + rates_text()};
   }
   if (!green_rise_.alarmed()) return {};
-  const bool blue_is_better = recent_.process().value() >= recent_threshold();
+  const bool too_little = excursion_.blue_oks > 0 && recent_.process().value() >= recent_threshold() &&
+                          only_green() < least_only_green();
   return {Verdict::Kind::hold, Detector::rise,
           "green's errors rose " + against +
-              (blue_is_better ? ", by too little to tell it from a rise of both: " + rates_text()
-                              : "; waiting for blue to show whether it is green alone")};
+              (too_little ? ", by too little to tell it from a rise of both: " + rates_text()
+                          : "; waiting for blue to show whether it is green alone")};
 }
 
 // Where blue gets little anyway, it says nothing for that long by chance. One that
@@ -125,6 +126,10 @@ double TripBreaker::only_green() const {
   return only_green_log(green, blue, bounds.rate, least_risen_rate(bounds.upper));
 }
 
+double TripBreaker::least_only_green() const {
+  return kOnlyGreenLog + kSmallShareLog * std::max(0.0, 1 - 2 * share_.value()) + std::log(caution());
+}
+
 // A blue that had risen before green left rest says that something is wrong with both,
 // however well it did since.
 double TripBreaker::only_green_threshold() const {
@@ -133,8 +138,7 @@ double TripBreaker::only_green_threshold() const {
   const double risen_before =
       risen_log({blue_attempts_, blue_errors_}, normal_rate) - risen_log(blue, normal_rate);
   const double haste = kHaste * std::log(kPatientAttempts / std::max(1.0, blue.attempts + green.attempts));
-  const double patience = kSmallShareLog * std::max(0.0, 1 - 2 * share_.value());
-  return kOnlyGreenLog + patience + std::log(caution()) + std::max(0.0, haste) + std::max(0.0, risen_before);
+  return least_only_green() + std::max(0.0, haste) + std::max(0.0, risen_before);
 }
 
 bool TripBreaker::green_worse_recently() const {

@@ -155,7 +155,7 @@ conf::Status Control::start() {
     add_event("state_not_taken_over", "", taken.error().detail);
   }
   restore_states();
-  share_connections_anew();
+  share_connections();
   for (const auto& worker : workers_) worker->adopt(plan, config_.overload);
   for (const auto& worker : workers_) worker->start();
   health_.configure();
@@ -278,6 +278,7 @@ void Control::tick() {
   mailbox_.look();
   save_again();
   look_at_settling();
+  go_on_sharing();
   if (state_ != RunState::running) return;
   accept_when_ready();
   health_.tick();
@@ -290,7 +291,6 @@ void Control::tick() {
     rollouts_.tick();
   }
   watch_caps();
-  share_connections();
   watch_clients();
   watch_files();
   watch_config();
@@ -319,7 +319,7 @@ void Control::publish_plan(std::function<void()> done) {
   rollouts_.configure();
   health_.configure();
   for (const std::string& service : registry_.take_changed()) save_service(service);
-  share_connections_anew();
+  share_connections();
   apply_places();
   const auto countdown = std::make_shared<Countdown>(worker_count(), std::move(done));
   for (const auto& worker : workers_) {

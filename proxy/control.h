@@ -352,8 +352,9 @@ class Control {
   void watch_access_log();
   void watch_overload();
   conf::Status divide_connections();
+  DescriptorParts connection_parts();
   void share_connections();
-  void share_connections_anew();
+  void go_on_sharing();
   conf::Result<TlsStore::Set> load_tls(const conf::Config& config);
   void watch_files();
   void watch_config();
@@ -374,7 +375,8 @@ class Control {
   std::shared_ptr<balancer::CapSet> client_caps_ =
       std::make_shared<balancer::CapSet>();  // one: places for clients
   DescriptorBudget descriptors_;
-  uint64_t upstreams_need_ = balancer::Cap::kUnlimited;
+  static constexpr uint64_t kGrowAfterUs = 500'000;
+  uint64_t grow_connections_us_ = 0;
   bool clients_wait_ = false;
   Shed told_shed_;  // by the latest event
   uint64_t next_overload_event_us_ = 0;

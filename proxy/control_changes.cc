@@ -112,7 +112,7 @@ conf::Status Control::set_max_connections(const std::string& service, conf::Colo
   const uint32_t before = cap.max();
   cap.set_max(max == 0 ? balancer::Cap::kUnlimited : max);
   (*found)->by_hand.max_connections[static_cast<size_t>(colour)] = max;
-  share_connections_anew();
+  share_connections();
   save_service(service);
   const auto text = [](uint32_t value) {
     return value == 0 || value == balancer::Cap::kUnlimited ? std::string("unlimited")

@@ -17,13 +17,20 @@ conf::Status Control::divide_connections() {
   return conf::Done{};
 }
 
-void Control::share_connections() {
-  share_descriptors(descriptors_, upstreams_need_, *client_caps_->front(), registry_.all_connections());
+DescriptorParts Control::connection_parts() {
+  return parts_of(descriptors_, registry_.allowed_connections(config_), registry_.all_connections().used());
 }
 
-// After what the caps of upstreams allow has changed; at every tick it goes on.
-void Control::share_connections_anew() {
-  upstreams_need_ = registry_.allowed_connections(config_);
+// When what upstreams need has changed, and at times: connections whose caps have gone
+// need less as they end.
+void Control::share_connections() {
+  shrink_to(connection_parts(), *client_caps_->front(), registry_.all_connections());
+  grow_connections_us_ = loop_.now_us() + kGrowAfterUs;
+}
+
+void Control::go_on_sharing() {
+  if (loop_.now_us() < grow_connections_us_) return;
+  grow_to(connection_parts(), *client_caps_->front(), registry_.all_connections());
   share_connections();
 }
 

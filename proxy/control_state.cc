@@ -220,6 +220,7 @@ void Control::restore_by_hand_late(ServiceEntry& entry, const balancer::ByHand& 
     }
     entry.upstreams[i]->bump_epoch();
   }
+  share_connections();
 }
 
 void Control::put_in_force(ServiceEntry& entry, const balancer::SavedService& saved) {

@@ -39,22 +39,25 @@ conf::Result<DescriptorBudget> divide_descriptors(uint64_t limit, const conf::Co
   return DescriptorBudget{limit, left / 2, left - left / 2};
 }
 
-void share_descriptors(const DescriptorBudget& budget, uint64_t upstreams_need, balancer::Cap& clients,
-                       balancer::Cap& upstream) {
-  const uint32_t all = budget.connections();
-  const uint64_t wanted = std::max(kKeptForUpstreams * upstreams_need, upstream.used() + upstreams_need);
-  const auto kept = static_cast<uint32_t>(std::min<uint64_t>(budget.upstream, wanted + kKeptBesides));
-  if (clients.max() > all - kept || upstream.max() > kept) {
-    if (clients.max() > all - kept) clients.set_max(all - kept);
-    if (upstream.max() > kept) upstream.set_max(kept);
-    return;
-  }
-  const auto grow = [&](balancer::Cap& side, uint32_t part, const balancer::Cap& other) {
+DescriptorParts parts_of(const DescriptorBudget& budget, uint64_t upstreams_need, uint32_t upstreams_have) {
+  const uint64_t wanted = std::max(kKeptForUpstreams * upstreams_need, upstreams_have + upstreams_need);
+  const auto upstream = static_cast<uint32_t>(std::min<uint64_t>(budget.upstream, wanted + kKeptBesides));
+  return {budget.connections() - upstream, upstream};
+}
+
+void shrink_to(const DescriptorParts& parts, balancer::Cap& clients, balancer::Cap& upstream) {
+  if (clients.max() > parts.clients) clients.set_max(parts.clients);
+  if (upstream.max() > parts.upstream) upstream.set_max(parts.upstream);
+}
+
+void grow_to(const DescriptorParts& parts, balancer::Cap& clients, balancer::Cap& upstream) {
+  const uint32_t all = parts.clients + parts.upstream;
+  const auto grow = [all](balancer::Cap& side, uint32_t part, const balancer::Cap& other) {
     const uint32_t left = all - std::min(all, std::max(other.max(), other.used()));
     if (std::min(part, left) > side.max()) side.set_max(std::min(part, left));
   };
-  grow(upstream, kept, clients);
-  grow(clients, all - kept, upstream);
+  grow(upstream, parts.upstream, clients);
+  grow(clients, parts.clients, upstream);
 }
 
 conf::Result<DescriptorBudget> budget_descriptors(const conf::Config& config, uint32_t workers) {

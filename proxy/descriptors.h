@@ -7,7 +7,7 @@
 // the limit reached everything is slower, and nothing fails.
 //
 // Each side has half, so that every client may have a request under way. Where
-// caps say that upstreams can't need theirs, clients have more (share_descriptors).
+// caps say that upstreams can't need theirs, clients have more (parts_of).
 //
 // Source: getrlimit(2). Thread: the control thread's.
 #pragma once
@@ -34,15 +34,21 @@ struct DescriptorBudget {
 inline constexpr uint64_t kKeptForUpstreams = 2;
 inline constexpr uint64_t kKeptBesides = 64;
 
-// Shares a budget anew, after what upstreams may need has changed: by a reload, by
-// hand, with the addresses of their names. `upstreams_need` is what the caps of all
-// upstreams together allow. A side that has more than its new part takes no more
-// until enough of its connections have ended, and the other grows by as much: both
-// together have no more places than `budget` has. To be called again and again, a
-// while apart: workers take places meanwhile, so a side that became smaller is
-// looked at in a later call, and only then the other grows.
-void share_descriptors(const DescriptorBudget& budget, uint64_t upstreams_need, balancer::Cap& clients,
-                       balancer::Cap& upstream);
+// How a budget is to be shared: `upstreams_need` is what the caps of all upstreams
+// together allow, `upstreams_have` their connections.
+struct DescriptorParts {
+  uint32_t clients = 0;
+  uint32_t upstream = 0;
+};
+DescriptorParts parts_of(const DescriptorBudget& budget, uint64_t upstreams_need, uint32_t upstreams_have);
+
+// What upstreams need changes, by a reload, by hand, with the addresses of their
+// names, and the parts with it. A side that has more than its part takes no more
+// until enough of its connections have ended, and the other grows by as much. Both
+// together never have more places than `budget` has: growing is to be asked for some
+// while after the last shrink, since a worker may just have been taking a place.
+void shrink_to(const DescriptorParts& parts, balancer::Cap& clients, balancer::Cap& upstream);
+void grow_to(const DescriptorParts& parts, balancer::Cap& clients, balancer::Cap& upstream);
 
 // Divides a limit; an error when it does not do for the least work.
 conf::Result<DescriptorBudget> divide_descriptors(uint64_t limit, const conf::Config& config,

@@ -244,7 +244,8 @@ uint64_t Registry::allowed_connections(const conf::Config& config) const {
   for (const auto& [name, entry] : services_) {
     for (const Colour colour : conf::kColours) {
       const auto i = static_cast<size_t>(colour);
-      if (entry.upstreams[i] == nullptr || entry.endpoints[i].empty()) continue;
+      const auto service = config.services.find(name);
+      if (service == config.services.end() || service->second.upstreams[i].endpoints.empty()) continue;
       uint32_t most = balancer::Cap::kUnlimited;
       const std::shared_ptr<const balancer::CapSet> caps = caps_of(config, entry, colour);
       for (const auto& cap : *caps) {

@@ -72,9 +72,9 @@ class Registry {
     all_connections_ = std::make_shared<balancer::Cap>("all connections", max, wake_);
   }
   balancer::Cap& all_connections() { return *all_connections_; }
-  // How many the caps of upstreams with endpoints allow, each by itself: more than
-  // there can be where several share a cap or one has none. `config` is what was
-  // built last.
+  // How many the caps of upstreams with endpoints allow, each by itself, whether
+  // their names have addresses now or not: more than there can be where several share
+  // a cap or one has none. `config` is what was built last.
   uint64_t allowed_connections(const conf::Config& config) const;
 
   // Services that the last builds brought back, or where they ended something set

@@ -105,6 +105,31 @@ TEST_CASE("trip_breaker: green beside blue by colour alone is not enough where g
   }
 }
 
+TEST_CASE("trip_breaker: one client's errors on both colours do not say that blue has risen, one page's do") {
+  for (const bool client_of_its_own : {true, false}) {
+    CAPTURE(client_of_its_own);
+    JudgedTraffic traffic(kSeed);
+    traffic.warm_up(0.003);
+    for (uint64_t i = 0; i < 1000; ++i) {
+      traffic.breaker.sample_traffic({100 + i, {}}, {1000 + i % 500, {}}, 1);
+    }
+    traffic.begin_step(5000);
+    fail(traffic, {});
+    fail(traffic, {});
+    traffic.breaker.add_oks(100, 100, traffic.now_ms());
+    const auto only_green = [&] { return traffic.breaker.status().detectors.only_green; };
+    const double before = only_green();
+    for (uint64_t i = 0; i < 20; ++i) {
+      FailedAttempt attempt;
+      attempt.colour = Colour::blue;
+      attempt.client.hash = client_of_its_own ? 50 : 100 + i;
+      attempt.path.hash = client_of_its_own ? 1000 + i : 999;
+      fail(traffic, attempt);
+    }
+    CHECK((only_green() > before - 15) == client_of_its_own);
+  }
+}
+
 TEST_CASE("trip_breaker: attempts that the lot did not place say nothing of whether only green has risen") {
   JudgedTraffic traffic(kSeed);
   traffic.warm_up(0.003);

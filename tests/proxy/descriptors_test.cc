@@ -41,7 +41,15 @@ struct Sides {
   balancer::Cap upstream{"all connections", 500, [](uint32_t) {}};
   const DescriptorBudget budget{1100, 500, 500};
 
-  void share(uint64_t upstreams_need) { share_descriptors(budget, upstreams_need, clients, upstream); }
+  void share(uint64_t upstreams_need) {
+    const DescriptorParts parts = parts_of(budget, upstreams_need, upstream.used());
+    CHECK(parts.clients + parts.upstream == budget.connections());
+    shrink_to(parts, clients, upstream);
+    CHECK(clients.max() <= parts.clients);
+    CHECK(upstream.max() <= parts.upstream);
+    grow_to(parts, clients, upstream);
+    CHECK(std::max(clients.max(), clients.used()) + std::max(upstream.max(), upstream.used()) <= 1000);
+  }
 };
 
 void take(balancer::Cap& cap, int count) {
@@ -59,22 +67,19 @@ TEST_CASE("descriptors: clients have what the caps of upstreams can't need, and 
   CHECK(sides.upstream.max() == 500);
   sides.share(10);
   CHECK(sides.upstream.max() == 10 * kKeptForUpstreams + kKeptBesides);
-  CHECK(sides.clients.max() == 500);  // not at once: somebody may be taking a place
-  sides.share(10);
   CHECK(sides.clients.max() == 1000 - sides.upstream.max());
   sides.share(300);
   CHECK(sides.clients.max() == 500);
-  sides.share(300);
   CHECK(sides.upstream.max() == 500);
 }
 
 TEST_CASE("descriptors: a side grows only into what the other has left") {
   Sides sides;
-  for (int i = 0; i < 2; ++i) sides.share(10);
+  sides.share(10);
   const uint32_t most = sides.clients.max();
   const uint32_t least = sides.upstream.max();
   take(sides.clients, 800);
-  for (int i = 0; i < 2; ++i) sides.share(1000);
+  sides.share(1000);
   CHECK(sides.clients.max() == 500);
   CHECK(sides.upstream.max() == 200);
   give_back(sides.clients, 200);
@@ -85,7 +90,7 @@ TEST_CASE("descriptors: a side grows only into what the other has left") {
   sides.share(1000);
   CHECK(sides.upstream.max() == 500);
   give_back(sides.upstream, 400);
-  for (int i = 0; i < 2; ++i) sides.share(10);
+  sides.share(10);
   CHECK(sides.upstream.max() == least);
   CHECK(sides.clients.max() == most);
 }
@@ -93,11 +98,11 @@ TEST_CASE("descriptors: a side grows only into what the other has left") {
 TEST_CASE("descriptors: connections whose caps have gone take no place from others") {
   Sides sides;
   take(sides.upstream, 300);
-  for (int i = 0; i < 2; ++i) sides.share(50);
+  sides.share(50);
   take(sides.upstream, 50);
   CHECK(sides.upstream.max() + sides.clients.max() == 1000);
   give_back(sides.upstream, 300);
-  for (int i = 0; i < 2; ++i) sides.share(50);
+  sides.share(50);
   CHECK(sides.upstream.max() == 50 * kKeptForUpstreams + kKeptBesides);
 }
 

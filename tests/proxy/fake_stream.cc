@@ -71,13 +71,21 @@ std::unique_ptr<Stream> FakeNetwork::make(std::shared_ptr<Peer>& peer) {
   return std::make_unique<FakeStream>(*this, peer);
 }
 
-bool FakeNetwork::step() {
+// Octets that are held wait for an end that must follow in the same callback.
+void FakeNetwork::run_deferred() {
   loop_.run_deferred();
+  for (const auto& peer : peers_) {
+    if (peer->holding_ && !peer->closed_ && !peer->shutdown_wanted_) std::abort();
+  }
+}
+
+bool FakeNetwork::step() {
+  run_deferred();
   bool any = false;
   const std::vector<std::shared_ptr<Peer>> now = peers_;
   for (const auto& peer : now) {
     if (!peer->alive() || !deliver(*peer)) continue;
-    loop_.run_deferred();
+    run_deferred();
     any = true;
   }
   return any;

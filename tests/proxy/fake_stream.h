@@ -13,7 +13,8 @@
 //
 // As with sockets: an end that was read is read again when reading starts
 // again, a write after the end of the output fails, and what is pending when
-// the stream is closed is lost. What is held for the end does not arrive before it.
+// the stream is closed is lost. What is held for the end does not arrive before it, and
+// an end that does not follow at once aborts the test.
 #pragma once
 
 #include <deque>
@@ -120,6 +121,7 @@ class FakeNetwork {
 
  private:
   friend class FakeStream;
+  void run_deferred();
   bool deliver(Peer& peer);
   bool deliver_room(Peer& peer);
   bool deliver_read(Peer& peer);

@@ -3,6 +3,7 @@
 #include <arpa/inet.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
+#include <sys/time.h>
 #include <unistd.h>
 
 #include <catch2/catch.hpp>
@@ -59,6 +60,8 @@ Seen seen_by_client(const std::function<void(Stream&, int client)>& serve, std::
     REQUIRE(listen(fd, 1) == 0);
     REQUIRE(getsockname(fd, reinterpret_cast<sockaddr*>(&address), &size) == 0);
     const int client = socket(AF_INET, SOCK_STREAM, 0);
+    const timeval most{10, 0};  // then what did not come is missed
+    REQUIRE(setsockopt(client, SOL_SOCKET, SO_RCVTIMEO, &most, sizeof(most)) == 0);
     REQUIRE(connect(client, reinterpret_cast<const sockaddr*>(&address), size) == 0);
     REQUIRE(send(client, asked.data(), asked.size(), 0) == static_cast<ssize_t>(asked.size()));
 
