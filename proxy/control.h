@@ -352,7 +352,6 @@ class Control {
   void watch_access_log();
   void watch_overload();
   conf::Status divide_connections();
-  DescriptorParts connection_parts();
   void share_connections();
   void go_on_sharing();
   conf::Result<TlsStore::Set> load_tls(const conf::Config& config);

@@ -17,21 +17,19 @@ conf::Status Control::divide_connections() {
   return conf::Done{};
 }
 
-DescriptorParts Control::connection_parts() {
-  return parts_of(descriptors_, registry_.allowed_connections(config_), registry_.all_connections().used());
-}
-
 // When what upstreams need has changed, and at times: connections whose caps have gone
 // need less as they end.
 void Control::share_connections() {
-  shrink_to(connection_parts(), *client_caps_->front(), registry_.all_connections());
+  balancer::Cap& upstream = registry_.all_connections();
+  const DescriptorParts parts =
+      parts_of(descriptors_, registry_.allowed_connections(config_), upstream.used());
+  if (loop_.now_us() >= grow_connections_us_) grow_to(parts, *client_caps_->front(), upstream);
+  shrink_to(parts, *client_caps_->front(), upstream);
   grow_connections_us_ = loop_.now_us() + kGrowAfterUs;
 }
 
 void Control::go_on_sharing() {
-  if (loop_.now_us() < grow_connections_us_) return;
-  grow_to(connection_parts(), *client_caps_->front(), registry_.all_connections());
-  share_connections();
+  if (loop_.now_us() >= grow_connections_us_) share_connections();
 }
 
 uint32_t Control::max_client_connections() const {

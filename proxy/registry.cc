@@ -242,10 +242,10 @@ std::shared_ptr<const balancer::CapSet> Registry::caps_of(const conf::Config& co
 uint64_t Registry::allowed_connections(const conf::Config& config) const {
   uint64_t sum = 0;
   for (const auto& [name, entry] : services_) {
+    const auto service = config.services.find(name);
+    if (service == config.services.end()) continue;
     for (const Colour colour : conf::kColours) {
-      const auto i = static_cast<size_t>(colour);
-      const auto service = config.services.find(name);
-      if (service == config.services.end() || service->second.upstreams[i].endpoints.empty()) continue;
+      if (service->second.upstream(colour).endpoints.empty()) continue;
       uint32_t most = balancer::Cap::kUnlimited;
       const std::shared_ptr<const balancer::CapSet> caps = caps_of(config, entry, colour);
       for (const auto& cap : *caps) {
