@@ -3,13 +3,16 @@
 //   bench_load rate   ADDRESS PATH --rate 8000 --connections 64 --seconds 10
 //   bench_load closed ADDRESS PATH --connections 32 --seconds 10 [--close]
 //   bench_load idle   ADDRESS PATH --connections 5000
+//   bench_load rate   ADDRESS PATH --rate 1500 --random 1 ...
 //   any of them with --tls (TLS 1.3, nothing verified, no session resumed), and
 //   with --failures (the result then lists when each failure was seen)
 //
 // rate    an open loop: request k is due at k/rate seconds, whether or not the
 //         ones before it were answered. Latency counts from when it was due, so
 //         a stall is charged to every request it delayed (no "coordinated
-//         omission": Tene, "How NOT to Measure Latency", 2013).
+//         omission": Tene, "How NOT to Measure Latency", 2013). With --random
+//         SEED requests are due by chance, as those of many clients are: a
+//         Poisson process of that rate.
 // closed  each connection sends its next request when the last was answered;
 //         with --close on a connection of its own.
 // idle    each connection makes one request and is then held. A line is
@@ -30,6 +33,8 @@
 #include <csignal>
 #include <deque>
 #include <memory>
+#include <optional>
+#include <random>
 #include <utility>
 #include <vector>
 
@@ -65,6 +70,7 @@ struct Options {
   size_t connections = 64;
   double seconds = 5;
   double rate = 8000;
+  std::optional<uint64_t> seed;  // none: evenly spaced
   bool close = false;
   bool failures = false;
   std::shared_ptr<SSL_CTX> tls;  // null: plain
@@ -90,6 +96,7 @@ class Load {
 
   void run() {
     open_all();
+    if (options_.mode == Mode::rate) plan();
     start_ns_ = now_ns();
     if (options_.mode == Mode::idle) {
       hold();
@@ -100,8 +107,7 @@ class Load {
         if (is_sending()) open_more();
         wait(next_wake_ns());
       }
-      const uint64_t planned = options_.mode == Mode::rate ? scheduled() : next_;
-      totals_.errors += busy_ + (planned - std::min(planned, next_));
+      totals_.errors += busy_ + (options_.mode == Mode::rate ? due_after_ns_.size() - next_ : 0);
     }
     print();
   }
@@ -146,17 +152,24 @@ class Load {
   }
 
   // --- sending ---------------------------------------------------------------
-  uint64_t scheduled() const { return static_cast<uint64_t>(options_.rate * options_.seconds); }
-  uint64_t due_ns(uint64_t k) const {
-    return start_ns_ + static_cast<uint64_t>(static_cast<double>(k) * 1e9 / options_.rate);
+  void plan() {
+    std::mt19937_64 random(options_.seed.value_or(0));
+    std::exponential_distribution<double> pause(options_.rate);
+    for (double at_s = 0; at_s < options_.seconds;) {
+      due_after_ns_.push_back(static_cast<uint64_t>(at_s * 1e9));
+      at_s = options_.seed ? at_s + pause(random) : static_cast<double>(due_after_ns_.size()) / options_.rate;
+    }
   }
-  bool is_sending() const { return options_.mode == Mode::rate ? next_ < scheduled() : now_ns() < end_ns_; }
+
+  bool is_sending() const {
+    return options_.mode == Mode::rate ? next_ < due_after_ns_.size() : now_ns() < end_ns_;
+  }
   bool finished() const { return (!is_sending() && busy_ == 0) || now_ns() > end_ns_ + kGraceNs; }
 
   void send_due() {
     while (!idle_.empty() && is_sending()) {
       const uint64_t now = now_ns();
-      const uint64_t due = options_.mode == Mode::rate ? due_ns(next_) : now;
+      const uint64_t due = options_.mode == Mode::rate ? start_ns_ + due_after_ns_[next_] : now;
       if (due > now) return;
       const size_t index = idle_.front();
       idle_.pop_front();
@@ -177,7 +190,8 @@ class Load {
 
   uint64_t next_wake_ns() const {
     if (!is_sending()) return end_ns_ + kGraceNs;
-    if (options_.mode == Mode::rate) return idle_.empty() ? end_ns_ + kGraceNs : due_ns(next_);
+    if (options_.mode == Mode::rate)
+      return idle_.empty() ? end_ns_ + kGraceNs : start_ns_ + due_after_ns_[next_];
     return end_ns_;
   }
 
@@ -299,8 +313,9 @@ class Load {
   std::deque<size_t> to_open_;
   std::deque<size_t> idle_;  // in turn, so that all are used alike
   size_t connecting_ = 0;
-  size_t busy_ = 0;    // a request is under way
-  uint64_t next_ = 0;  // the number of the next request
+  size_t busy_ = 0;                     // a request is under way
+  uint64_t next_ = 0;                   // the number of the next request
+  std::vector<uint64_t> due_after_ns_;  // in rate mode: from the start, of each request
   uint64_t start_ns_ = 0;
   uint64_t end_ns_ = kForever;
   bool holding_ = false;
@@ -321,7 +336,7 @@ std::shared_ptr<SSL_CTX> make_tls() {
 Options parse_options(int argc, char** argv) {
   if (argc < 4)
     die("usage: bench_load rate|closed|idle ADDRESS PATH [--connections N] [--seconds S] [--rate R] "
-        "[--close] [--tls] [--failures]");
+        "[--random SEED] [--close] [--tls] [--failures]");
   Options options;
   const std::string mode = argv[1];
   if (mode != "rate" && mode != "closed" && mode != "idle") die("unknown mode " + mode);
@@ -343,6 +358,8 @@ Options parse_options(int argc, char** argv) {
       options.seconds = std::strtod(argv[++i], nullptr);
     } else if (flag == "--rate") {
       options.rate = std::strtod(argv[++i], nullptr);
+    } else if (flag == "--random") {
+      options.seed = std::strtoull(argv[++i], nullptr, 10);
     } else {
       die("unknown flag " + flag);
     }
