@@ -44,7 +44,7 @@ namespace sluice::proxy {
 class AccessLog {
  public:
   static constexpr size_t kMostBytes = 8 * 1024 * 1024;
-  static constexpr size_t kBufferBytes = 128 * 1024;
+  static constexpr size_t kBufferBytes = 512 * 1024;
   static constexpr uint64_t kMostAgeUs = 200'000;
   static constexpr uint64_t kReportUs = 60'000'000;
   static constexpr uint64_t kFlushMs = 2000;
