@@ -325,7 +325,7 @@ class Load {
 };
 
 std::shared_ptr<SSL_CTX> make_tls() {
-  const std::shared_ptr<SSL_CTX> tls(SSL_CTX_new(TLS_client_method()), SSL_CTX_free);
+  std::shared_ptr<SSL_CTX> tls(SSL_CTX_new(TLS_client_method()), SSL_CTX_free);
   if (tls == nullptr) die("SSL_CTX_new");
   SSL_CTX_set_min_proto_version(tls.get(), TLS1_3_VERSION);
   SSL_CTX_set_session_cache_mode(tls.get(), SSL_SESS_CACHE_OFF);

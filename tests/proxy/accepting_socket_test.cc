@@ -8,32 +8,13 @@
 #include <catch2/catch.hpp>
 #include <vector>
 
+#include "tests/proxy/loopback.h"
+
 namespace sluice::proxy {
 namespace {
 
-sockaddr_in loopback() {
-  sockaddr_in address{};
-  address.sin_family = AF_INET;
-  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  return address;
-}
-
-sockaddr_in name_of(int fd) {
-  sockaddr_in name{};
-  socklen_t size = sizeof(name);
-  REQUIRE(getsockname(fd, reinterpret_cast<sockaddr*>(&name), &size) == 0);
-  return name;
-}
-
-// Where it listens.
-sockaddr_in listen_on_loopback(AcceptingSocket& listening, int backlog) {
-  const int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
-  listening.adopt(fd);
-  const sockaddr_in address = loopback();
-  REQUIRE(bind(fd, reinterpret_cast<const sockaddr*>(&address), sizeof(address)) == 0);
-  REQUIRE(listen(fd, backlog) == 0);
-  return name_of(fd);
-}
+using test::listen_on_loopback;
+using test::name_of;
 
 TEST_CASE("accepting socket: what it takes sends without delay, does not block, and says whence it comes") {
   Loop loop(1);

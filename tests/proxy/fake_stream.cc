@@ -134,7 +134,7 @@ bool FakeNetwork::deliver_read(Peer& peer) {
   if (!peer.incoming_.empty()) {
     const size_t size = std::min({peer.incoming_.size(), peer.read_size, loop_.read_bytes()});
     char* const buffer = loop_.read_buffer();
-    std::memcpy(buffer, peer.incoming_.data(), size);
+    peer.incoming_.copy(buffer, size);
     peer.incoming_.erase(0, size);
     handler->on_read(buffer, size);
     loop_.run_deferred();

@@ -1,6 +1,5 @@
 #include "proxy/uv_stream.h"
 
-#include <arpa/inet.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
 #include <sys/time.h>
@@ -12,6 +11,7 @@
 #include <string_view>
 
 #include "proxy/accepting_socket.h"
+#include "tests/proxy/loopback.h"
 #include "tests/proxy/tcp_segments.h"
 
 namespace sluice::proxy {
@@ -50,19 +50,11 @@ Seen seen_by_client(const std::function<void(Stream&, int client)>& serve, std::
   Loop loop(1);
   {
     AcceptingSocket listening(loop, [] {});
-    const int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
-    listening.adopt(fd);
-    sockaddr_in address{};
-    address.sin_family = AF_INET;
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    socklen_t size = sizeof(address);
-    REQUIRE(bind(fd, reinterpret_cast<const sockaddr*>(&address), size) == 0);
-    REQUIRE(listen(fd, 1) == 0);
-    REQUIRE(getsockname(fd, reinterpret_cast<sockaddr*>(&address), &size) == 0);
+    const sockaddr_in address = test::listen_on_loopback(listening, 1);
     const int client = socket(AF_INET, SOCK_STREAM, 0);
     const timeval most{10, 0};  // then what did not come is missed
     REQUIRE(setsockopt(client, SOL_SOCKET, SO_RCVTIMEO, &most, sizeof(most)) == 0);
-    REQUIRE(connect(client, reinterpret_cast<const sockaddr*>(&address), size) == 0);
+    REQUIRE(connect(client, reinterpret_cast<const sockaddr*>(&address), sizeof(address)) == 0);
     REQUIRE(send(client, asked.data(), asked.size(), 0) == static_cast<ssize_t>(asked.size()));
 
     auto stream = UvStream::of_accepted(loop, UvStream::Kind::tcp, listening.accept());
