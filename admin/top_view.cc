@@ -79,8 +79,10 @@ std::string gauge(double share, size_t cells) {
   return "[" + std::string(full, '#') + std::string(cells - full, '.') + "]";
 }
 
-TopStyle urgency(double share) {
-  return share >= 1 ? TopStyle::bad : share >= 0.5 ? TopStyle::warning : TopStyle::plain;
+// Most figures do not trip by themselves, so that being at its threshold is not
+// yet bad.
+TopStyle urgency(double share, bool tripped) {
+  return share >= 1 && tripped ? TopStyle::bad : share >= 0.5 ? TopStyle::warning : TopStyle::plain;
 }
 
 // A service, with the numbers of both upstreams together.
@@ -205,16 +207,23 @@ void add_rollout(const Json& all, const std::string& service, std::vector<TopLin
 void add_judge(const Json& all, const std::string& service, std::vector<TopLine>& out) {
   const Json row = row_where(rows_of(all, "trip"), {{"service", service}});
   if (row.is_null()) return;
-  TopLine line{{TopStyle::plain, "judge   "}};
-  const auto detector = [&](const char* name, const char* value, const char* threshold) {
+  const bool tripped = text_of(row, "verdict") == "trip";
+  const auto figure = [&](const char* detector, const char* name, const char* value, const char* threshold) {
     const double now = number_of(row, value);
     const double at = number_of(row, threshold);
-    line.push_back(
-        {urgency(now / at), fmt::format(" {} {:.1f}/{:.1f} {}", name, now, at, gauge(now / at, 10))});
+    return TopSpan{urgency(now / at, tripped && text_of(row, "detector") == detector),
+                   fmt::format(" {} {:.1f}/{:.1f} {}", name, now, at, gauge(now / at, 10))};
   };
-  detector("rise", "rise", "rise_threshold");
-  detector("comparison", "comparison_log", "comparison_log_threshold");
-  out.push_back(std::move(line));
+  out.push_back({{TopStyle::plain, "judge   "},
+                 figure("rise", "rise", "rise", "rise_threshold"),
+                 figure("comparison", "comparison", "comparison_log", "comparison_log_threshold")});
+  const Json split = row_where(rows_of(all, "split"), {{"service", service}});
+  const bool alone = number_of(split, "green") >= 100;  // no blue to ask: the rise trips by itself
+  if (!alone) {
+    out.push_back({{TopStyle::dim, "rise needs"},
+                   figure("rise", "recent", "recent_log", "recent_log_threshold"),
+                   figure("rise", "only green", "only_green_log", "only_green_log_threshold")});
+  }
   if (const std::string reason = text_of(row, "reason"); reason != "-") {
     out.push_back({{TopStyle::bad, "         " + text_of(row, "verdict") + ": " + reason}});
   }

@@ -5,6 +5,7 @@
 #include "admin/command_table.h"
 #include "admin/listing.h"
 #include "admin/totals.h"
+#include "balancer/cusum.h"
 #include "balancer/trip_breaker.h"
 #include "proxy/trip_report.h"
 
@@ -50,6 +51,7 @@ Json trip_json(const std::string& name, const proxy::ServiceEntry& entry, const 
           {"rise", detectors.green_rise},
           {"blue_rise", detectors.blue_rise},
           {"rise_threshold", detectors.rise_threshold},
+          {"blue_rise_threshold", balancer::Cusum::kThreshold},
           {"recent_log", detectors.recent},
           {"recent_log_threshold", detectors.recent_threshold},
           {"only_green_log", detectors.only_green},
@@ -85,6 +87,10 @@ Outcome show_trip(const Call& call) {
                            {"judged", "JUDGED"},
                            {"rise", "RISE"},
                            {"rise_threshold", "AT"},
+                           {"recent_log", "RECENT"},
+                           {"recent_log_threshold", "AT"},
+                           {"only_green_log", "ONLY-GREEN"},
+                           {"only_green_log_threshold", "AT"},
                            {"comparison_log", "COMPARISON"},
                            {"comparison_log_threshold", "AT"},
                            {"reason", "REASON"}});

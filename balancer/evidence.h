@@ -119,7 +119,6 @@ struct LatencySummary {
 struct Evidence {
   static constexpr size_t kFailedRequests = 10;
   static constexpr size_t kSplitChanges = 16;
-  static constexpr size_t kSamples = 128;
   static constexpr size_t kInvolved = 5;  // of each kind
 
   std::string service;
@@ -134,7 +133,7 @@ struct Evidence {
   RateBounds baseline;                      // blue's, frozen
   uint64_t baseline_attempts = 0;           // 0: there was none yet; `upper` below 1 passed for it
   double green_share = 0;                   // θ, as last seen
-  std::vector<DetectorSample> samples;      // oldest first
+  std::vector<DetectorSample> samples;      // since the step began, oldest first, the older the fewer
   std::vector<FailedRequest> last_failed;   // of green, oldest first
   std::vector<Involved> endpoints;          // by errors, most first
   std::vector<Involved> clients;

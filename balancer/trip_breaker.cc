@@ -67,6 +67,7 @@ void TripBreaker::begin_step(conf::BasisPoints split, uint64_t now_ms) {
   evidence_.service = service_;
   evidence_.splits = std::move(splits);
   evidence_.step_began_ms = now_ms;
+  history_.clear();
   endpoints_.clear();
   clients_.clear();
   paths_.clear();
@@ -302,9 +303,7 @@ void TripBreaker::note_error(const FailedAttempt& attempt, uint64_t now_ms) {
 void TripBreaker::trip(Verdict verdict, uint64_t now_ms) {
   verdict_ = std::move(verdict);
   evidence_.tripped_ms = now_ms;
-  const DetectorSample last = sample(now_ms);
-  if (!evidence_.samples.empty() && evidence_.samples.back().at_ms == now_ms) evidence_.samples.pop_back();
-  push_bounded(evidence_.samples, Evidence::kSamples, last);
+  history_.add(sample(now_ms));
   evidence_ = compose_evidence();
 }
 
@@ -356,9 +355,12 @@ DetectorSample TripBreaker::sample(uint64_t now_ms) const {
 }
 
 void TripBreaker::keep_sample(uint64_t now_ms) {
-  std::vector<DetectorSample>& samples = evidence_.samples;
-  if (!samples.empty() && now_ms - samples.back().at_ms < kSampleSpacingMs) return;
-  push_bounded(samples, Evidence::kSamples, sample(now_ms));
+  if (now_ms >= last_sample_ms() + kSampleSpacingMs) history_.add(sample(now_ms));
+}
+
+// 0: there was none in this step.
+uint64_t TripBreaker::last_sample_ms() const {
+  return history_.all().empty() ? 0 : history_.all().back().at_ms;
 }
 
 std::string TripBreaker::rates_text() const {
@@ -383,7 +385,7 @@ TripStatus TripBreaker::status() const {
           .baseline_attempts = normal().frozen() ? normal().frozen_attempts()
                                : comparing()     ? baseline_.known_attempts()
                                                  : normal().known_attempts(),
-          .detectors = sample(evidence_.samples.empty() ? 0 : evidence_.samples.back().at_ms),
+          .detectors = sample(last_sample_ms()),
           .counts = evidence_.counts};
 }
 
@@ -391,6 +393,7 @@ Evidence TripBreaker::compose_evidence() const {
   Evidence copy = evidence_;
   copy.verdict = verdict_;
   copy.green_share = share_.value();
+  copy.samples = history_.all();
   if (normal().frozen() || !comparing() || verdict_.detector == Detector::rise) {
     copy.baseline = normal().bounds();
     copy.baseline_attempts = normal().frozen_attempts();

@@ -49,6 +49,7 @@
 #include "balancer/influence.h"
 #include "balancer/only_green.h"
 #include "balancer/paced_eprocess.h"
+#include "balancer/sample_history.h"
 #include "conf/config.h"
 #include "conf/result.h"
 
@@ -203,6 +204,7 @@ class TripBreaker {
   Evidence compose_evidence() const;
   DetectorSample sample(uint64_t now_ms) const;
   void keep_sample(uint64_t now_ms);
+  uint64_t last_sample_ms() const;
   std::string rates_text() const;
 
   const std::string service_;
@@ -251,7 +253,8 @@ class TripBreaker {
 
   // Grows with each error and is complete once tripped. Until then what the
   // tables below and the detectors hold is added by compose_evidence().
-  Evidence evidence_;
+  Evidence evidence_;  // without the samples, until a trip
+  SampleHistory history_;
   HeavyHitters endpoints_{16};
   HeavyHitters clients_{16};
   HeavyHitters paths_{16};

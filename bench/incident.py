@@ -5,16 +5,18 @@ A service at 1,500 requests/s goes from blue to green in steps: 10, 25, 50 %.
 Both versions open connections to one database that has 100, each process 20 at
 most. Blue's pools have grown to 58 at some earlier peak and never shrink. Green
 holds each connection about twice as long; at 50 % it needs more than the 42 that
-blue has left. Requests come by chance (Poisson), so by Erlang's loss formula 750/s
-that hold one of 42 for 47 ms lose 3.8 %, more or fewer from one second to the next;
-with the fault of 0.3 % that is there all the time, on both, green fails at 4.2 %.
+blue has left. A fault of 0.3 % is there all the time, on both; the others of green's
+750 requests/s come by chance (Poisson) and hold one of 42 connections for 47.4 ms
+(the origin rounds up), so by Erlang's loss formula 3.9 % of them find none, more or
+less from one second to the next: 4.2 % in all.
 
 In the original nobody noticed for 8 minutes, and going back took 90 seconds.
 
     bench/incident.py [--runs 3] [--rate 1500] [--workers 4] [--build build/release]
 
 Origins, load and sluice are processes of their own. Times are the wall clock's
-on one machine. Exit status 1 where green did not trip or a switch took 5 ms.
+on one machine. Exit status 1 where green did not trip, a median took
+1 s or a switch 5 ms.
 """
 
 import argparse
@@ -34,7 +36,7 @@ from harness import Sluice  # noqa: E402
 from processes import Processes  # noqa: E402
 
 DATABASE = ["--database", "100", "--processes", "3", "--each", "20"]
-BLUE_HOLD_MS, GREEN_HOLD_MS = 22, 47
+BLUE_HOLD_MS, GREEN_HOLD_MS = 22, 46.9
 BLUE_OPEN = 58
 USUAL_FAULTS = 0.003
 STEPS = ((0, 10), (10, 4), (25, 4))  # percent, seconds
@@ -42,6 +44,7 @@ GIVE_UP_S = 15
 ORIGINAL_S = 8 * 60 + 90
 ORIGINAL_RATE = 0.042
 MOST_SWITCH_MS = 5.0
+MOST_UNTIL_TRIP_S = 1.0  # in the median
 
 
 class Incident:
@@ -81,6 +84,8 @@ class Incident:
         at = datetime.fromisoformat(event["at"]).timestamp()
         self.reason = event["message"]
         self.until_trip_s = at - began
+        # Of green in this step; of usual faults there is one in 0.4 s or so.
+        self.first_error_s = self.until_trip_s - float(event["fields"]["since_first_error_ms"]) / 1000
         self.decision_ms = float(event["fields"]["decision_ms"])
         self.switch_ms = float(event["fields"]["switch_ms"])
         # Answers to what was under way at the trip come a moment after it.
@@ -91,7 +96,8 @@ class Incident:
 
 def describe(run, number):
     green = run.evidence["green"]
-    print(f"  run {number}: tripped {run.until_trip_s:.2f} s after 50 % was set, "
+    print(f"  run {number}: green's first error came {run.first_error_s:.2f} s after 50 % was set, the trip after "
+          f"{run.until_trip_s:.2f} s, "
           f"{green['attempts']} attempts of green, {green['errors']} failed ({100 * green['rate']:.1f} %)")
     print(f"         {run.reason}")
     print(f"         judged {run.decision_ms:.1f} ms after the attempt that decided, "
@@ -126,16 +132,17 @@ def main():
             held = held and runs[-1].switch_ms < MOST_SWITCH_MS
         good = [run for run in runs if run.tripped]
         if good:
-            rows.append((f"sluice, {'with' if rescue else 'without'} rescue",
-                         statistics.median(run.until_trip_s for run in good),
+            until_trip_s = statistics.median(run.until_trip_s for run in good)
+            held = held and until_trip_s < MOST_UNTIL_TRIP_S
+            rows.append((f"sluice, {'with' if rescue else 'without'} rescue", until_trip_s,
                          statistics.median(run.saw_errors for run in good)))
     lost = ORIGINAL_S * options.rate / 2 * ORIGINAL_RATE
     rows.append(("the original, 8 min and 90 s", ORIGINAL_S, lost))
     print(f"\n{'':<32}{'back on blue after':>20}{'clients saw an error':>24}")
     for name, seconds, errors in rows:
         print(f"{name:<32}{seconds:>18.2f} s{errors:>24,.0f}")
-    print("\nmedians;", "every green tripped and every switch took less than "
-          f"{MOST_SWITCH_MS:.0f} ms" if held else "SOMETHING DID NOT HOLD")
+    print("\nmedians;", f"every green tripped, in the median within {MOST_UNTIL_TRIP_S:.0f} s, and every switch took "
+          f"less than {MOST_SWITCH_MS:.0f} ms" if held else "SOMETHING DID NOT HOLD")
     return 0 if held else 1
 
 

@@ -11,6 +11,8 @@ the worker's thread alone.
     bench/instructions.py --parts         what each thing that can be left out costs
     bench/instructions.py --endpoints     with 1 to 1,000 endpoints a side; exit 1
                                           when it grows by more than 5 %
+    bench/instructions.py --allocations   of memory per request, in the worker's
+                                          thread; exit 1 above one in 5 requests
 
 --parts counts all threads as well, since what a worker leaves to another is
 paid for too: the access log's lines are written and spans are sent there.
@@ -33,6 +35,7 @@ from origin import FastOrigin  # noqa: E402
 
 FEW, MANY = 500, 2500
 FIRST, MORE, MOST_GROWTH = 16_000, 8000, 0.05  # of --endpoints
+MOST_ALLOCATIONS = 0.2  # a request: one of 128 is told to the judge, with its client and path
 BODY = b"x" * 1024
 REQUEST = (b"GET /some/path?with=query HTTP/1.1\r\nHost: shop.example.com\r\nUser-Agent: Mozilla/5.0 (X11; Linux)\r\n"
            b"Accept: text/html,application/xhtml+xml\r\nAccept-Encoding: gzip, deflate, br\r\n"
@@ -49,19 +52,27 @@ class Counted(Sluice):
     def wait_ready(self, seconds=60):
         super().wait_ready(seconds)
 
-    def instructions(self):
-        """Of the busiest thread that is not the first, and of all."""
-        counts, all_threads = [], 0
+    def threads(self):
+        """(number, instructions, callgrind's text) of each."""
         for path in Path(self.folder).glob("callgrind.out*"):
             text = path.read_text(errors="replace")
             total = re.search(r"^totals: (\d+)", text, re.M)
             thread = re.search(r"^thread: (\d+)", text, re.M)
-            if not total or not thread:
-                continue
-            all_threads += int(total[1])
-            if int(thread[1]) > 1:
-                counts.append(int(total[1]))
-        return max(counts), all_threads
+            if total and thread:
+                yield int(thread[1]), int(total[1]), text
+
+    def instructions(self):
+        """Of the busiest thread that is not the first, and of all."""
+        found = list(self.threads())
+        return max(total for number, total, _ in found if number > 1), sum(total for _, total, _ in found)
+
+    def allocations(self):
+        """Of the busiest thread that is not the first: calls of malloc and its kin. A
+        function has its name where the file first has its number."""
+        text = max((total, text) for number, total, text in self.threads() if number > 1)[1]
+        allocating = set(re.findall(r"^c?fn=(\(\d+\)) (?:malloc|calloc|realloc|posix_memalign|aligned_alloc)$", text, re.M))
+        calls = re.findall(r"^cfn=(\(\d+\)).*\ncalls=(\d+)", text, re.M)
+        return sum(int(number) for function, number in calls if function in allocating)
 
 
 def ask(address, count, every=None, meanwhile=None, request=REQUEST):
@@ -86,7 +97,7 @@ CAP = {"cap": {"database": {"members": ["web/blue", "web/green"], "max_connectio
 UNGUARDED = {"trip": {"enabled": False}}
 
 
-def count(requests, service, config, has_green=True, collector=None, log=False):
+def count(requests, service, config, has_green=True, collector=None, log=False, ask_for=Counted.instructions):
     with FastOrigin(BODY) as blue, FastOrigin(BODY) as green:
         sluice = Counted(blue, green if has_green else None, service=service, config=config, workers=1)
         if collector is not None:
@@ -96,7 +107,7 @@ def count(requests, service, config, has_green=True, collector=None, log=False):
         with sluice:
             ask(sluice.address, requests)
             sluice.stop(60)
-            return sluice.instructions()
+            return ask_for(sluice)
 
 
 def difference(**what):
@@ -107,6 +118,12 @@ def difference(**what):
 
 def per_request():
     return difference(service=GUARDS, config={**QUIET, **CAP})[0]
+
+
+def allocations():
+    """Calls of malloc and its kin per request, in the worker's thread, with the access log on."""
+    counts = [count(requests, GUARDS, {**QUIET, **CAP}, log=True, ask_for=Counted.allocations) for requests in (FEW, MANY)]
+    return (counts[1] - counts[0]) / (MANY - FEW)
 
 
 def scraped(requests, scrapes, endpoints=1000):
@@ -176,6 +193,7 @@ def main():
     parser.add_argument("--bound", type=int)
     parser.add_argument("--parts", action="store_true")
     parser.add_argument("--endpoints", action="store_true")
+    parser.add_argument("--allocations", action="store_true")
     options = parser.parse_args()
     binary()
     subprocess.run(["valgrind", "--version"], check=True, stdout=subprocess.DEVNULL)
@@ -184,6 +202,10 @@ def main():
         return
     if options.endpoints:
         sys.exit(1 if endpoints() > MOST_GROWTH else 0)
+    if options.allocations:
+        found = allocations()
+        print(f"{found:.3f} allocations per request, at most {MOST_ALLOCATIONS}")
+        sys.exit(1 if found > MOST_ALLOCATIONS else 0)
     found = per_request()
     print(f"{found:.0f} instructions per request" + (f", at most {options.bound}" if options.bound else ""))
     sys.exit(1 if options.bound and found > options.bound else 0)

@@ -145,7 +145,7 @@ class Floor(Proxy):
 
 
 class Sluice(Proxy):
-    """`guarded`: with what it is for, split, caps, checks and the judge. `collector`:
+    """`guarded`: with what it is for, split, caps, checks, ejection and the judge. `collector`:
     the address that one request's spans of a hundred are sent to."""
 
     is_peer = False
@@ -197,8 +197,12 @@ split = 25
 [service.web.health]
 path = "/health"
 interval = "2s"
+[service.web.outlier]
 [service.web.trip]
 enabled = true
+[cap.database]
+members = ["web/blue", "web/green"]
+max_connections = {2 * self.UPSTREAM_CONNECTIONS}
 """
 
     def version(self):

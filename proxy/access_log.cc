@@ -22,6 +22,9 @@ namespace sluice::proxy {
 
 namespace {
 
+// Of each worker: one is filled, one written, one waits.
+constexpr size_t kLeastBuffers = 3;
+
 conf::Error io_error(const std::string& what, int error) {
   return {conf::Error::Kind::io, conf::Error::Source::system, false, what + ": " + std::strerror(error)};
 }
@@ -74,8 +77,13 @@ struct AccessLog::Core {
   bool torn = false;  // the last octet written was not the end of a line
 };
 
-AccessLog::Writer::Writer(Core& core, size_t most_buffers, uint64_t seed)
-    : core_(core), random_(seed), buffers_(most_buffers), full_(most_buffers), empty_(most_buffers) {
+AccessLog::Writer::Writer(Core& core, size_t most_buffers, size_t buffer_bytes, uint64_t seed)
+    : core_(core),
+      buffer_bytes_(buffer_bytes),
+      random_(seed),
+      buffers_(most_buffers),
+      full_(most_buffers),
+      empty_(most_buffers) {
   spare_.reserve(most_buffers);
 }
 
@@ -84,7 +92,7 @@ bool AccessLog::Writer::take_buffer() {
   if (spare_.empty()) {
     const auto unmade = std::find(buffers_.begin(), buffers_.end(), nullptr);
     if (unmade == buffers_.end()) return false;
-    *unmade = std::make_unique_for_overwrite<Buffer>();
+    *unmade = std::make_unique<Buffer>(buffer_bytes_);
     spare_.push_back(unmade->get());
   }
   filling_ = spare_.back();
@@ -104,11 +112,11 @@ void AccessLog::Writer::record(const AccessRecord& record, uint64_t wall_us) {
   const double sample = core_.sample.load(std::memory_order_relaxed);
   if (sample < 1 && !record.failed() && random_.unit() >= sample) return;
   if (filling_ == nullptr && !take_buffer()) return dropped_.add();
-  char* const bytes = filling_->bytes;
+  char* const bytes = filling_->bytes.get();
   filling_->size = static_cast<size_t>(write_access_line(bytes + filling_->size, record, wall_us) - bytes);
   ++filling_->lines;
   lines_.add();
-  if (filling_->size >= kBufferBytes) hand_over();
+  if (filling_->size >= buffer_bytes_) hand_over();
 }
 
 void AccessLog::Writer::flush_aged(uint64_t now_us) {
@@ -122,12 +130,12 @@ void AccessLog::Writer::flush_aged(uint64_t now_us) {
 
 AccessLog::Core::Core(uint32_t workers, uint64_t seed)
     : wake_fd(eventfd(0, EFD_CLOEXEC)),
-      most_buffers(std::max<size_t>(3, kMostBytes / kBufferBytes / std::max<uint32_t>(workers, 1))) {
+      most_buffers(workers == 0 ? 0 : std::max(kLeastBuffers, kMostBytes / buffer_bytes(workers) / workers)) {
   // Fails but for want of descriptors, and then nothing can be done.
   if (wake_fd < 0) std::abort();
   balancer::Random seeds(seed);
   for (uint32_t i = 0; i < workers; ++i) {
-    writers.push_back(std::make_unique<Writer>(*this, most_buffers, seeds.next()));
+    writers.push_back(std::make_unique<Writer>(*this, most_buffers, buffer_bytes(workers), seeds.next()));
   }
 }
 
@@ -212,7 +220,7 @@ bool AccessLog::Core::drain() {
 
 void AccessLog::Core::write_out(const Writer::Buffer& buffer) {
   if (target < 0) return;
-  const std::string_view all(buffer.bytes, buffer.size);
+  const std::string_view all(buffer.bytes.get(), buffer.size);
   std::string_view left = all;
   if (!torn || write_all("\n").empty()) left = write_all(all);
   const auto not_written = static_cast<uint64_t>(std::count(left.begin(), left.end(), '\n'));
@@ -238,6 +246,10 @@ std::string_view AccessLog::Core::write_all(std::string_view bytes) {
     }
   }
   return bytes;
+}
+
+size_t AccessLog::buffer_bytes(uint32_t workers) {
+  return std::clamp(kMostBytes / kLeastBuffers / workers, kLeastBufferBytes, kMostBufferBytes);
 }
 
 AccessLog::AccessLog(uint32_t workers, uint64_t seed)

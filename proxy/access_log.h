@@ -6,10 +6,10 @@
 //
 // A worker formats into a buffer of its own and hands that on when it is full
 // or kMostAgeUs old; the log's thread writes it with one write(2) and hands it
-// back. A buffer is full at kBufferBytes, and past that there is room to end any
-// line that began before. All buffers together are full at kMostBytes (but there
-// are three for each worker at least); with the room past that they may take 1.3
-// times as much.
+// back. A buffer is full at buffer_bytes(), and past that there is room to end any
+// line that began before. All buffers together are full at kMostBytes, or at three
+// of kLeastBufferBytes for each worker where that is more; with the room past that
+// they may take 1.3 times as much.
 // When a slow disk holds all of a worker's buffers, its lines are dropped and
 // counted: a worker neither waits nor takes a lock nor, once it has its
 // buffers, allocates.
@@ -44,12 +44,17 @@ namespace sluice::proxy {
 class AccessLog {
  public:
   static constexpr size_t kMostBytes = 8 * 1024 * 1024;
-  static constexpr size_t kBufferBytes = 512 * 1024;
+  static constexpr size_t kMostBufferBytes = 512 * 1024;
+  static constexpr size_t kLeastBufferBytes = 128 * 1024;
   static constexpr uint64_t kMostAgeUs = 200'000;
   static constexpr uint64_t kReportUs = 60'000'000;
   static constexpr uint64_t kFlushMs = 2000;
 
   class Writer;
+
+  // Large, so that the log's thread wakes seldom, but three for each worker have to
+  // be had. For 1 worker or more.
+  static size_t buffer_bytes(uint32_t workers);
 
   // Off until configured. The seed decides which requests a sample takes.
   AccessLog(uint32_t workers, uint64_t seed);
@@ -102,7 +107,7 @@ class AccessLog {
 // One worker's end of the log.
 class AccessLog::Writer {
  public:
-  Writer(Core& core, size_t most_buffers, uint64_t seed);
+  Writer(Core& core, size_t most_buffers, size_t buffer_bytes, uint64_t seed);
   Writer(const Writer&) = delete;
   Writer& operator=(const Writer&) = delete;
 
@@ -115,18 +120,21 @@ class AccessLog::Writer {
   friend class AccessLog;
   friend struct AccessLog::Core;
   struct Buffer {
+    explicit Buffer(size_t full_at)
+        : bytes(std::make_unique_for_overwrite<char[]>(full_at + kMostLineBytes)) {}
     size_t size = 0;
     size_t lines = 0;
-    char bytes[kBufferBytes + kMostLineBytes];
+    const std::unique_ptr<char[]> bytes;
   };
 
   bool take_buffer();
   void hand_over();
 
   Core& core_;
+  const size_t buffer_bytes_;
   balancer::Random random_;
   std::vector<std::unique_ptr<Buffer>> buffers_;  // all, made when first needed
-  std::vector<Buffer*> spare_;                    // used last on top: it is still in the cache
+  std::vector<Buffer*> spare_;                    // used last on top
   Buffer* filling_ = nullptr;
   uint64_t waiting_since_us_ = 0;  // seen by flush_aged(); 0: nothing waits
   HandoverRing<Buffer> full_;      // to the log's thread

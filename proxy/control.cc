@@ -305,7 +305,7 @@ void Control::redirect_green(const std::string& service, std::function<void(uint
   for (const auto& worker : workers_) {
     worker->post([this, one = worker.get(), upstream, countdown, last_us] {
       one->redirect_waiters(upstream.get());
-      mailbox_.post([countdown, last_us, at_us = one->context().loop.now_us()] {
+      mailbox_.post([countdown, last_us, at_us = Loop::steady_us()] {
         *last_us = std::max(*last_us, at_us);
         countdown->one();
       });

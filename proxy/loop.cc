@@ -13,7 +13,7 @@ Deferred::~Deferred() {
 }
 
 Loop::Loop(uint64_t seed)
-    : now_us_(uv_hrtime() / 1000),
+    : now_us_(steady_us()),
       timers_(now_us_ / 1000),
       random_(seed),
       read_buffer_(std::make_unique_for_overwrite<char[]>(kReadBufferBytes)) {
@@ -28,7 +28,7 @@ Loop::~Loop() {
 }
 
 void Loop::update_time() {
-  now_us_ = uv_hrtime() / 1000;
+  now_us_ = steady_us();
 }
 
 void Loop::run() {
@@ -50,6 +50,10 @@ void Loop::set_time_us(uint64_t now_us) {
   now_us_ = now_us;
   timers_.advance(now_ms());
   run_deferred();
+}
+
+uint64_t Loop::steady_us() {
+  return uv_hrtime() / 1000;
 }
 
 uint64_t Loop::wall_clock_us() {

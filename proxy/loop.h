@@ -81,6 +81,8 @@ class Loop {
   // For tests: time goes where they say, and due timers fire.
   void set_time_us(uint64_t now_us);
 
+  // The same clock as now_us(), read at this instant: what a callback itself took is in it.
+  static uint64_t steady_us();
   // Wall-clock time in microseconds since the epoch, for logs and events.
   static uint64_t wall_clock_us();
   // The wall clock's second as an HTTP-date (RFC 9110, 5.6.7), made once a second;

@@ -152,7 +152,7 @@ conf::Status Rollouts::start(const std::string& service, const Wishes& wishes) {
         std::make_unique<balancer::Rollout>(service, entry->state->split().get().green));
     one->rollout->set_frozen(control_.freeze().on);
   }
-  const conf::Status started = obey(*one, one->rollout->start(*plan, now()));
+  conf::Status started = obey(*one, one->rollout->start(*plan, now()));
   if (!started.ok() && fresh) cases_.erase(service);
   return started;
 }

@@ -237,6 +237,7 @@ std::vector<TlsStore::Counted> TlsStore::counters() const {
   std::map<std::string, std::shared_ptr<const TlsCounters>> by_listener;
   for (const Server& one : set_.servers) by_listener.emplace(one.listener, one.counters);
   std::vector<Counted> result;
+  result.reserve(by_listener.size());
   for (const auto& [name, counters] : by_listener) result.push_back({name, counters});
   return result;
 }

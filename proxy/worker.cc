@@ -76,7 +76,7 @@ void Worker::add_listener(uint64_t id, std::shared_ptr<const ListenerTraits> tra
       {id, std::make_unique<Listener>(context_, connections_, std::move(traits), fd, is_unix)});
 }
 
-void Worker::set_listener_traits(uint64_t id, std::shared_ptr<const ListenerTraits> traits) {
+void Worker::set_listener_traits(uint64_t id, const std::shared_ptr<const ListenerTraits>& traits) {
   for (const OwnListener& one : listeners_) {
     if (one.id == id) one.listener->set_traits(traits);
   }

@@ -64,7 +64,7 @@ class Worker {
   // [worker]
   void adopt(std::shared_ptr<const balancer::Plan> plan, const conf::Overload& overload);
   void add_listener(uint64_t id, std::shared_ptr<const ListenerTraits> traits, int fd, bool is_unix);
-  void set_listener_traits(uint64_t id, std::shared_ptr<const ListenerTraits> traits);
+  void set_listener_traits(uint64_t id, const std::shared_ptr<const ListenerTraits>& traits);
   void remove_listener(uint64_t id);  // all that were added under the id
   void redirect_waiters(balancer::UpstreamState* upstream) { context_.redirect_waiters(upstream); }
   std::vector<SessionInfo> sessions() const;

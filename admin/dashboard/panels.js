@@ -92,23 +92,30 @@ export function rollout(state) {
   return [make("div", { class: "panel" }, ...parts)];
 }
 
-// A detector: where it is on its way to its threshold, 0..1 and beyond.
-function detector(name, help, value, threshold, kind) {
+// A figure of the judge: where it is on its way to its threshold, 0..1 and beyond.
+// Most do not trip by themselves, so that only what tripped is red.
+function figure(name, help, value, threshold, kind, tripped = false) {
   const share = threshold > 0 ? Math.max(0, value) / threshold : 0;
   return {
-    name, help, value: value.toFixed(2), threshold: threshold.toFixed(2), share,
-    bar: bar(`${name}, of its threshold`, share, share >= 1 ? "red" : share >= 0.5 ? "amber" : kind),
+    name, help, value: value.toFixed(2), threshold: threshold.toFixed(2),
+    bar: bar(`${name}, of its threshold`, share, share >= 1 && tripped ? "red" : share >= 0.5 ? "amber" : kind),
   };
 }
 
 export function judge(state) {
   const row = state.trip?.[0];
   if (!row) return [make("p", { class: "note" }, "no judge")];
-  const detectors = [
-    detector("Rise of green", "CUSUM against blue's frozen rate; trips", row.rise, row.rise_threshold, "green"),
-    detector("Rise of blue", "the same of blue; holds the one above", row.blue_rise, row.rise_threshold, "blue"),
-    detector("Comparison", "log of the e-process, green against blue; trips", row.comparison_log,
-      row.comparison_log_threshold, "green"),
+  const trippedBy = (detector) => row.verdict === "trip" && row.detector === detector;
+  const figures = [
+    figure("Rise of green", "CUSUM against blue's frozen rate; trips with the next two, alone at split 100 or where blue is silent",
+      row.rise, row.rise_threshold, "green", trippedBy("rise")),
+    figure("Recent", "log of the e-process since that rise began, green against blue", row.recent_log,
+      row.recent_log_threshold, "green", trippedBy("rise")),
+    figure("Only green", "log of the likelihood ratio since then, a fault of green's against one of both", row.only_green_log,
+      row.only_green_log_threshold, "green", trippedBy("rise")),
+    figure("Rise of blue", "the same CUSUM of blue; holds the rise of green", row.blue_rise, row.blue_rise_threshold, "blue"),
+    figure("Comparison", "log of the e-process since this split began, green against blue; trips alone", row.comparison_log,
+      row.comparison_log_threshold, "green", trippedBy("comparison")),
   ];
   const colours = COLOURS.filter((colour) => row[colour]).map((colour) => ({ colour, ...row[colour] }));
   return [
@@ -117,7 +124,7 @@ export function judge(state) {
     table("Evidence against thresholds", [
       ["Detector", (one) => one.name], ["Evidence", (one) => one.value, true], ["Threshold", (one) => one.threshold, true],
       ["", (one) => one.bar], ["", (one) => make("span", { class: "dim" }, one.help)],
-    ], detectors),
+    ], figures),
     table("Attempts since this split began", [
       ["Upstream", (one) => named(one.colour, one.colour)], ["Attempts", (one) => count(one.attempts), true],
       ["Errors", (one) => count(one.errors), true], ["Rate", (one) => percent(one.rate), true],

@@ -1,6 +1,12 @@
-#include <catch2/catch.hpp>
-#include <string>
+#include <fmt/format.h>
 
+#include <catch2/catch.hpp>
+#include <iterator>
+#include <sstream>
+#include <string>
+#include <vector>
+
+#include "balancer/cusum.h"
 #include "fixtures.h"
 
 namespace sluice::admin::test {
@@ -131,6 +137,38 @@ TEST_CASE("show: every list answers its key with a list of objects") {
     for (const Json& one : reply[key]) CHECK(one.is_object());
     CHECK(!proxy.ask("show " + key).empty());
   }
+}
+
+TEST_CASE("show trip: each figure of the judge stands beside its threshold") {
+  using Words = std::vector<std::string>;
+  TestProxy proxy;
+  REQUIRE(proxy.ask_json("set weight web green=50")["ok"] == true);
+  const Json trip = proxy.ask_json("show trip web")["trip"][0];
+  CHECK(trip.at("blue_rise") == 0);
+  CHECK(trip.at("blue_rise_threshold") == balancer::Cusum::kThreshold);
+  Words figures;
+  for (const char* const key :
+       {"rise", "rise_threshold", "recent_log", "recent_log_threshold", "only_green_log",
+        "only_green_log_threshold", "comparison_log", "comparison_log_threshold"}) {
+    INFO(key);
+    REQUIRE(trip.at(key).is_number());
+    figures.push_back(fmt::format("{:g}", trip.at(key).get<double>()));
+  }
+  // What stands left of them has words with spaces.
+  std::istringstream table(proxy.ask("show trip web"));
+  const auto figures_of_next_line = [&] {
+    std::string line;
+    REQUIRE_FALSE(std::getline(table, line).fail());
+    std::istringstream text(line);
+    using Reader = std::istream_iterator<std::string>;
+    Words words(Reader{text}, Reader{});
+    REQUIRE(words.size() > figures.size());
+    words.pop_back();  // the reason
+    return Words(words.end() - static_cast<std::ptrdiff_t>(figures.size()), words.end());
+  };
+  CHECK(figures_of_next_line() ==
+        Words{"RISE", "AT", "RECENT", "AT", "ONLY-GREEN", "AT", "COMPARISON", "AT"});
+  CHECK(figures_of_next_line() == figures);
 }
 
 TEST_CASE("show config: the configuration in force can be read back") {

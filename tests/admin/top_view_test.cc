@@ -34,7 +34,7 @@ std::string answer() {
       R"({"ok":true,"upstreams":[{"service":"alpha","upstream":"blue","endpoints_usable":2,"endpoints":3,"connections":12,"max_connections":40,"queue_depth":1},{"service":"alpha","upstream":"green","endpoints_usable":1,"endpoints":1,"connections":3,"max_connections":null,"queue_depth":0}]})"
       "\n\n";
   text +=
-      R"({"ok":true,"trip":[{"service":"alpha","rise":9.0,"rise_threshold":18,"comparison_log":1.0,"comparison_log_threshold":9.2,"verdict":"none","reason":""}]})"
+      R"({"ok":true,"trip":[{"service":"alpha","rise":9.0,"rise_threshold":18,"recent_log":2.0,"recent_log_threshold":5.9,"only_green_log":-3.5,"only_green_log_threshold":8.7,"comparison_log":1.0,"comparison_log_threshold":9.2,"verdict":"none","detector":"none","reason":""}]})"
       "\n\n";
   text +=
       R"({"ok":true,"caps":[{"cap":"database","connections":72,"max_connections":100,"utilization":0.72,"warn_at":0.7,"warning":true}]})"
@@ -72,8 +72,9 @@ TEST_CASE("top: what matters of the selected service is shown") {
   const std::string text = picture({});
   for (const char* const wanted :
        {"sluice 1.2.3", "running", "up 2h05m", "48 clients", "green 25% [#####...............]",
-        "generation 7 by admin", "rise 9.0/18.0 [#####.....]", "2/3", "12/40", "3/-", "20.00%", "no rollout",
-        "72/100, warns at 70%  WARNING", "12:34:56  started", "q quit"}) {
+        "generation 7 by admin", "judge    rise 9.0/18.0 [#####.....] comparison 1.0/9.2 [#.........]\n",
+        "rise needs recent 2.0/5.9 [###.......] only green -3.5/8.7 [..........]\n", "2/3", "12/40", "3/-",
+        "20.00%", "no rollout", "72/100, warns at 70%  WARNING", "12:34:56  started", "q quit"}) {
     INFO(wanted);
     CHECK(text.find(wanted) != std::string::npos);
   }
@@ -126,10 +127,55 @@ TEST_CASE("top: any size of terminal is filled and not left") {
 TEST_CASE("top: at 80 by 24 all parts of a service are in sight") {
   const std::string text = picture({}, 80, 24);
   for (const char* const wanted :
-       {"alpha", "gamma", "green 25%", "judge", "blue ", "cap database", "started", "q quit"}) {
+       {"alpha", "gamma", "green 25%", "judge", "only green", "blue ", "cap database", "started", "q quit"}) {
     INFO(wanted);
     CHECK(text.find(wanted) != std::string::npos);
   }
+}
+
+// A service `web`, judged.
+std::vector<TopLine> judged(const char* verdict, const char* detector, double only_green, double comparison,
+                            double green = 50) {
+  return draw_top(
+      fmt::format(
+          R"({{"ok":true,"services":[{{"service":"web"}}],"split":[{{"service":"web","green":{}}}],"trip":[{{"service":"web","verdict":"{}","detector":"{}","rise":36.0,"rise_threshold":10,"recent_log":300.0,"recent_log_threshold":15.2,"only_green_log":{},"only_green_log_threshold":16.9,"comparison_log":{},"comparison_log_threshold":13.8}}]}})",
+          green, verdict, detector, only_green, comparison),
+      "", {}, 80, 24);
+}
+
+TEST_CASE(
+    "top: of the judge's figures those are bad by which it tripped, whatever else is at its threshold") {
+  using Styles = std::vector<TopStyle>;
+  // Of rise, recent, only green and comparison.
+  const auto styles = [](const std::vector<TopLine>& lines) {
+    Styles found;
+    for (const char* const name : {" rise 3", " recent ", " only green ", " comparison "}) {
+      for (const TopLine& line : lines) {
+        for (const TopSpan& span : line) {
+          if (span.text.starts_with(name)) found.push_back(span.style);
+        }
+      }
+    }
+    return found;
+  };
+  constexpr auto kPlain = TopStyle::plain;
+  constexpr auto kWarning = TopStyle::warning;
+  constexpr auto kBad = TopStyle::bad;
+  CHECK(styles(judged("none", "none", 8, 1)) == Styles{kWarning, kWarning, kPlain, kPlain});
+  CHECK(styles(judged("hold", "rise", 17, 1)) == Styles{kWarning, kWarning, kWarning, kPlain});
+  CHECK(styles(judged("trip", "rise", 17, 1)) == Styles{kBad, kBad, kBad, kPlain});
+  CHECK(styles(judged("trip", "rise", 8, 14)) == Styles{kBad, kBad, kPlain, kWarning});
+  CHECK(styles(judged("trip", "comparison", 17, 14)) == Styles{kWarning, kWarning, kWarning, kBad});
+}
+
+TEST_CASE("top: the judge's figures fit into 80 columns, and what is not asked at split 100 is left out") {
+  const std::string text = text_of(judged("none", "none", -3700, 300));
+  CHECK(text.find("rise 36.0/10.0 [##########] comparison 300.0/13.8 [##########]\n") != std::string::npos);
+  CHECK(text.find("recent 300.0/15.2 [##########] only green -3700.0/16.9 [..........]\n") !=
+        std::string::npos);
+  const std::string alone = text_of(judged("none", "none", -3700, 300, 100));
+  CHECK(alone.find("rise 36.0/10.0") != std::string::npos);
+  CHECK(alone.find("only green") == std::string::npos);
 }
 
 TEST_CASE("top: when sluice does not answer the last picture stays and says so") {

@@ -55,7 +55,7 @@ TEST_CASE("histogram: quantiles are within 1 % of an exact sort of 1 M samples")
   check_quantiles_against_sort(1'000'000, 20240117);
 }
 
-TEST_CASE("histogram: quantiles are within 1 % of an exact sort of 10 M samples", "[.][slow]") {
+TEST_CASE("histogram: quantiles are within 1 % of an exact sort of 10 M samples") {
   check_quantiles_against_sort(10'000'000, 20240118);
 }
 

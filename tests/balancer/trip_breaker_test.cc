@@ -39,6 +39,29 @@ TEST_CASE("trip_breaker: a broken green trips, with its evidence, and stays so u
   CHECK_FALSE(traffic.breaker.tripped());
 }
 
+TEST_CASE("trip_breaker: the detectors' values reach back to the step's beginning, the older the fewer") {
+  JudgedTraffic traffic(kSeed);
+  traffic.warm_up(0.003);
+  const uint64_t began_ms = traffic.now_ms();
+  traffic.begin_step(5000);
+  constexpr uint64_t kHealthyMs = 60'000;
+  traffic.run({0.003, 0.003}, kHealthyMs * JudgedTraffic::kAttemptsPerMs);
+  REQUIRE_FALSE(traffic.breaker.tripped());
+  traffic.run({0.003, 1}, 1000);
+  REQUIRE(traffic.breaker.tripped());
+
+  const Evidence evidence = traffic.breaker.evidence();
+  const std::vector<DetectorSample>& samples = evidence.samples;
+  REQUIRE(samples.size() > SampleHistory::kRecent + 1);
+  CHECK(samples.front().at_ms <= began_ms + 100);
+  const uint64_t middle_ms = (samples.front().at_ms + samples.back().at_ms) / 2;
+  const auto old = std::count_if(samples.begin(), samples.end(),
+                                 [&](const DetectorSample& one) { return one.at_ms < middle_ms; });
+  CHECK(static_cast<size_t>(old) >= SampleHistory::kOlder / 5);
+  // The last ones before the trip are all there.
+  CHECK(samples[samples.size() - 2].at_ms + 100 >= evidence.tripped_ms);
+}
+
 TEST_CASE("trip_breaker: refuses a reset without a trip and a trip of what is tripped") {
   JudgedTraffic traffic(kSeed);
   const conf::Status early = traffic.breaker.reset();

@@ -4,7 +4,9 @@
 SLUICE_SCREENSHOTS=FOLDER keeps pictures of the page, light and dark, wide and
 narrow."""
 
+import json
 import os
+import re
 import sys
 import threading
 from contextlib import contextmanager
@@ -14,9 +16,20 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "wire"))
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 import browser  # noqa: E402
 from harness import Skipped, Sluice, equal, expect, main  # noqa: E402
-from origin import Origin  # noqa: E402
+from origin import Origin, pair  # noqa: E402
+from rolling import rolled, until_step  # noqa: E402
 
 LIVE = "document.querySelector('#link')?.dataset.live === 'yes'"
+
+# What the judge's panel calls what `show trip` has, and its threshold.
+FIGURES = {"Rise of green": ("rise", "rise_threshold"),
+           "Recent": ("recent_log", "recent_log_threshold"),
+           "Only green": ("only_green_log", "only_green_log_threshold"),
+           "Rise of blue": ("blue_rise", "blue_rise_threshold"),
+           "Comparison": ("comparison_log", "comparison_log_threshold")}
+# Its rows in a box: what it is called, figure, threshold, and how the bar is drawn.
+ROWS = """(box) => [...box.querySelector('table').tBodies[0].rows].map((row) =>
+    [...[...row.cells].slice(0, 3).map((cell) => cell.textContent), row.querySelector('.bar > i').className])"""
 
 
 def page(**more):
@@ -64,6 +77,39 @@ def has_charts(tab):
     return tab.evaluate("Boolean(window.uPlot)")
 
 
+def figures(trip):
+    """What the panel should have of it."""
+    return [[name, f"{trip[value]:.2f}", f"{trip[threshold]:.2f}"] for name, (value, threshold) in FIGURES.items()]
+
+
+def luminance(colour):
+    """Of "rgb(…)" by WCAG 2: 0 is black, 1 is white."""
+    parts = [int(one) / 255 for one in re.findall(r"\d+", colour)[:3]]
+    red, green, blue = [one / 12.92 if one <= 0.04045 else ((one + 0.055) / 1.055) ** 2.4 for one in parts]
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+def shades(tab):
+    """The luminance of the page, of a card, and of the text on both."""
+    colours = tab.evaluate("""[['body', 'backgroundColor'], ['.cards > div', 'backgroundColor'], ['.cards > div', 'color']]
+        .map(([selector, key]) => getComputedStyle(document.querySelector(selector))[key])""")
+    return [luminance(one) for one in colours]
+
+
+def turn_dark(tab):
+    """From light; both must be what they are called, and can be read."""
+    light = shades(tab)
+    tab.set_scheme("dark")
+    tab.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+    dark = shades(tab)
+    for what, before, after in zip(("page", "card"), light, dark):
+        expect(after < 0.1 and before > 0.7, f"the luminance of the {what}: light {before:.3f}, dark {after:.3f}")
+    for scheme, (page_shade, card, text) in (("light", light), ("dark", dark)):
+        for what, ground in (("page", page_shade), ("card", card)):
+            contrast = (max(ground, text) + 0.05) / (min(ground, text) + 0.05)
+            expect(contrast >= 4.5, f"the contrast of text on the {what}, {scheme}: {contrast:.1f}")
+
+
 def shoot(tab, name):
     folder = os.environ.get("SLUICE_SCREENSHOTS")
     if folder:
@@ -78,7 +124,10 @@ def test_dashboard_shows_a_trip_as_it_happens():
         tab.wait_for("document.querySelector('#summary').innerText.includes('40 % green')")
         tab.wait_for("[...document.querySelectorAll('#latency tr')].some((row) => /green/.test(row.innerText) && /ms/.test(row.innerText))")
         expect("no rollout" in tab.text("#rollout"), f"the rollout: {tab.text('#rollout')}")
-        expect("over its line" in tab.text("#caps") or "10 %" in tab.text("#caps"), f"the caps: {tab.text('#caps')}")
+        # A connection of each colour at least, which are kept.
+        tab.wait_for("document.querySelector('#caps').innerText.includes('over its line')")
+        for wanted in ("database", "of 20", "10 %", "web/blue, web/green"):
+            expect(wanted in tab.text("#caps"), f"no {wanted!r} in the caps: {tab.text('#caps')}")
         equal(tab.text("#alarm"), "", "the alarm before")
         shoot(tab, "before-wide-light")
         bad.set()
@@ -87,14 +136,60 @@ def test_dashboard_shows_a_trip_as_it_happens():
         expect(trip["reason"] in tab.text("#alarm"), f"the alarm is {tab.text('#alarm')!r}, the reason {trip['reason']!r}")
         expect("tripped" in tab.text("#summary") and "0 % green" in tab.text("#summary"), tab.text("#summary"))
         tab.wait_for("document.querySelector('#events').innerText.includes('tripped')")
-        judge = tab.text("#judge")
-        for wanted in ("Rise of green", "Comparison", f"{trip['rise_threshold']:.2f}", str(trip["green"]["errors"])):
-            expect(wanted in judge, f"no {wanted!r} in {judge!r}")
+        expect(str(trip["green"]["errors"]) in tab.text("#judge"), f"no errors in {tab.text('#judge')!r}")
+        rows = tab.evaluate(f"({ROWS})(document.querySelector('#judge'))")
+        equal([row[:3] for row in rows], figures(trip), "the judge's figures")
+        equal(trip["blue_rise_threshold"], 18, "where the rise of blue holds that of green")
+        red = [name for name, *_, bar in rows if bar == "is-red"]
+        if trip["detector"] == "comparison":
+            equal(red, ["Comparison"], "what is red")
+        else:
+            expect("Rise of green" in red and set(red) <= {"Rise of green", "Recent", "Only green"}, f"what is red: {red}")
         expect(sluice.admin.upstream("green")["endpoints"] == 1 and "1 of 1" in tab.text("#upstreams"), "the endpoints")
         shoot(tab, "tripped-wide-light")
-        tab.set_scheme("dark")
-        tab.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+        turn_dark(tab)
         shoot(tab, "tripped-wide-dark")
+        equal(tab.messages, [], "what the browser complains of")
+
+
+def test_dashboard_is_red_where_it_tripped_whatever_else_is_at_its_threshold():
+    seen = {"rise": 12, "rise_threshold": 10, "recent_log": 7, "recent_log_threshold": 5.9,
+            "only_green_log": 4, "only_green_log_threshold": 8.7, "blue_rise": 12, "blue_rise_threshold": 18,
+            "comparison_log": 1, "comparison_log_threshold": 9.4}
+    with incident() as (sluice, _), page() as tab:
+        tab.open(sluice.url + "/?service=web")
+        tab.wait_for(LIVE)
+        for verdict, detector, changes, bars in (
+                ("none", "none", {}, "amber amber green amber green"),
+                ("hold", "rise", {"blue_rise": 18}, "amber amber green amber green"),
+                ("trip", "rise", {"only_green_log": 9}, "red red red amber green"),
+                ("trip", "rise", {"blue_rise": 8, "comparison_log": 10}, "red red green blue amber"),
+                ("trip", "comparison", {"comparison_log": 10}, "amber amber green amber red")):
+            trip = {**seen, **changes, "verdict": verdict, "detector": detector}
+            rows = tab.evaluate(f"""import(location.origin + '/panels.js').then((panels) => {{
+                const box = document.createElement('div');
+                box.append(...panels.judge({{ trip: [{json.dumps(trip)}] }}));
+                return ({ROWS})(box);
+            }})""")
+            wanted = [[*row, f"is-{bar}"] for row, bar in zip(figures(trip), bars.split())]
+            equal(rows, wanted, f"{verdict} by {detector} with {changes}")
+
+
+def test_dashboard_draws_the_steps_of_a_rollout():
+    blue, green = pair()
+    config = {"admin": {"http": "127.0.0.1:0"}}
+    with blue, green, Sluice(blue, green, rolled({"hold": "1h"}), config) as sluice, page() as tab:
+        tab.open("http://" + sluice.admin.show("info")[0]["admin_http"] + "/?service=web")
+        tab.wait_for(LIVE)
+        expect("no rollout" in tab.text("#rollout"), f"the rollout: {tab.text('#rollout')}")
+        sluice.admin.do("rollout start web")
+        until_step(sluice, 1)
+        sluice.admin.do("rollout promote web")
+        tab.wait_for("document.querySelector('#rollout [aria-current=step]')?.textContent === '25 %'")
+        steps = tab.evaluate("[...document.querySelectorAll('#rollout ol > li')].map((step) => [step.textContent, step.className])")
+        equal(steps, [["10 % ✓", "done"], ["25 %", ""], ["50 %", ""], ["100 %", ""]], "the steps")
+        expect("holding, step 2 of 4" in tab.text("#summary"), f"the summary: {tab.text('#summary')}")
+        tab.wait_for("/requests: /.test(document.querySelector('#rollout ul')?.innerText)")
         equal(tab.messages, [], "what the browser complains of")
 
 
@@ -150,8 +245,7 @@ def test_dashboard_is_readable_on_a_phone():
         small = tab.evaluate("[...document.querySelectorAll('button, nav a')].filter((one) => one.offsetHeight < 32).length")
         equal(small, 0, "controls that are too small for a finger")
         shoot(tab, "phone-light")
-        tab.set_scheme("dark")
-        tab.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+        turn_dark(tab)
         shoot(tab, "phone-dark")
 
 

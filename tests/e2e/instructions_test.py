@@ -23,6 +23,13 @@ def test_a_request_costs_no_more_than_it_did():
     expect(found <= BOUND, f"{found:.0f} instructions per request, at most {BOUND}")
 
 
+def test_a_request_allocates_nothing():
+    require_plain()
+    found = instructions.allocations()
+    expect(found <= instructions.MOST_ALLOCATIONS,
+           f"{found:.3f} allocations per request, at most {instructions.MOST_ALLOCATIONS}")
+
+
 def test_scrapes_of_a_thousand_endpoints_cost_the_worker_nothing():
     require_plain()
     without, with_scrapes = instructions.scraped(2000, 0), instructions.scraped(2000, 20)

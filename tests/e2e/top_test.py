@@ -90,7 +90,7 @@ def test_top_shows_a_service_in_80_by_24():
             with top(sluice) as terminal:
                 terminal.wait_for("sluice", "running", "shop", "web")
                 terminal.keys("j")
-                screen = terminal.wait_for("green 25% [#####", "judge", "cap database", "split_changed", "q quit")
+                screen = terminal.wait_for("green 25% [#####", "judge", "rise needs", "cap database", "split_changed", "q quit")
                 expect(all(len(line) <= 80 for line in screen.split("\n")), "a line is too long")
                 wait_until(lambda: " ms" in screen or "ms" in terminal.screen(), 20, "a latency")
                 if os.environ.get("SLUICE_SCREENSHOTS"):

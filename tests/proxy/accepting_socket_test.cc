@@ -1,6 +1,5 @@
 #include "proxy/accepting_socket.h"
 
-#include <arpa/inet.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <unistd.h>

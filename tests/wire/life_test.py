@@ -166,16 +166,39 @@ def test_reload_to_an_endpoint_that_was_never_checked_refuses_nobody():
             equal((answer.status, answer.get("x-origin")), (200, "new"), "what the client sees")
 
 
+def has_open(sluice, path):
+    """Has the daemon the file open?"""
+    descriptors = Path(f"/proc/{sluice.process.pid}/fd").iterdir()
+    return str(path.resolve()) in [os.path.realpath(one) for one in descriptors]
+
+
+def check_opens_the_access_log_anew(sluice, number):
+    log = Path(sluice.folder, "access.log")
+    old = log.with_suffix(".1")
+    sluice.get("/before")
+    wait_until(lambda: log.exists() and "/before" in log.read_text(), what="the first line")
+    log.rename(old)
+    sluice.signal(number)
+    wait_until(log.exists, what="the new file")
+    wait_until(lambda: not has_open(sluice, old), what="the end of the old file")
+    sluice.get("/after")
+    wait_until(lambda: "/after" in log.read_text(), what="the line in the new file")
+    asked = [[json.loads(line)["path"] for line in file.read_text().splitlines()] for file in (old, log)]
+    equal(asked, [["/before"], ["/after"]], "requests in the old file and in the new one")
+
+
 def test_sigusr1_opens_the_access_log_anew():
     with Origin() as origin, Sluice(origin) as sluice:
-        log = Path(sluice.folder, "access.log")
-        sluice.get("/before")
-        wait_until(lambda: log.exists() and "/before" in log.read_text(), what="the first line")
-        log.rename(log.with_suffix(".1"))
-        sluice.signal(signal.SIGUSR1)
-        wait_until(log.exists, what="the new file")
-        sluice.get("/after")
-        wait_until(lambda: "/after" in log.read_text(), what="the line in it")
+        check_opens_the_access_log_anew(sluice, signal.SIGUSR1)
+
+
+def test_sighup_opens_the_access_log_anew_also_where_the_configuration_is_refused():
+    for wrong in ("", "wrokers = 1\n"):
+        with Origin() as origin, Sluice(origin) as sluice:
+            sluice.config_file.write_text(wrong + sluice.config_file.read_text())
+            check_opens_the_access_log_anew(sluice, signal.SIGHUP)
+            kind = "reload_failed" if wrong else "reloaded"
+            wait_until(lambda: any(one["type"] == kind for one in sluice.admin.show("events")), what=kind)
 
 
 def test_closed_standard_streams_are_no_reason_to_abort():
