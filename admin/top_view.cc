@@ -217,9 +217,7 @@ void add_judge(const Json& all, const std::string& service, std::vector<TopLine>
   out.push_back({{TopStyle::plain, "judge   "},
                  figure("rise", "rise", "rise", "rise_threshold"),
                  figure("comparison", "comparison", "comparison_log", "comparison_log_threshold")});
-  const Json split = row_where(rows_of(all, "split"), {{"service", service}});
-  const bool alone = number_of(split, "green") >= 100;  // no blue to ask: the rise trips by itself
-  if (!alone) {
+  if (!row.value("rise_alone", false)) {
     out.push_back({{TopStyle::dim, "rise needs"},
                    figure("rise", "recent", "recent_log", "recent_log_threshold"),
                    figure("rise", "only green", "only_green_log", "only_green_log_threshold")});

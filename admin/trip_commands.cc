@@ -51,6 +51,7 @@ Json trip_json(const std::string& name, const proxy::ServiceEntry& entry, const 
           {"rise", detectors.green_rise},
           {"blue_rise", detectors.blue_rise},
           {"rise_threshold", detectors.rise_threshold},
+          {"rise_alone", detectors.rise_alone},
           {"blue_rise_threshold", balancer::Cusum::kThreshold},
           {"recent_log", detectors.recent},
           {"recent_log_threshold", detectors.recent_threshold},
@@ -93,6 +94,8 @@ Outcome show_trip(const Call& call) {
                            {"only_green_log_threshold", "AT"},
                            {"comparison_log", "COMPARISON"},
                            {"comparison_log_threshold", "AT"},
+                           {"blue_rise", "BLUE-RISE"},
+                           {"blue_rise_threshold", "AT"},
                            {"reason", "REASON"}});
   if (call.format == Format::text && std::holds_alternative<Output>(table))
     std::get<Output>(table).body += reports;

@@ -86,15 +86,16 @@ void append_involved(std::string& text, const char* title, const std::vector<Inv
   }
 }
 
-// At most kSamplesShown of the samples, evenly spread, the last always.
+// At most kSamplesShown of the samples, every so many of them, the first and the last always.
 void append_samples(std::string& text, const Evidence& evidence, uint64_t origin_ms) {
   const size_t count = evidence.samples.size();
   if (count == 0) return;
   text +=
       "detectors (at: rise of green / its limit, rise of blue, recent / limit, only green / limit, comparison / limit)\n";
-  const size_t stride = (count + kSamplesShown - 1) / kSamplesShown;
-  for (size_t i = (count - 1) % stride; i < count; i += stride) {
-    const DetectorSample& sample = evidence.samples[i];
+  const size_t stride = (count + kSamplesShown - 2) / (kSamplesShown - 1);
+  const size_t first = (count - 1) % stride;
+  for (size_t at = 0; at < count; at = at < first ? first : at + stride) {
+    const DetectorSample& sample = evidence.samples[at];
     append(text, "  %+9.3f s  %5.1f / %.1f  %5.1f  %6.1f / %.1f  %6.1f / %.1f  %6.1f / %.1f\n",
            seconds_since(origin_ms, sample.at_ms), sample.green_rise, sample.rise_threshold, sample.blue_rise,
            sample.recent, sample.recent_threshold, sample.only_green, sample.only_green_threshold,

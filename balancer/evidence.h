@@ -73,6 +73,7 @@ struct DetectorSample {
   uint64_t at_ms = 0;
   double green_rise = 0;      // A of green
   double rise_threshold = 0;  // at which it counts
+  bool rise_alone = false;    // it needs neither of `recent` and `only_green`: blue cannot be asked
   double blue_rise = 0;       // A of blue; holds A of green at Cusum::kThreshold
   double recent = 0;          // green against blue since green's rise began
   double recent_threshold = 0;

@@ -345,6 +345,7 @@ DetectorSample TripBreaker::sample(uint64_t now_ms) const {
   return {.at_ms = now_ms,
           .green_rise = green_rise_.value(),
           .rise_threshold = alone ? Cusum::kThreshold : rise_threshold(),
+          .rise_alone = alone,
           .blue_rise = blue_rise_.value(),
           .recent = std::log(recent_.process().value()),
           .recent_threshold = std::log(recent_threshold()),
@@ -375,18 +376,19 @@ std::string TripBreaker::rates_text() const {
 }
 
 TripStatus TripBreaker::status() const {
-  return {.verdict = verdict_,
-          .enabled = settings_.enabled,
-          .judging = judging(),
-          .learning = !normal().frozen(),
-          .split = split_,
-          .green_share = share_.value(),
-          .baseline = comparing() && !normal().frozen() ? baseline_.known() : normal().bounds(),
-          .baseline_attempts = normal().frozen() ? normal().frozen_attempts()
-                               : comparing()     ? baseline_.known_attempts()
-                                                 : normal().known_attempts(),
-          .detectors = sample(last_sample_ms()),
-          .counts = evidence_.counts};
+  return {
+      .verdict = verdict_,
+      .enabled = settings_.enabled,
+      .judging = judging(),
+      .learning = !normal().frozen(),
+      .split = split_,
+      .green_share = share_.value(),
+      .baseline = comparing() && !normal().frozen() ? baseline_.known() : normal().bounds(),
+      .baseline_attempts = normal().frozen() ? normal().frozen_attempts()
+                           : comparing()     ? baseline_.known_attempts()
+                                             : normal().known_attempts(),
+      .detectors = tripped() && !history_.all().empty() ? history_.all().back() : sample(last_sample_ms()),
+      .counts = evidence_.counts};
 }
 
 Evidence TripBreaker::compose_evidence() const {

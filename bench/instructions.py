@@ -70,9 +70,13 @@ class Counted(Sluice):
         """Of the busiest thread that is not the first: calls of malloc and its kin. A
         function has its name where the file first has its number."""
         text = max((total, text) for number, total, text in self.threads() if number > 1)[1]
-        allocating = set(re.findall(r"^c?fn=(\(\d+\)) (?:malloc|calloc|realloc|posix_memalign|aligned_alloc)$", text, re.M))
+        allocating = set(re.findall(r"^c?fn=(\(\d+\)) \w*?(?:malloc|calloc|realloc|memalign|aligned_alloc)(?:@\S+)?$",
+                                    text, re.M))
         calls = re.findall(r"^cfn=(\(\d+\)).*\ncalls=(\d+)", text, re.M)
-        return sum(int(number) for function, number in calls if function in allocating)
+        found = sum(int(number) for function, number in calls if function in allocating)
+        if not found:
+            raise ValueError("no call of malloc is in callgrind's output: a worker needs memory when it starts")
+        return found
 
 
 def ask(address, count, every=None, meanwhile=None, request=REQUEST):

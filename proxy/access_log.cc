@@ -130,7 +130,7 @@ void AccessLog::Writer::flush_aged(uint64_t now_us) {
 
 AccessLog::Core::Core(uint32_t workers, uint64_t seed)
     : wake_fd(eventfd(0, EFD_CLOEXEC)),
-      most_buffers(workers == 0 ? 0 : std::max(kLeastBuffers, kMostBytes / buffer_bytes(workers) / workers)) {
+      most_buffers(std::max(kLeastBuffers, kMostBytes / buffer_bytes(workers) / workers)) {
   // Fails but for want of descriptors, and then nothing can be done.
   if (wake_fd < 0) std::abort();
   balancer::Random seeds(seed);

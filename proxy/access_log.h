@@ -53,10 +53,10 @@ class AccessLog {
   class Writer;
 
   // Large, so that the log's thread wakes seldom, but three for each worker have to
-  // be had. For 1 worker or more.
+  // be had.
   static size_t buffer_bytes(uint32_t workers);
 
-  // Off until configured. The seed decides which requests a sample takes.
+  // Off until configured; for 1 worker or more. The seed decides which requests a sample takes.
   AccessLog(uint32_t workers, uint64_t seed);
   AccessLog(const AccessLog&) = delete;
   AccessLog& operator=(const AccessLog&) = delete;

@@ -52,6 +52,7 @@ Json detectors(const Evidence& evidence) {
     list.push_back({{"at", time(evidence, sample.at_ms)},
                     {"rise", sample.green_rise},
                     {"rise_threshold", sample.rise_threshold},
+                    {"rise_alone", sample.rise_alone},
                     {"blue_rise", sample.blue_rise},
                     {"recent_log", sample.recent},
                     {"recent_log_threshold", sample.recent_threshold},

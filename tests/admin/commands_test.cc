@@ -147,9 +147,9 @@ TEST_CASE("show trip: each figure of the judge stands beside its threshold") {
   CHECK(trip.at("blue_rise") == 0);
   CHECK(trip.at("blue_rise_threshold") == balancer::Cusum::kThreshold);
   Words figures;
-  for (const char* const key :
-       {"rise", "rise_threshold", "recent_log", "recent_log_threshold", "only_green_log",
-        "only_green_log_threshold", "comparison_log", "comparison_log_threshold"}) {
+  for (const char* const key : {"rise", "rise_threshold", "recent_log", "recent_log_threshold",
+                                "only_green_log", "only_green_log_threshold", "comparison_log",
+                                "comparison_log_threshold", "blue_rise", "blue_rise_threshold"}) {
     INFO(key);
     REQUIRE(trip.at(key).is_number());
     figures.push_back(fmt::format("{:g}", trip.at(key).get<double>()));
@@ -167,7 +167,7 @@ TEST_CASE("show trip: each figure of the judge stands beside its threshold") {
     return Words(words.end() - static_cast<std::ptrdiff_t>(figures.size()), words.end());
   };
   CHECK(figures_of_next_line() ==
-        Words{"RISE", "AT", "RECENT", "AT", "ONLY-GREEN", "AT", "COMPARISON", "AT"});
+        Words{"RISE", "AT", "RECENT", "AT", "ONLY-GREEN", "AT", "COMPARISON", "AT", "BLUE-RISE", "AT"});
   CHECK(figures_of_next_line() == figures);
 }
 

@@ -135,11 +135,11 @@ TEST_CASE("top: at 80 by 24 all parts of a service are in sight") {
 
 // A service `web`, judged.
 std::vector<TopLine> judged(const char* verdict, const char* detector, double only_green, double comparison,
-                            double green = 50) {
+                            bool rise_alone = false) {
   return draw_top(
       fmt::format(
-          R"({{"ok":true,"services":[{{"service":"web"}}],"split":[{{"service":"web","green":{}}}],"trip":[{{"service":"web","verdict":"{}","detector":"{}","rise":36.0,"rise_threshold":10,"recent_log":300.0,"recent_log_threshold":15.2,"only_green_log":{},"only_green_log_threshold":16.9,"comparison_log":{},"comparison_log_threshold":13.8}}]}})",
-          green, verdict, detector, only_green, comparison),
+          R"({{"ok":true,"services":[{{"service":"web"}}],"trip":[{{"service":"web","rise_alone":{},"verdict":"{}","detector":"{}","rise":36.0,"rise_threshold":10,"recent_log":300.0,"recent_log_threshold":15.2,"only_green_log":{},"only_green_log_threshold":16.9,"comparison_log":{},"comparison_log_threshold":13.8}}]}})",
+          rise_alone, verdict, detector, only_green, comparison),
       "", {}, 80, 24);
 }
 
@@ -168,12 +168,13 @@ TEST_CASE(
   CHECK(styles(judged("trip", "comparison", 17, 14)) == Styles{kWarning, kWarning, kWarning, kBad});
 }
 
-TEST_CASE("top: the judge's figures fit into 80 columns, and what is not asked at split 100 is left out") {
+TEST_CASE(
+    "top: the judge's figures fit into 80 columns, and what is not asked where the rise trips alone is left out") {
   const std::string text = text_of(judged("none", "none", -3700, 300));
   CHECK(text.find("rise 36.0/10.0 [##########] comparison 300.0/13.8 [##########]\n") != std::string::npos);
   CHECK(text.find("recent 300.0/15.2 [##########] only green -3700.0/16.9 [..........]\n") !=
         std::string::npos);
-  const std::string alone = text_of(judged("none", "none", -3700, 300, 100));
+  const std::string alone = text_of(judged("trip", "rise", -3700, 300, true));
   CHECK(alone.find("rise 36.0/10.0") != std::string::npos);
   CHECK(alone.find("only green") == std::string::npos);
 }

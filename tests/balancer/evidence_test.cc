@@ -29,7 +29,7 @@ Evidence example() {
   evidence.last_failed = {{20'400, conf::Colour::green, Outcome::timeout, "id-7", "10.0.0.5:80", "", "/"}};
   evidence.endpoints = {{"10.0.0.5:80", 42, 1.0, 0}};
   for (uint64_t i = 0; i < 50; ++i) {
-    evidence.samples.push_back({20'000 + i * 9, 11.0, 10.0, 0.5, 7.5, 7.1, 2.0, 9.9});
+    evidence.samples.push_back({20'000 + i * 9, 11.0, 10.0, false, 0.5, 7.5, 7.1, 2.0, 9.9});
   }
   return evidence;
 }

@@ -23,7 +23,7 @@ def test_a_request_costs_no_more_than_it_did():
     expect(found <= BOUND, f"{found:.0f} instructions per request, at most {BOUND}")
 
 
-def test_a_request_allocates_nothing():
+def test_most_requests_allocate_nothing():
     require_plain()
     found = instructions.allocations()
     expect(found <= instructions.MOST_ALLOCATIONS,

@@ -362,7 +362,7 @@ TEST_CASE("access log: when the disk is slow lines are dropped and counted, nobo
   const AccessLog::Stats stats = log.stats();
   CHECK(stats.lines + stats.dropped == records);
   const size_t most = std::max(AccessLog::kMostBytes, workers * 3 * AccessLog::kLeastBufferBytes);
-  // Beside the last line of each buffer, what the pipe holds comes on top.
+  // A buffer's last line begins before it is full and may end behind that.
   CHECK(stats.lines * line_bytes() < most + 2 * AccessLog::buffer_bytes(workers));
   CHECK(stats.lines * line_bytes() > most / 2);
 

@@ -26,7 +26,7 @@ balancer::Evidence example() {
   evidence.latencies[1].buckets = {{1 << 25, 100}};
   evidence.last_failed = {{2400, conf::Colour::green, Outcome::slow, "id-7", "10.0.0.5:80", "", "/"}};
   evidence.endpoints = {{"10.0.0.5:80", 42, 1.0, 0}};
-  evidence.samples = {{2450, 19.0, 10.0, 0.5, 7.5, 7.2, 2.0, 9.4}};
+  evidence.samples = {{2450, 19.0, 10.0, false, 0.5, 7.5, 7.2, 2.0, 9.4}};
   evidence.held_back = 3;
   return evidence;
 }
