@@ -147,5 +147,47 @@ TEST_CASE("trip_breaker: attempts that the lot did not place say nothing of whet
   CHECK(traffic.breaker.status().detectors.only_green == Approx(before));
 }
 
+TEST_CASE("trip_breaker: the detectors' values reach back to the step's beginning, the older the fewer") {
+  JudgedTraffic traffic(kSeed);
+  traffic.warm_up(0.003);
+  const uint64_t began_ms = traffic.now_ms();
+  traffic.begin_step(5000);
+  constexpr uint64_t kHealthyMs = 60'000;
+  traffic.run({0.003, 0.003}, kHealthyMs * JudgedTraffic::kAttemptsPerMs);
+  REQUIRE_FALSE(traffic.breaker.tripped());
+  traffic.run({0.003, 1}, 1000);
+  REQUIRE(traffic.breaker.tripped());
+
+  const Evidence evidence = traffic.breaker.evidence();
+  const std::vector<DetectorSample>& samples = evidence.samples;
+  REQUIRE(samples.size() > SampleHistory::kRecent + 1);
+  CHECK(samples.front().at_ms <= began_ms + 100);
+  const uint64_t middle_ms = (samples.front().at_ms + samples.back().at_ms) / 2;
+  const auto old = std::count_if(samples.begin(), samples.end(),
+                                 [&](const DetectorSample& one) { return one.at_ms < middle_ms; });
+  CHECK(static_cast<size_t>(old) >= SampleHistory::kOlder / 5);
+  // The last ones before the trip are all there.
+  for (size_t i = samples.size() - SampleHistory::kRecent + 1; i < samples.size(); ++i) {
+    CHECK(samples[i].at_ms - samples[i - 1].at_ms <= 25);
+  }
+}
+
+TEST_CASE("trip_breaker: what is shown of the detectors after a trip is what they had then") {
+  JudgedTraffic traffic(kSeed);
+  traffic.warm_up(0.003);
+  traffic.begin_step(5000);
+  traffic.run({0.003, 0.3}, 2000);
+  REQUIRE(traffic.breaker.tripped());
+  const DetectorSample then = traffic.breaker.status().detectors;
+  CHECK(then.green_rise >= then.rise_threshold);
+  CHECK_FALSE(then.rise_alone);
+  traffic.begin_step(0);
+  for (int i = 0; i < 1000; ++i) traffic.tell(Colour::blue, i % 5 == 0);
+  const DetectorSample now = traffic.breaker.status().detectors;
+  CHECK(now.at_ms == then.at_ms);
+  CHECK(now.green_rise == then.green_rise);
+  CHECK(now.only_green_threshold == then.only_green_threshold);
+}
+
 }  // namespace
 }  // namespace sluice::balancer

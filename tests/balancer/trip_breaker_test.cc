@@ -1,8 +1,6 @@
 #include "balancer/trip_breaker.h"
 
-#include <algorithm>
 #include <catch2/catch.hpp>
-#include <cmath>
 
 #include "judge_fixtures.h"
 
@@ -37,48 +35,6 @@ TEST_CASE("trip_breaker: a broken green trips, with its evidence, and stays so u
   CHECK(traffic.breaker.evidence().counts[1].errors == evidence.counts[1].errors);
   CHECK(traffic.breaker.reset().ok());
   CHECK_FALSE(traffic.breaker.tripped());
-}
-
-TEST_CASE("trip_breaker: the detectors' values reach back to the step's beginning, the older the fewer") {
-  JudgedTraffic traffic(kSeed);
-  traffic.warm_up(0.003);
-  const uint64_t began_ms = traffic.now_ms();
-  traffic.begin_step(5000);
-  constexpr uint64_t kHealthyMs = 60'000;
-  traffic.run({0.003, 0.003}, kHealthyMs * JudgedTraffic::kAttemptsPerMs);
-  REQUIRE_FALSE(traffic.breaker.tripped());
-  traffic.run({0.003, 1}, 1000);
-  REQUIRE(traffic.breaker.tripped());
-
-  const Evidence evidence = traffic.breaker.evidence();
-  const std::vector<DetectorSample>& samples = evidence.samples;
-  REQUIRE(samples.size() > SampleHistory::kRecent + 1);
-  CHECK(samples.front().at_ms <= began_ms + 100);
-  const uint64_t middle_ms = (samples.front().at_ms + samples.back().at_ms) / 2;
-  const auto old = std::count_if(samples.begin(), samples.end(),
-                                 [&](const DetectorSample& one) { return one.at_ms < middle_ms; });
-  CHECK(static_cast<size_t>(old) >= SampleHistory::kOlder / 5);
-  // The last ones before the trip are all there.
-  for (size_t i = samples.size() - SampleHistory::kRecent + 1; i < samples.size(); ++i) {
-    CHECK(samples[i].at_ms - samples[i - 1].at_ms <= 25);
-  }
-}
-
-TEST_CASE("trip_breaker: what is shown of the detectors after a trip is what they had then") {
-  JudgedTraffic traffic(kSeed);
-  traffic.warm_up(0.003);
-  traffic.begin_step(5000);
-  traffic.run({0.003, 0.3}, 2000);
-  REQUIRE(traffic.breaker.tripped());
-  const DetectorSample then = traffic.breaker.status().detectors;
-  CHECK(then.green_rise >= then.rise_threshold);
-  CHECK_FALSE(then.rise_alone);
-  traffic.begin_step(0);
-  for (int i = 0; i < 1000; ++i) traffic.tell(Colour::blue, i % 5 == 0);
-  const DetectorSample now = traffic.breaker.status().detectors;
-  CHECK(now.at_ms == then.at_ms);
-  CHECK(now.green_rise == then.green_rise);
-  CHECK(now.only_green_threshold == then.only_green_threshold);
 }
 
 TEST_CASE("trip_breaker: refuses a reset without a trip and a trip of what is tripped") {
@@ -195,6 +151,7 @@ TEST_CASE("trip_breaker: at split 100 what green began with passes for normal up
   over_blue.begin_step(10000);
   over_blue.run({0, 0.15}, 100'000);
   CHECK(over_blue.breaker.tripped());
+  CHECK(over_blue.breaker.status().detectors.rise_alone);
 }
 
 TEST_CASE("trip_breaker: what was known of blue before a restart judges green again") {
